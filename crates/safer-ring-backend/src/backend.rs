@@ -1,0 +1,107 @@
+//! What a backend must provide. Required behaviour:
+//!
+//! * `room` is the number of operations that `submit` takes before `enter` must run.
+//! * `submit` queues one operation, or answers it at once ([`Submitted::Done`]). It never blocks on
+//!   another operation. After `Queued` the operation is the kernel's, whatever `enter` returns.
+//! * `cancel` queues the cancellation of one operation; like `submit` it takes one place of `room`.
+//! * Each queued operation yields completions with its own `user_data`; exactly one of them, the
+//!   last, comes without `IORING_CQE_F_MORE`. Each queued cancellation yields exactly one.
+//! * Nothing is written to an operation's memory after its last completion was reaped.
+//! * `enter` hands over what is queued and waits as told. `Err` says nothing about what was taken:
+//!   what was not stays queued and goes with the next `enter`.
+//! * `reap` copies completions out and gives their places back to the kernel before it returns.
+//! * `retract` takes back everything that is queued and provably never seen by the kernel.
+//!
+//! # Safety
+//! This file declares the unsafe trait; it runs nothing.
+#![allow(unsafe_code, reason = "declares the unsafe trait")]
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use safer_ring_core::Op;
+use safer_ring_sys::{Cqe, Errno};
+
+/// One operation in plain words: what a submission entry is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Submission<'a> {
+    /// The name under which the completions come back.
+    pub user_data: u64,
+    /// What to do.
+    pub op: &'a Op,
+    /// The descriptor to do it on; -1 for none, `AT_FDCWD` for paths.
+    pub fd: RawFd,
+    /// The second descriptor (splice, tee); -1 for none.
+    pub other: RawFd,
+    /// The lent memory.
+    pub ptr: *mut u8,
+    /// Bytes of it that are initialised: what a write sends.
+    pub init: usize,
+    /// Bytes of it that may be written: what a read fills.
+    pub capacity: usize,
+    /// The next operation runs only if this one succeeds in full (`IOSQE_IO_LINK`).
+    pub link: bool,
+    /// Wait for these poll events in place of the operation.
+    pub poll_first: Option<u32>,
+}
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Submitted {
+    /// It is the kernel's now; its completion follows.
+    Queued,
+    /// It was answered at once, with this result; no completion follows.
+    Done(i32),
+}
+
+/// How long `enter` waits for a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// Until one is there.
+    One,
+    /// Until one is there or the time is over.
+    For(Duration),
+}
+
+/// A queue of operations and completions.
+///
+/// # Safety
+/// An implementation keeps every rule of the module's list. In particular it writes to a
+/// submission's memory only between `submit` and the last completion of that `user_data`.
+pub unsafe trait Backend {
+    /// Operations that fit before the next [`Backend::enter`].
+    fn room(&self) -> u32;
+
+    /// Queues one operation.
+    ///
+    /// # Safety
+    /// The memory at `ptr`, all memory that it or `op` points to, and both descriptors stay valid and
+    /// unused by anyone else until the last completion of `user_data` has been reaped, even if
+    /// `enter` fails and even if the backend is dropped.
+    unsafe fn submit(&mut self, submission: &Submission<'_>) -> Submitted;
+
+    /// Queues the cancellation of the operation named `target`.
+    fn cancel(&mut self, user_data: u64, target: u64);
+
+    /// Hands over what is queued, then waits for a completion.
+    ///
+    /// # Errors
+    /// The kernel's answer; see the module's list for what it does and does not mean.
+    fn enter(&mut self, wait: Wait) -> Result<(), Errno>;
+
+    /// Copies completions into `out` and returns how many there were.
+    fn reap(&mut self, out: &mut [Cqe]) -> usize;
+
+    /// Operations queued and not yet taken by the kernel.
+    fn pending(&self) -> u32;
+
+    /// Whether completions wait that `reap` would return.
+    fn ready(&self) -> bool;
+
+    /// Takes back all that the kernel has not seen, giving each `user_data` to `each`; nothing if
+    /// that cannot be known.
+    fn retract(&mut self, each: &mut dyn FnMut(u64));
+}

@@ -1,0 +1,187 @@
+//! Linked operations: one after the other, in one submission.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use crate::driver::Driver;
+use crate::error::Failure;
+use crate::mode::Mode;
+use crate::operation::Operation;
+use crate::payload::{Payload, sealed::Sealed};
+
+/// What can be a member of a chain: an [`Operation`] or a shorter [`Chain`]. Sealed.
+#[allow(private_interfaces, reason = "the driver's types are no part of the public contract")]
+pub trait ChainLink<M: Mode>: Sealed {
+    /// What it gives.
+    type Result;
+    /// Operations in it.
+    const LEN: u16;
+    /// The ring, if everything in it has yet to start.
+    #[doc(hidden)]
+    fn ring_of(&self) -> Option<M::Ring>;
+    #[doc(hidden)]
+    fn enlist_all(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16);
+    #[doc(hidden)]
+    fn refuse_all(&mut self, failure: Failure);
+    #[doc(hidden)]
+    fn poll_all(
+        &mut self,
+        waker: &Waker,
+        broken: &mut Option<Failure>,
+        member: u16,
+    ) -> Poll<Self::Result>;
+}
+
+impl<M: Mode, P: Payload> Sealed for Operation<M, P> {}
+impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Sealed for Chain<M, A, B> {}
+
+impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
+    type Result = P::Output;
+    const LEN: u16 = 1;
+
+    fn ring_of(&self) -> Option<M::Ring> {
+        self.ring().cloned()
+    }
+
+    fn enlist_all(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16) {
+        self.enlist(cell, driver, following);
+    }
+
+    fn refuse_all(&mut self, failure: Failure) {
+        self.refuse(failure);
+    }
+
+    fn poll_all(
+        &mut self,
+        waker: &Waker,
+        broken: &mut Option<Failure>,
+        member: u16,
+    ) -> Poll<Self::Result> {
+        self.poll_live(waker, Some(broken), member)
+    }
+}
+
+/// Operations that run one after the other: `a.then(b).then(c)`.
+///
+/// All members go to the kernel in one submission, as a unit (`IOSQE_IO_LINK`). Each starts after the one
+/// before it has succeeded *in full*: an error ends the chain, and so does a short read or write. The members
+/// that did not run say so with their buffers back ([`Failure::ChainShort`], [`Failure::ChainFailed`]).
+/// The output is one result for each member: `(a, b)`, and `((a, b), c)` for three.
+///
+/// All run on the ring of the first. A chain longer than its submission queue is refused with
+/// [`Failure::ChainTooLong`]. Dropping a chain drops its members, each by its own rule.
+#[must_use = "a chain does nothing until it is awaited"]
+pub struct Chain<M: Mode, A: ChainLink<M>, B: ChainLink<M>> {
+    first: A,
+    second: B,
+    first_result: Option<A::Result>,
+    broken: Option<Failure>,
+    started: bool,
+}
+
+impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Unpin for Chain<M, A, B> {}
+
+impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Chain<M, A, B> {
+    pub(crate) fn new(first: A, second: B) -> Self {
+        Self { first, second, first_result: None, broken: None, started: false }
+    }
+
+    /// Appends one more operation.
+    pub fn then<Q: Payload>(self, next: Operation<M, Q>) -> Chain<M, Self, Operation<M, Q>> {
+        Chain::new(self, next)
+    }
+
+    fn start(&mut self) {
+        self.started = true;
+        let (Some(ring), Some(_)) = (self.first.ring_of(), self.second.ring_of()) else {
+            // A member was refused when it was made: nothing runs.
+            return self.refuse_all(Failure::ChainFailed { member: 0, errno: INVALID });
+        };
+        let cell = match M::cell(ring) {
+            Ok(cell) => cell,
+            Err(failure) => return self.refuse_all(failure),
+        };
+        let members = <Self as ChainLink<M>>::LEN;
+        let room = M::with(&cell, |driver| match driver.reserve(members) {
+            Ok(()) => {
+                self.enlist_all(&cell, driver, 0);
+                if M::INLINE {
+                    driver.flush();
+                    M::park(driver, &cell);
+                }
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        });
+        if let Some(Err(failure)) = room {
+            self.refuse_all(failure);
+        }
+    }
+}
+
+/// Stands for "was refused when it was made" in the members that were not.
+const INVALID: safer_ring_sys::Errno = safer_ring_sys::Errno::INVAL;
+
+impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> ChainLink<M> for Chain<M, A, B> {
+    type Result = (A::Result, B::Result);
+    const LEN: u16 = A::LEN + B::LEN;
+
+    fn ring_of(&self) -> Option<M::Ring> {
+        self.second.ring_of()?;
+        self.first.ring_of()
+    }
+
+    fn enlist_all(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16) {
+        self.first.enlist_all(cell, driver, B::LEN + following);
+        self.second.enlist_all(cell, driver, following);
+    }
+
+    fn refuse_all(&mut self, failure: Failure) {
+        self.first.refuse_all(failure);
+        self.second.refuse_all(failure);
+    }
+
+    fn poll_all(
+        &mut self,
+        waker: &Waker,
+        broken: &mut Option<Failure>,
+        member: u16,
+    ) -> Poll<Self::Result> {
+        if self.first_result.is_none() {
+            match self.first.poll_all(waker, broken, member) {
+                Poll::Ready(result) => self.first_result = Some(result),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        match self.second.poll_all(waker, broken, member + A::LEN) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(second) => match self.first_result.take() {
+                Some(first) => Poll::Ready((first, second)),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Future for Chain<M, A, B> {
+    type Output = (A::Result, B::Result);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if !this.started {
+            this.start();
+        }
+        let mut broken = this.broken;
+        let polled = this.poll_all(cx.waker(), &mut broken, 0);
+        this.broken = broken;
+        polled
+    }
+}
+
+impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> fmt::Debug for Chain<M, A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chain").field("members", &<Self as ChainLink<M>>::LEN).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+//! What a ring is asked to be.
+
+use std::time::Duration;
+
+use crate::error::SetupError;
+
+/// The largest submission queue a kernel makes: `io_uring_setup(2)`.
+pub const MAX_ENTRIES: u32 = 32_768;
+
+/// A kernel thread that polls the submission queue (`IORING_SETUP_SQPOLL`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sqpoll {
+    /// How long the thread spins without work before it sleeps; millisecond resolution.
+    pub idle: Duration,
+    /// The CPU it is bound to, if any.
+    pub cpu: Option<u32>,
+}
+
+/// Everything that shapes a ring. `safer_ring::Builder` is its public face.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Submission entries, 1 to 32768; the kernel rounds up to a power of two.
+    pub entries: u32,
+    /// Completion entries, if not twice the submission entries.
+    pub completions: Option<u32>,
+    /// Submission by a kernel thread.
+    pub sqpoll: Option<Sqpoll>,
+    /// Busy-polled completions: `O_DIRECT` files on devices with poll queues only.
+    pub iopoll: bool,
+    /// Most worker threads of the kernel: bounded (files) and unbounded (everything else).
+    pub io_wq_limits: Option<[u32; 2]>,
+    /// Let the kernel refuse each opcode that this library does not use itself.
+    pub restricted: bool,
+    /// Setup flags never to use, for comparisons and for tests of the ladder.
+    pub without_setup_flags: u32,
+    /// Opcodes to treat as absent, for tests of the plain system calls in their place.
+    pub without_opcodes: Vec<u8>,
+    /// Most kernel rings that a shared ring makes; more threads than this share them.
+    pub max_rings: usize,
+}
+
+impl Config {
+    /// The defaults, with `entries` submission entries.
+    pub fn new(entries: u32) -> Self {
+        Self {
+            entries,
+            completions: None,
+            sqpoll: None,
+            iopoll: false,
+            io_wq_limits: None,
+            restricted: false,
+            without_setup_flags: 0,
+            without_opcodes: Vec::new(),
+            max_rings: 64,
+        }
+    }
+
+    /// Refuses what no kernel could grant, before any system call.
+    pub(crate) fn check(&self) -> Result<(), SetupError> {
+        if self.entries == 0 || self.entries > MAX_ENTRIES {
+            return Err(SetupError::Entries { asked: self.entries });
+        }
+        if let Some(completions) = self.completions {
+            if completions < self.entries || completions > 2 * MAX_ENTRIES {
+                return Err(SetupError::Conflict {
+                    what: "a ring needs at least as many completion entries as submission entries, and at most 65536",
+                });
+            }
+        }
+        if self.max_rings == 0 {
+            return Err(SetupError::Conflict { what: "a shared ring needs at least one kernel ring" });
+        }
+        Ok(())
+    }
+}

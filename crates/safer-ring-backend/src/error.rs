@@ -1,0 +1,248 @@
+//! Errors: the smallest type that is true, with the buffer in it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use safer_ring_sys::Errno;
+
+/// A failed operation and the buffer that was lent to it.
+///
+/// `?` turns it into an [`io::Error`] where the buffer is not wanted; [`OpError::into_buffer`] keeps
+/// the buffer where it is.
+pub struct OpError<B> {
+    /// What went wrong.
+    pub error: io::Error,
+    /// The buffer as it was lent; on a cancelled or failed read its length is unchanged.
+    pub buffer: B,
+}
+
+impl<B> OpError<B> {
+    /// Pairs an error with the buffer that comes back with it.
+    pub fn new(error: impl Into<io::Error>, buffer: B) -> Self {
+        Self { error: error.into(), buffer }
+    }
+
+    /// The buffer, without the error.
+    pub fn into_buffer(self) -> B {
+        self.buffer
+    }
+
+    /// Both parts.
+    pub fn into_parts(self) -> (io::Error, B) {
+        (self.error, self.buffer)
+    }
+
+    /// Shorthand for `self.error.kind()`.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.error.kind()
+    }
+
+    /// Shorthand for `self.error.raw_os_error()`.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.error.raw_os_error()
+    }
+}
+
+impl<B> fmt::Debug for OpError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpError").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<B> fmt::Display for OpError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<B> Error for OpError<B> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<B> From<OpError<B>> for io::Error {
+    fn from(e: OpError<B>) -> Self {
+        e.error
+    }
+}
+
+/// Why an operation did not succeed, before it becomes an [`io::Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The kernel's own answer.
+    Os(Errno),
+    /// An earlier member of the chain moved fewer bytes than it was asked to, which ends a chain.
+    ChainShort {
+        /// The member, counted from 0.
+        member: u16,
+        /// Bytes it was asked to move.
+        wanted: u32,
+        /// Bytes it moved.
+        moved: u32,
+    },
+    /// An earlier member of the chain failed, which ends a chain.
+    ChainFailed {
+        /// The member, counted from 0.
+        member: u16,
+        /// Its error.
+        errno: Errno,
+    },
+    /// The chain has more members than one submission to this ring can carry.
+    ChainTooLong {
+        /// Members of the chain.
+        members: u16,
+        /// What the ring can carry.
+        limit: u32,
+    },
+    /// The ring belongs to the parent process.
+    Forked,
+    /// The ring has been closed, or its table cannot grow any more.
+    Exhausted,
+    /// The descriptor is in use elsewhere and cannot be closed by this handle.
+    Busy {
+        /// Handles and operations that share it, besides the one given.
+        others: usize,
+    },
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Os(errno)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Os(errno) => errno.fmt(f),
+            Self::ChainShort { member, wanted, moved } => write!(
+                f,
+                "not run: member {member} of the chain moved {moved} of {wanted} bytes, and a short transfer ends a chain"
+            ),
+            Self::ChainFailed { member, errno } => {
+                write!(f, "not run: member {member} of the chain failed with {errno}")
+            }
+            Self::ChainTooLong { members, limit } => write!(
+                f,
+                "a chain of {members} operations does not fit into one submission of {limit}; build the ring with more entries"
+            ),
+            Self::Forked => f.write_str(
+                "this ring belongs to the parent process; make a new ring after fork(2)",
+            ),
+            Self::Exhausted => f.write_str(
+                "the ring cannot take one more operation: too many are waiting; await some first",
+            ),
+            Self::Busy { others } => write!(
+                f,
+                "the descriptor is shared by {others} other handles or operations; drop or await them first"
+            ),
+        }
+    }
+}
+
+impl Error for Failure {}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        let kind = match failure {
+            Failure::Os(errno) => return errno.into(),
+            Failure::ChainShort { .. } | Failure::ChainFailed { .. } => io::ErrorKind::Interrupted,
+            Failure::ChainTooLong { .. } => io::ErrorKind::InvalidInput,
+            Failure::Forked => io::ErrorKind::Unsupported,
+            Failure::Exhausted => io::ErrorKind::OutOfMemory,
+            Failure::Busy { .. } => io::ErrorKind::ResourceBusy,
+        };
+        Self::new(kind, failure)
+    }
+}
+
+/// Why a ring could not be made, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The number of entries is outside 1..=32768.
+    Entries {
+        /// What was asked for.
+        asked: u32,
+    },
+    /// Two settings exclude each other.
+    Conflict {
+        /// Which, in words.
+        what: &'static str,
+    },
+    /// io_uring is not to be had in this process: `ENOSYS`, `EPERM`, `EACCES`, `EOPNOTSUPP`.
+    Unavailable {
+        /// The kernel's answer to the plainest set-up.
+        errno: Errno,
+    },
+    /// A limit was met: `EMFILE`, `ENFILE`, `ENOMEM`.
+    Limit {
+        /// The kernel's answer after the ring was made as small as is useful.
+        errno: Errno,
+    },
+    /// The kernel refused a setting that was asked for explicitly.
+    Refused {
+        /// The step that failed.
+        step: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+}
+
+impl SetupError {
+    /// The kernel's answer, where there was one.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Unavailable { errno } | Self::Limit { errno } | Self::Refused { errno, .. } => {
+                Some(*errno)
+            }
+            Self::Entries { .. } | Self::Conflict { .. } => None,
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        let Some(errno) = self.errno() else { return "" };
+        match errno {
+            Errno::NOSYS => {
+                "; the kernel is older than 5.1 or a seccomp filter hides the system call"
+            }
+            Errno::PERM => {
+                "; check `sysctl kernel.io_uring_disabled` (0 allows it) and the container's seccomp profile (it must allow io_uring_setup, io_uring_enter and io_uring_register)"
+            }
+            Errno::ACCESS => "; a security module (SELinux, AppArmor, Smack) denies io_uring",
+            Errno::NOMEM => "; raise RLIMIT_MEMLOCK (`ulimit -l`) or ask for fewer entries",
+            Errno::MFILE => "; raise RLIMIT_NOFILE (`ulimit -n`) or close descriptors",
+            Errno::NFILE => "; the system-wide limit fs.file-max is reached",
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entries { asked } => {
+                write!(f, "a ring has 1 to {} entries, not {asked}", crate::MAX_ENTRIES)
+            }
+            Self::Conflict { what } => f.write_str(what),
+            Self::Unavailable { errno } => write!(f, "io_uring is not available: {errno}"),
+            Self::Limit { errno } => write!(f, "io_uring could not be set up: {errno}"),
+            Self::Refused { step, errno } => write!(f, "the kernel refused {step}: {errno}"),
+        }?;
+        f.write_str(self.advice())
+    }
+}
+
+impl Error for SetupError {}
+
+impl From<SetupError> for io::Error {
+    fn from(e: SetupError) -> Self {
+        let kind = match &e {
+            SetupError::Entries { .. } | SetupError::Conflict { .. } => io::ErrorKind::InvalidInput,
+            _ => e.errno().map_or(io::ErrorKind::Other, |errno| io::Error::from(errno).kind()),
+        };
+        Self::new(kind, e)
+    }
+}

@@ -1,0 +1,107 @@
+//! What the ring in use can do, as a value.
+
+use std::fmt;
+
+use safer_ring_sys::{Errno, opcode, setup};
+
+/// Where the knowledge about opcodes comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeatureSource {
+    /// `IORING_REGISTER_QUERY`, kernel 6.18 and newer.
+    Query,
+    /// `IORING_REGISTER_PROBE`, kernel 5.6 and newer.
+    Probe,
+    /// Neither worked (a filter, or a very old kernel): only the opcodes of 5.1 are assumed.
+    Assumed,
+}
+
+/// One step of the set-up ladder that the kernel refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The setup flags that were asked for.
+    pub setup_flags: u32,
+    /// The number of entries.
+    pub entries: u32,
+    /// The kernel's answer.
+    pub errno: Errno,
+}
+
+/// What a ring can do and how it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Features {
+    /// Setup flags in use (`IORING_SETUP_*`).
+    pub setup_flags: u32,
+    /// Feature bits of the kernel (`IORING_FEAT_*`).
+    pub feature_bits: u32,
+    /// Submission entries.
+    pub entries: u32,
+    /// Completion entries.
+    pub completions: u32,
+    /// Set-ups that were refused before this one worked.
+    pub attempts: Vec<Attempt>,
+    /// How the opcodes were learnt.
+    pub source: FeatureSource,
+    /// Whether the ring refuses opcodes that this library does not use.
+    pub restricted: bool,
+    pub(crate) opcodes: u128,
+}
+
+impl Features {
+    /// Whether the kernel has this opcode (`IORING_OP_*`) and the ring uses it.
+    #[inline]
+    pub fn supports(&self, opcode: u8) -> bool {
+        opcode < 128 && self.opcodes & (1 << opcode) != 0
+    }
+
+    /// Whether a setup flag is in use.
+    pub fn has_setup_flag(&self, flag: u32) -> bool {
+        self.setup_flags & flag != 0
+    }
+
+    /// Whether a feature bit is set.
+    pub fn has_feature(&self, bit: u32) -> bool {
+        self.feature_bits & bit != 0
+    }
+
+    /// The names of the opcodes that the ring can use.
+    pub fn opcode_names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        (0..128).filter(|code| self.supports(*code)).filter_map(opcode::name)
+    }
+}
+
+const SETUP_NAMES: [(u32, &str); 9] = [
+    (setup::IOPOLL, "IOPOLL"),
+    (setup::SQPOLL, "SQPOLL"),
+    (setup::CQSIZE, "CQSIZE"),
+    (setup::SUBMIT_ALL, "SUBMIT_ALL"),
+    (setup::COOP_TASKRUN, "COOP_TASKRUN"),
+    (setup::TASKRUN_FLAG, "TASKRUN_FLAG"),
+    (setup::SINGLE_ISSUER, "SINGLE_ISSUER"),
+    (setup::DEFER_TASKRUN, "DEFER_TASKRUN"),
+    (setup::NO_SQARRAY, "NO_SQARRAY"),
+];
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "io_uring, {} entries, {} completions, setup ", self.entries, self.completions)?;
+        let mut separator = "";
+        for (flag, name) in SETUP_NAMES {
+            if self.has_setup_flag(flag) {
+                write!(f, "{separator}{name}")?;
+                separator = "|";
+            }
+        }
+        if separator.is_empty() {
+            f.write_str("plain")?;
+        }
+        write!(f, ", {} opcodes", self.opcodes.count_ones())?;
+        if self.restricted {
+            f.write_str(", restricted")?;
+        }
+        for attempt in &self.attempts {
+            write!(f, "; setup flags {:#x} refused: {}", attempt.setup_flags, attempt.errno)?;
+        }
+        Ok(())
+    }
+}

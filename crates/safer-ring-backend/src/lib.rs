@@ -1,0 +1,61 @@
+//! Driver and backends of Safer-Ring: the joint between the sans-I/O table and the kernel.
+//!
+//! This crate is an inner part of `safer-ring`; its API may change in any release. Use `safer-ring`.
+//!
+//! # What happens to an operation
+//!
+//! ```text
+//!  Operation::poll ──> Driver::submit ──> Table (Queued) ──> Driver::stage ──> Backend::submit ──> kernel
+//!                                                                                                   │
+//!  Operation::poll <── wakers, after the loop <── Table (Done) <── Driver::reap <── Backend::reap <──┘
+//! ```
+//!
+//! * A [`Request`] pairs an operation with exactly the memory and descriptors it needs, so that a
+//!   mismatch cannot be written in safe code. Submitting moves both into a slot of the table.
+//! * Only the slot's final completion moves them out again: to the future that waits, or, when that
+//!   future is gone, to the place that closes and frees them.
+//! * The [`Driver`] is a plain single-threaded struct. [`Local`] wraps it in `Rc<RefCell<..>>`,
+//!   [`Shared`] in one `Arc<Mutex<..>>` per submitting thread.
+#![deny(unsafe_code)]
+
+mod addr;
+mod adopt;
+mod backend;
+mod batch;
+mod chain;
+mod clock;
+mod config;
+mod driver;
+mod error;
+mod fd;
+mod features;
+mod local;
+mod mode;
+mod operation;
+pub mod payload;
+mod reactor;
+mod request;
+mod shared;
+mod uring;
+mod wake;
+
+pub use addr::Address;
+pub use backend::{Backend, Submission, Submitted, Wait};
+pub use batch::{Batch, SubmitBatch};
+pub use chain::{Chain, ChainLink};
+pub use config::{Config, MAX_ENTRIES, Sqpoll};
+pub use driver::{Driver, Snapshot};
+pub use error::{Failure, OpError, SetupError};
+pub use fd::{Fd, Guard};
+pub use features::{Attempt, Features, FeatureSource};
+pub use local::LocalCell;
+pub use mode::{Local, Mode, Shared};
+pub use operation::Operation;
+pub use payload::Payload;
+pub use request::{Request, Resources};
+pub use shared::{SharedCell, SharedRing};
+pub use uring::UringBackend;
+
+pub use safer_ring_buf as buf;
+pub use safer_ring_core as core;
+pub use safer_ring_sys as sys;

@@ -1,0 +1,106 @@
+//! Reads and writes with one buffer.
+//!
+//! # Safety
+//! `finish` reclaims a buffer from its lease: both come from the same constructor (`Payload::finish`), and
+//! the kernel has written the number of bytes that it reports (read(2), recv(2)).
+//!
+//! Tests: read_and_write_return_the_buffer, a_failed_read_returns_the_buffer_unchanged
+#![allow(unsafe_code, reason = "reclaiming buffers from leases")]
+
+use std::marker::PhantomData;
+
+use safer_ring_buf::{IoBuf, IoBufMut, Lease};
+use safer_ring_core::Op;
+
+use super::{Done, Payload, sealed::Sealed};
+use crate::error::OpError;
+use crate::fd::Fd;
+use crate::mode::Mode;
+use crate::request::Request;
+use crate::uring::transfer;
+
+/// Fills a buffer.
+#[derive(Debug)]
+pub struct Read<B>(PhantomData<fn() -> B>);
+
+/// Sends a buffer.
+#[derive(Debug)]
+pub struct Write<B>(PhantomData<fn() -> B>);
+
+impl<B> Sealed for Read<B> {}
+impl<B> Sealed for Write<B> {}
+
+type ReadRequest<M, B> = Request<<M as Mode>::Guard, Read<B>>;
+type WriteRequest<M, B> = Request<<M as Mode>::Guard, Write<B>>;
+
+/// read(2) or pread(2); `safer_ring_core::CURSOR` as the offset is the file's cursor.
+#[inline]
+pub fn read<M: Mode, B: IoBufMut>(fd: &Fd<M>, buffer: B, offset: u64) -> ReadRequest<M, B> {
+    let (lease, rest) = buffer.lend();
+    Request::new(Op::Read { offset }, lease, rest).on(fd.guard())
+}
+
+/// recv(2).
+#[inline]
+pub fn recv<M: Mode, B: IoBufMut>(fd: &Fd<M>, buffer: B, flags: u32) -> ReadRequest<M, B> {
+    let (lease, rest) = buffer.lend();
+    Request::new(Op::Recv { flags }, lease, rest).on(fd.guard())
+}
+
+/// write(2) or pwrite(2).
+#[inline]
+pub fn write<M: Mode, B: IoBuf>(fd: &Fd<M>, buffer: B, offset: u64) -> WriteRequest<M, B> {
+    let (lease, rest) = buffer.lend();
+    Request::new(Op::Write { offset }, lease, rest).on(fd.guard())
+}
+
+/// send(2), always with `MSG_NOSIGNAL`: a closed peer is an error, not a signal.
+#[inline]
+pub fn send<M: Mode, B: IoBuf>(fd: &Fd<M>, buffer: B, flags: u32) -> WriteRequest<M, B> {
+    let (lease, rest) = buffer.lend();
+    Request::new(Op::Send { flags: flags | super::message::NOSIGNAL }, lease, rest).on(fd.guard())
+}
+
+impl<B: IoBufMut> Payload for Read<B> {
+    type Rest = B::Rest;
+    type Output = Result<(usize, B), OpError<B>>;
+
+    fn wanted(op: &Op, lease: &Lease, _: &B::Rest) -> Option<u32> {
+        // A short receive does not end a chain, a short read does.
+        matches!(op, Op::Read { .. }).then(|| transfer(lease.capacity()))
+    }
+
+    #[inline]
+    unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
+        match done.result {
+            Ok(count) => {
+                let count = super::bytes(count).min(lease.capacity());
+                // SAFETY: the lease is of a `B` (contract), and the kernel wrote `count` bytes of it.
+                Ok((count, unsafe { B::reclaim_filled(lease, rest, count) }))
+            }
+            Err(failure) => {
+                // SAFETY: the lease is of a `B` (contract).
+                Err(OpError::new(failure, unsafe { B::reclaim(lease, rest) }))
+            }
+        }
+    }
+}
+
+impl<B: IoBuf> Payload for Write<B> {
+    type Rest = B::Rest;
+    type Output = Result<(usize, B), OpError<B>>;
+
+    fn wanted(op: &Op, lease: &Lease, _: &B::Rest) -> Option<u32> {
+        matches!(op, Op::Write { .. }).then(|| transfer(lease.init_len()))
+    }
+
+    #[inline]
+    unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
+        // SAFETY: the lease is of a `B` (contract).
+        let buffer = unsafe { B::reclaim(lease, rest) };
+        match done.result {
+            Ok(count) => Ok((super::bytes(count), buffer)),
+            Err(failure) => Err(OpError::new(failure, buffer)),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Messages with addresses and control data.
+//!
+//! # Safety
+//! The header, the vector, the address and the control data of a message are in one boxed state that does not
+//! move; the pointers among them are set once it has its place. Descriptors in received control data
+//! are new and without an owner; they are owned when they are parsed, or when the state is dropped unparsed.
+//!
+//! Tests: messages_carry_addresses, descriptors_travel_in_messages, descriptors_received_in_a_dropped_message_are_closed
+#![allow(unsafe_code, reason = "pointers inside a boxed state, adopting descriptors")]
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use safer_ring_buf::{IoBuf, IoBufMut, IoVec, Lease};
+use safer_ring_core::Op;
+
+use super::{Done, Payload, sealed::Sealed};
+use crate::addr::{Address, RawAddress};
+use crate::adopt::adopt;
+use crate::error::OpError;
+use crate::fd::Fd;
+use crate::mode::Mode;
+use crate::request::Request;
+
+/// `MSG_NOSIGNAL`.
+pub(super) const NOSIGNAL: u32 = 0x4000;
+/// `MSG_CMSG_CLOEXEC`: received descriptors close on exec.
+const CMSG_CLOEXEC: u32 = 0x4000_0000;
+const SOL_SOCKET: i32 = 1;
+const SCM_RIGHTS: i32 = 1;
+/// `sizeof(struct cmsghdr)`.
+const HEADER: usize = 16;
+
+/// Receives a message.
+#[derive(Debug)]
+pub struct RecvMsg<B>(PhantomData<fn() -> B>);
+/// Sends a message.
+#[derive(Debug)]
+pub struct SendMsg<B>(PhantomData<fn() -> B>);
+
+impl<B> Sealed for RecvMsg<B> {}
+impl<B> Sealed for SendMsg<B> {}
+
+/// A received message.
+#[derive(Debug)]
+pub struct Received<B> {
+    /// Bytes received.
+    pub count: usize,
+    /// The buffer.
+    pub buffer: B,
+    /// Who sent it, if the socket tells.
+    pub address: Option<Address>,
+    /// Control data, in order.
+    pub control: Vec<ControlMessage>,
+    /// `MSG_TRUNC`, `MSG_CTRUNC` and the others of recvmsg(2).
+    pub flags: u32,
+}
+
+/// One piece of control data that came with a message.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ControlMessage {
+    /// Descriptors passed by the sender (`SCM_RIGHTS`), close-on-exec.
+    Descriptors(Vec<OwnedFd>),
+    /// Anything else, as cmsg(3) describes it.
+    Other {
+        /// `cmsg_level`.
+        level: i32,
+        /// `cmsg_type`.
+        kind: i32,
+        /// The data.
+        data: Vec<u8>,
+    },
+}
+
+/// Control data to send with a message.
+#[derive(Debug, Default)]
+pub struct Control {
+    bytes: Vec<u8>,
+    /// Kept open until the kernel has taken them.
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Control {
+    /// No control data.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends one piece, as cmsg(3) describes it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for `SCM_RIGHTS`: use [`Control::descriptors`], which keeps them open.
+    pub fn push(&mut self, level: i32, kind: i32, data: &[u8]) -> io::Result<&mut Self> {
+        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "descriptors are passed with `Control::descriptors`",
+            ));
+        }
+        self.append(level, kind, data);
+        Ok(self)
+    }
+
+    /// Passes descriptors to the other side of a Unix socket (unix(7)). They are duplicated now.
+    ///
+    /// # Errors
+    /// `EMFILE` above all.
+    pub fn descriptors<F: AsFd>(&mut self, fds: &[F]) -> io::Result<&mut Self> {
+        let mut numbers = Vec::new();
+        for fd in fds {
+            let own = fd.as_fd().try_clone_to_owned()?;
+            numbers.extend_from_slice(&own.as_raw_fd().to_ne_bytes());
+            self.descriptors.push(own);
+        }
+        self.append(SOL_SOCKET, SCM_RIGHTS, &numbers);
+        Ok(self)
+    }
+
+    fn append(&mut self, level: i32, kind: i32, data: &[u8]) {
+        self.bytes.extend_from_slice(&(HEADER + data.len()).to_ne_bytes());
+        self.bytes.extend_from_slice(&level.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(data);
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+    }
+}
+
+/// Everything the kernel looks at for one message.
+#[repr(C)]
+struct MessageState {
+    header: libc::msghdr,
+    vector: IoVec,
+    name: RawAddress,
+    control: Vec<u8>,
+    /// The user's buffer.
+    buffer: Lease,
+    /// Sent along; open until the kernel has duplicated them.
+    _passed: Vec<OwnedFd>,
+    receives: bool,
+}
+
+// SAFETY: the pointers lead into the state itself, its heap memory and the lease, all of which are `Send`.
+unsafe impl Send for MessageState {}
+
+impl MessageState {
+    fn lease(buffer: Lease, len: usize, name: Option<RawAddress>, control: Control, receives: bool) -> Lease {
+        // SAFETY: a msghdr of zeroes is an empty message.
+        let header = unsafe { mem::zeroed::<libc::msghdr>() };
+        let named = name.is_some();
+        let state = Box::new(Self {
+            header,
+            vector: IoVec { base: buffer.ptr(), len },
+            name: name.unwrap_or_else(RawAddress::room),
+            control: control.bytes,
+            buffer,
+            _passed: control.descriptors,
+            receives,
+        });
+        let lease = Lease::from_box(state);
+        let state = lease.ptr().cast::<Self>();
+        // SAFETY: the lease owns a live state of this type that nobody else refers to. It is initialised, and the
+        // reference ends before the kernel sees the pointers.
+        let state = unsafe { &mut *state };
+        state.header.msg_iov = (&raw mut state.vector).cast();
+        state.header.msg_iovlen = 1;
+        if named {
+            state.header.msg_name = (&raw mut state.name).cast();
+            state.header.msg_namelen = state.name.len;
+        }
+        if !state.control.is_empty() {
+            state.header.msg_control = state.control.as_mut_ptr().cast();
+            state.header.msg_controllen = state.control.len();
+        }
+        lease
+    }
+
+    /// Owns the descriptors in what the kernel has written, and copies the rest. Later calls find nothing.
+    fn take_control(&mut self) -> Vec<ControlMessage> {
+        let len = mem::take(&mut self.header.msg_controllen).min(self.control.len());
+        let mut rest = self.control.get(..len).unwrap_or_default();
+        let mut found = Vec::new();
+        while let Some((message, next)) = split_control(rest) {
+            found.push(message);
+            rest = next;
+        }
+        found
+    }
+}
+
+impl Drop for MessageState {
+    fn drop(&mut self) {
+        if self.receives {
+            drop(self.take_control());
+        }
+    }
+}
+
+/// The first piece of received control data, and what follows it.
+fn split_control(bytes: &[u8]) -> Option<(ControlMessage, &[u8])> {
+    let len = usize::from_ne_bytes(*bytes.first_chunk()?);
+    let level = i32::from_ne_bytes(*bytes.get(8..)?.first_chunk()?);
+    let kind = i32::from_ne_bytes(*bytes.get(12..)?.first_chunk()?);
+    let data = bytes.get(HEADER..len)?;
+    let next = bytes.get(len.next_multiple_of(8)..).unwrap_or_default();
+    if (level, kind) != (SOL_SOCKET, SCM_RIGHTS) {
+        return Some((ControlMessage::Other { level, kind, data: data.to_vec() }, next));
+    }
+    let numbers = data.chunks_exact(4).filter_map(|four| four.first_chunk().copied());
+    let descriptors = numbers
+        .map(i32::from_ne_bytes)
+        .filter(|number| *number >= 0)
+        // SAFETY: the kernel has installed these descriptors for this message (unix(7)), and
+        // `take_control` passes each of them here once.
+        .map(|number| unsafe { adopt(number) })
+        .collect();
+    Some((ControlMessage::Descriptors(descriptors), next))
+}
+
+/// recvmsg(2) with `MSG_CMSG_CLOEXEC`; room for `control_len` bytes of control data.
+pub fn recv_msg<M: Mode, B: IoBufMut>(
+    fd: &Fd<M>,
+    buffer: B,
+    control_len: usize,
+    flags: u32,
+) -> Request<M::Guard, RecvMsg<B>> {
+    let (buffer, rest) = buffer.lend();
+    let control = Control { bytes: vec![0; control_len], descriptors: Vec::new() };
+    let len = buffer.capacity();
+    let lease = MessageState::lease(buffer, len, Some(RawAddress::room()), control, true);
+    Request::new(Op::RecvMsg { flags: flags | CMSG_CLOEXEC }, lease, rest).on(fd.guard())
+}
+
+/// sendmsg(2) with `MSG_NOSIGNAL`.
+///
+/// # Errors
+/// The output of the operation, if the address is too long.
+pub fn send_msg<M: Mode, B: IoBuf>(
+    fd: &Fd<M>,
+    buffer: B,
+    address: Option<&Address>,
+    control: Control,
+    flags: u32,
+) -> Result<Request<M::Guard, SendMsg<B>>, Result<(usize, B), OpError<B>>> {
+    let name = match address.map(RawAddress::encode).transpose() {
+        Ok(name) => name,
+        Err(error) => return Err(Err(OpError { error, buffer })),
+    };
+    let (buffer, rest) = buffer.lend();
+    let len = buffer.init_len();
+    let lease = MessageState::lease(buffer, len, name, control, false);
+    Ok(Request::new(Op::SendMsg { flags: flags | NOSIGNAL }, lease, rest).on(fd.guard()))
+}
+
+impl<B: IoBufMut> Payload for RecvMsg<B> {
+    type Rest = B::Rest;
+    type Output = Result<Received<B>, OpError<B>>;
+
+    unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
+        // SAFETY: `recv_msg` boxed this type, and the kernel has written a message into it, if anything.
+        let mut state = unsafe { lease.into_box::<MessageState>() };
+        let lease = mem::replace(&mut state.buffer, Lease::empty());
+        let count = match done.result {
+            Ok(count) => super::bytes(count).min(lease.capacity()),
+            Err(failure) => {
+                // SAFETY: the inner lease is of a `B` (`recv_msg`).
+                return Err(OpError::new(failure, unsafe { B::reclaim(lease, rest) }));
+            }
+        };
+        state.name.len = state.header.msg_namelen;
+        Ok(Received {
+            count,
+            // SAFETY: the inner lease is of a `B`, and the kernel wrote `count` bytes of it.
+            buffer: unsafe { B::reclaim_filled(lease, rest, count) },
+            address: state.name.decode(),
+            control: state.take_control(),
+            flags: state.header.msg_flags.cast_unsigned(),
+        })
+    }
+}
+
+impl<B: IoBuf> Payload for SendMsg<B> {
+    type Rest = B::Rest;
+    type Output = Result<(usize, B), OpError<B>>;
+
+    unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
+        // SAFETY: `send_msg` boxed this type; the kernel has only read it.
+        let mut state = unsafe { lease.into_box::<MessageState>() };
+        let lease = mem::replace(&mut state.buffer, Lease::empty());
+        // SAFETY: the inner lease is of a `B` (`send_msg`).
+        let buffer = unsafe { B::reclaim(lease, rest) };
+        match done.result {
+            Ok(count) => Ok((super::bytes(count), buffer)),
+            Err(failure) => Err(OpError::new(failure, buffer)),
+        }
+    }
+}
+
+impl fmt::Debug for MessageState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageState").field("receives", &self.receives).finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(mem::size_of::<libc::cmsghdr>() == HEADER);

@@ -1,0 +1,133 @@
+//! What each kind of operation lends to the kernel, and what it makes of the result.
+//!
+//! A constructor here pairs an [`Op`] with a lease that fits it; `finish` of the same type takes the lease
+//! apart again. The two stand side by side in one file, so that the pair can be checked at a glance.
+//!
+//! # Safety
+//! Declares the unsafe `Payload::finish` and has its one call.
+//!
+//! Tests: read_and_write_return_the_buffer
+#![allow(unsafe_code, reason = "declares Payload::finish and calls it")]
+
+mod buffer;
+mod descriptor;
+mod message;
+mod path;
+mod raw;
+mod simple;
+mod vectored;
+
+use safer_ring_buf::Lease;
+use safer_ring_core::{Completion, Key, Op};
+
+pub use buffer::{Read, Write, read, recv, send, write};
+pub use descriptor::{
+    Accept, OpenFd, PipeEnds, Socket, accept, bind, connect, open, openat2, pipe, socket,
+};
+pub use message::{Control, ControlMessage, Received, RecvMsg, SendMsg, recv_msg, send_msg};
+pub use path::{Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
+pub(crate) use raw::sanitize;
+pub use raw::{Raw, RawOutput, raw};
+pub(crate) use simple::close_did_not_run;
+pub use simple::{
+    Close, Count, PollEvents, Sleep, Unit, close, fallocate, fsync, ftruncate, listen, nop, poll,
+    shutdown, splice, tee, timeout,
+};
+pub use vectored::{Lists, ReadVectored, WriteVectored, read_vectored, write_vectored};
+
+use crate::driver::Driver;
+use crate::error::Failure;
+use crate::fd::Guard;
+use crate::mode::Mode;
+use crate::request::Resources;
+
+/// How an operation ended.
+#[derive(Debug)]
+pub struct Done {
+    /// The result of the system call, or what went wrong.
+    pub(crate) result: Result<u32, Failure>,
+    /// Flags of the last completion.
+    pub(crate) flags: u32,
+    /// Completions before the last one; only raw operations keep them.
+    pub(crate) more: Vec<Completion>,
+}
+
+/// A kind of operation. Sealed: its constructors are functions of this module.
+#[allow(private_interfaces, reason = "the driver's types are no part of the public contract")]
+pub trait Payload: sealed::Sealed + Sized + 'static {
+    /// What stays in the future while the rest is lent.
+    type Rest: 'static;
+    /// What awaiting it gives.
+    type Output: 'static;
+
+    /// Puts it into the table.
+    #[doc(hidden)]
+    #[inline]
+    fn submit<K: Guard>(
+        driver: &mut Driver<K>,
+        op: Op,
+        resources: Resources<K>,
+        _rest: &Self::Rest,
+        following: u16,
+    ) -> Result<Key, (Failure, Resources<K>)> {
+        driver.submit(op, resources, following)
+    }
+
+    /// Bytes that it has to move for a chain to go on; `None` if it moves none.
+    #[doc(hidden)]
+    fn wanted(_op: &Op, _lease: &Lease, _rest: &Self::Rest) -> Option<u32> {
+        None
+    }
+
+    /// Makes the output.
+    ///
+    /// # Safety
+    /// `lease` and `rest` come from one constructor of this payload, and the kernel is done with the memory.
+    #[doc(hidden)]
+    unsafe fn finish(lease: Lease, rest: Self::Rest, done: Done) -> Self::Output;
+}
+
+pub(crate) mod sealed {
+    #[allow(unnameable_types, reason = "sealed: nobody else implements what asks for it")]
+    pub trait Sealed {}
+}
+
+/// Takes the resources apart and lets the payload make its output.
+#[inline]
+pub(crate) fn finish<M: Mode, P: Payload>(
+    resources: Resources<M::Guard>,
+    rest: P::Rest,
+    done: Done,
+) -> P::Output {
+    // SAFETY: a `Request` keeps op, lease and rest of one constructor together, and the table has given the
+    // lease out: after its final completion, or without ever showing it to the kernel (invariant 3).
+    unsafe { P::finish(resources.lease, rest, done) }
+}
+
+/// The output of an operation that never reached the kernel.
+#[cold]
+pub(crate) fn refuse<M: Mode, P: Payload>(
+    resources: Resources<M::Guard>,
+    rest: P::Rest,
+    failure: Failure,
+) -> P::Output {
+    finish::<M, P>(resources, rest, Done { result: Err(failure), flags: 0, more: Vec::new() })
+}
+
+/// An address as the kernel wants it.
+#[inline]
+#[expect(clippy::as_conversions, reason = "a pointer's address as a 64-bit word; all targets have 64 bits")]
+pub(crate) fn address(pointer: *const u8) -> u64 {
+    pointer.expose_provenance() as u64
+}
+
+/// The address `offset` bytes into a boxed operation state.
+fn offset_address(lease: &Lease, offset: usize) -> u64 {
+    address(lease.ptr().wrapping_add(offset))
+}
+
+/// A count of bytes from a completion.
+#[inline]
+pub(crate) fn bytes(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

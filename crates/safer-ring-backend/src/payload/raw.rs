@@ -1,0 +1,93 @@
+//! Any submission entry: the way to an operation that this library does not have.
+//!
+//! # Safety
+//! The contract is the caller's ([`raw`]). The state is boxed with the entry first, where the backend reads it,
+//! and unboxed as the type it was boxed as.
+//!
+//! Tests: a_raw_entry_runs_and_gives_back_what_it_kept, a_raw_multishot_delivers_all_its_completions
+#![allow(unsafe_code, reason = "the escape hatch, and unboxing operation states")]
+
+use std::io;
+use std::marker::PhantomData;
+
+use safer_ring_buf::Lease;
+use safer_ring_core::Op;
+use safer_ring_sys::Sqe;
+
+use super::{Done, Payload, sealed::Sealed};
+use crate::fd::Fd;
+use crate::mode::Mode;
+use crate::request::Request;
+
+/// Runs a submission entry.
+#[derive(Debug)]
+pub struct Raw<T>(PhantomData<fn() -> T>);
+
+impl<T> Sealed for Raw<T> {}
+
+/// What a raw operation gave.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RawOutput<T> {
+    /// The result of the last completion.
+    pub result: io::Result<u32>,
+    /// The flags of the last completion (`IORING_CQE_F_*`).
+    pub flags: u32,
+    /// Result and flags of the completions before it (multishot, zero-copy sends), in order.
+    pub earlier: Vec<(i32, u32)>,
+    /// What was kept for it.
+    pub keep: T,
+}
+
+/// The entry stays first: the backend reads it there.
+#[repr(C)]
+struct RawState<T> {
+    entry: Sqe,
+    keep: T,
+}
+
+/// An operation from a submission entry. `user_data` and the link flags are set by the library.
+///
+/// # Safety
+/// Until the last completion:
+/// * all memory that `entry` points to is owned by `keep`, does not move when `keep` moves, and is touched by nobody
+///   else;
+/// * a descriptor number in `entry` is that of `fd`, which is kept open; other numbers in it are the caller's care;
+/// * dropping the future cancels the operation and drops `keep` after the last completion; a descriptor or
+///   a provided buffer in a completion that nobody takes is lost.
+pub unsafe fn raw<M: Mode, T: Send + 'static>(
+    entry: Sqe,
+    fd: Option<&Fd<M>>,
+    keep: T,
+) -> Request<M::Guard, Raw<T>> {
+    let request = Request::new(Op::Raw, Lease::from_box(Box::new(RawState { entry, keep })), ());
+    super::path::at(request, fd)
+}
+
+impl<T: Send + 'static> Payload for Raw<T> {
+    type Rest = ();
+    type Output = RawOutput<T>;
+
+    unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
+        // SAFETY: `raw` boxed this type; what the kernel wrote into it is by the contract of `raw` valid.
+        let state = unsafe { lease.into_box::<RawState<T>>() };
+        let earlier = done.more.iter().map(|completion| (completion.res, completion.flags));
+        RawOutput {
+            result: done.result.map_err(io::Error::from),
+            flags: done.flags,
+            earlier: earlier.collect(),
+            keep: state.keep,
+        }
+    }
+}
+
+/// For the entry's link flags: those are the table's to set.
+pub(crate) fn sanitize(mut entry: Sqe, user_data: u64, link: bool) -> Sqe {
+    use safer_ring_sys::sqe_flags::{CQE_SKIP_SUCCESS, IO_HARDLINK, IO_LINK};
+    entry.flags &= !(IO_LINK | IO_HARDLINK | CQE_SKIP_SUCCESS);
+    if link {
+        entry.flags |= IO_LINK;
+    }
+    entry.user_data = user_data;
+    entry
+}

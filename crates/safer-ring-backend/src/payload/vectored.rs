@@ -1,0 +1,119 @@
+//! Reads and writes with many buffers.
+//!
+//! # Safety
+//! As in `buffer`: the list of buffers is reclaimed from the lease that was made of it.
+//!
+//! Tests: vectored_reads_and_writes_keep_the_order
+#![allow(unsafe_code, reason = "reclaiming buffers from leases")]
+
+use std::io;
+use std::marker::PhantomData;
+
+use safer_ring_buf::{IoBuf, IoBufMut, Lease, Vectored, VectoredRest};
+use safer_ring_core::Op;
+
+use super::{Done, Payload, sealed::Sealed};
+use crate::error::OpError;
+use crate::fd::Fd;
+use crate::mode::Mode;
+use crate::request::Request;
+use crate::uring::transfer;
+
+/// Fills buffers one after the other.
+#[derive(Debug)]
+pub struct ReadVectored<B>(PhantomData<fn() -> B>);
+
+/// Sends buffers one after the other.
+#[derive(Debug)]
+pub struct WriteVectored<B>(PhantomData<fn() -> B>);
+
+impl<B> Sealed for ReadVectored<B> {}
+impl<B> Sealed for WriteVectored<B> {}
+
+/// The buffers' own rests, and their total length.
+#[derive(Debug)]
+pub struct Lists<B: IoBuf> {
+    rest: VectoredRest<B>,
+    total: u32,
+}
+
+type Output<B> = Result<(usize, Vec<B>), OpError<Vec<B>>>;
+
+fn too_many<B>(buffers: Vec<B>) -> Output<B> {
+    let error = io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{} buffers in one vectored operation; the limit is {}", buffers.len(), safer_ring_buf::MAX_BUFFERS),
+    );
+    Err(OpError { error, buffer: buffers })
+}
+
+/// readv(2) or preadv(2).
+///
+/// # Errors
+/// The output of the operation, if there are more than 1024 buffers.
+pub fn read_vectored<M: Mode, B: IoBufMut>(
+    fd: &Fd<M>,
+    buffers: Vec<B>,
+    offset: u64,
+) -> Result<Request<M::Guard, ReadVectored<B>>, Output<B>> {
+    let total = transfer(Vectored::total_capacity(&buffers).unwrap_or(usize::MAX));
+    let (lease, count, rest) = Vectored::lend_for_read(buffers).map_err(too_many)?;
+    let op = Op::ReadVectored { offset, count };
+    Ok(Request::new(op, lease, Lists { rest, total }).on(fd.guard()))
+}
+
+/// writev(2) or pwritev(2).
+///
+/// # Errors
+/// The output of the operation, if there are more than 1024 buffers.
+pub fn write_vectored<M: Mode, B: IoBuf>(
+    fd: &Fd<M>,
+    buffers: Vec<B>,
+    offset: u64,
+) -> Result<Request<M::Guard, WriteVectored<B>>, Output<B>> {
+    let total = transfer(Vectored::total_init(&buffers).unwrap_or(usize::MAX));
+    let (lease, count, rest) = Vectored::lend_for_write(buffers).map_err(too_many)?;
+    let op = Op::WriteVectored { offset, count };
+    Ok(Request::new(op, lease, Lists { rest, total }).on(fd.guard()))
+}
+
+impl<B: IoBufMut> Payload for ReadVectored<B> {
+    type Rest = Lists<B>;
+    type Output = Output<B>;
+
+    fn wanted(_: &Op, _: &Lease, rest: &Self::Rest) -> Option<u32> {
+        Some(rest.total)
+    }
+
+    unsafe fn finish(lease: Lease, rest: Self::Rest, done: Done) -> Self::Output {
+        match done.result {
+            Ok(count) => {
+                let count = super::bytes(count.min(rest.total));
+                // SAFETY: the lease is of these buffers (contract); the kernel filled `count` bytes in order.
+                Ok((count, unsafe { Vectored::reclaim_filled(lease, rest.rest, count) }))
+            }
+            Err(failure) => {
+                // SAFETY: the lease is of these buffers (contract).
+                Err(OpError::new(failure, unsafe { Vectored::reclaim(lease, rest.rest) }))
+            }
+        }
+    }
+}
+
+impl<B: IoBuf> Payload for WriteVectored<B> {
+    type Rest = Lists<B>;
+    type Output = Output<B>;
+
+    fn wanted(_: &Op, _: &Lease, rest: &Self::Rest) -> Option<u32> {
+        Some(rest.total)
+    }
+
+    unsafe fn finish(lease: Lease, rest: Self::Rest, done: Done) -> Self::Output {
+        // SAFETY: the lease is of these buffers (contract).
+        let buffers = unsafe { Vectored::reclaim(lease, rest.rest) };
+        match done.result {
+            Ok(count) => Ok((super::bytes(count), buffers)),
+            Err(failure) => Err(OpError::new(failure, buffers)),
+        }
+    }
+}

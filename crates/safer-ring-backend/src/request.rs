@@ -1,0 +1,72 @@
+//! An operation together with exactly the memory and descriptors that it needs.
+//!
+//! The fields are private to this module: the only way to a [`Request`] is a constructor of
+//! [`crate::payload`], and each of those pairs an [`Op`] with a lease that fits it. So any request may be
+//! submitted in safe code (invariant 4: in flight a buffer exists only as raw parts).
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use safer_ring_buf::Lease;
+use safer_ring_core::Op;
+
+use crate::fd::Guard;
+use crate::payload::Payload;
+
+/// What a slot of the table owns while the kernel works.
+pub struct Resources<K> {
+    pub(crate) lease: Lease,
+    pub(crate) fd: Option<K>,
+    pub(crate) other: Option<K>,
+}
+
+impl<K: Guard> fmt::Debug for Resources<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resources")
+            .field("fd", &self.fd.as_ref().map(Guard::raw))
+            .field("other", &self.other.as_ref().map(Guard::raw))
+            .finish_non_exhaustive()
+    }
+}
+
+/// An operation that has not been submitted yet.
+pub struct Request<K, P: Payload> {
+    op: Op,
+    resources: Resources<K>,
+    rest: P::Rest,
+    payload: PhantomData<fn() -> P>,
+}
+
+impl<K, P: Payload> Request<K, P> {
+    /// Pairs the parts. The caller (a constructor of `payload`) vouches that `lease` was made for
+    /// `op` and that `rest` came with it.
+    pub(crate) fn new(op: Op, lease: Lease, rest: P::Rest) -> Self {
+        Self {
+            op,
+            resources: Resources { lease, fd: None, other: None },
+            rest,
+            payload: PhantomData,
+        }
+    }
+
+    pub(crate) fn on(mut self, fd: K) -> Self {
+        self.resources.fd = Some(fd);
+        self
+    }
+
+    pub(crate) fn and(mut self, other: K) -> Self {
+        self.resources.other = Some(other);
+        self
+    }
+
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Op, Resources<K>, P::Rest) {
+        (self.op, self.resources, self.rest)
+    }
+}
+
+impl<K, P: Payload> fmt::Debug for Request<K, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("op", &self.op).finish_non_exhaustive()
+    }
+}

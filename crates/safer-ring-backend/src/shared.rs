@@ -1,0 +1,316 @@
+//! A ring for any thread: one kernel ring for each thread that submits.
+//!
+//! * A thread's kernel ring is made at its first operation and given back when the thread ends; the next
+//!   new thread takes it over. There are at most `max_rings`; more threads than that share them.
+//! * Each kernel ring sits behind its own lock, which its thread takes nearly alone.
+//! * An operation is submitted by the thread that first polls it, in one `io_uring_enter`, and the
+//!   completion queue is looked at in the same breath: what the kernel completes inline is ready at once.
+//! * What is still pending is reaped by whoever takes the lock next, or by the process's one
+//!   [reactor](crate::reactor) thread, which sleeps in epoll on the rings that have something pending.
+//!   A ring is watched only while it has, so inline completions wake nobody.
+//! * When the last handle on the ring is dropped, a kernel ring without work is closed at once; one with
+//!   work is kept by the reactor until its last completion.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::backend::Backend;
+use crate::config::Config;
+use crate::driver::{Aftermath, Driver, Snapshot};
+use crate::error::{Failure, SetupError};
+use crate::features::Features;
+use crate::reactor::{self, Reactor};
+use crate::uring::{Purpose, UringBackend};
+use crate::wake::fire;
+
+type SharedDriver = Driver<Arc<OwnedFd>>;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A set of kernel rings, one for each submitting thread.
+pub struct SharedRing {
+    id: u64,
+    config: Config,
+    features: Features,
+    cells: Mutex<Cells>,
+    next_shared: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Cells {
+    all: Vec<Arc<SharedCell>>,
+    /// Those whose thread has ended.
+    free: Vec<Arc<SharedCell>>,
+}
+
+/// One kernel ring of a [`SharedRing`].
+pub struct SharedCell {
+    id: u64,
+    reactor: Arc<Reactor>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None` once the ring is closed and its last operation has ended.
+    driver: Option<SharedDriver>,
+    closing: bool,
+    spare: Aftermath<Arc<OwnedFd>>,
+}
+
+/// What a thread knows of the rings it has used.
+struct Seat {
+    ring_id: u64,
+    ring: Weak<SharedRing>,
+    cell: Arc<SharedCell>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // The thread ends: its kernel ring is free for another one.
+        if let Some(ring) = self.ring.upgrade() {
+            lock(&ring.cells).free.push(Arc::clone(&self.cell));
+        }
+    }
+}
+
+thread_local! {
+    static SEATS: RefCell<Vec<Seat>> = const { RefCell::new(Vec::new()) };
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under the lock can only be one of a foreign waker's `clone`; the table is sound then.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SharedRing {
+    pub(crate) fn open(config: Config) -> Result<Arc<Self>, SetupError> {
+        let (cell, features) = SharedCell::open(&config)?;
+        let ring = Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            features,
+            config,
+            cells: Mutex::default(),
+            next_shared: AtomicUsize::new(0),
+        });
+        {
+            let mut cells = lock(&ring.cells);
+            cells.all.push(Arc::clone(&cell));
+            cells.free.push(cell);
+        }
+        Ok(ring)
+    }
+
+    pub(crate) fn features(&self) -> &Features {
+        &self.features
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let cells = lock(&self.cells).all.clone();
+        let mut sum = Snapshot::default();
+        for cell in cells {
+            if let Some(driver) = &lock(&cell.state).driver {
+                sum += driver.snapshot();
+            }
+        }
+        sum
+    }
+
+    /// The kernel ring of the calling thread.
+    #[inline]
+    pub(crate) fn cell(self: &Arc<Self>) -> Result<Arc<SharedCell>, Failure> {
+        let seated = SEATS.try_with(|seats| {
+            let seats = seats.try_borrow().ok()?;
+            let seat = seats.iter().find(|seat| seat.ring_id == self.id)?;
+            Some(Arc::clone(&seat.cell))
+        });
+        match seated {
+            Ok(Some(cell)) => Ok(cell),
+            _ => self.take_seat(),
+        }
+    }
+
+    #[cold]
+    fn take_seat(self: &Arc<Self>) -> Result<Arc<SharedCell>, Failure> {
+        let cell = self.find_cell()?;
+        let seat = Seat { ring_id: self.id, ring: Arc::downgrade(self), cell: Arc::clone(&cell) };
+        // Old seats are dropped outside the borrow: they lock their ring.
+        let mut stale = Vec::new();
+        let seated = SEATS.try_with(|seats| {
+            if let Ok(mut seats) = seats.try_borrow_mut() {
+                stale.extend(seats.extract_if(.., |seat| seat.ring.strong_count() == 0));
+                seats.push(seat);
+            }
+        });
+        // An error: the thread is on its way out and cannot keep a seat; dropping it freed the ring.
+        let _ = seated;
+        Ok(cell)
+    }
+
+    fn find_cell(&self) -> Result<Arc<SharedCell>, Failure> {
+        let mut cells = lock(&self.cells);
+        if let Some(cell) = cells.free.pop() {
+            return Ok(cell);
+        }
+        if cells.all.len() < self.config.max_rings {
+            match SharedCell::open(&self.config) {
+                Ok((cell, _)) => {
+                    cells.all.push(Arc::clone(&cell));
+                    return Ok(cell);
+                }
+                // Short of descriptors or memory now: share a ring that exists.
+                Err(_) if !cells.all.is_empty() => {}
+                Err(error) => {
+                    return Err(error.errno().map_or(Failure::Exhausted, Failure::Os));
+                }
+            }
+        }
+        let turn = self.next_shared.fetch_add(1, Ordering::Relaxed);
+        cells.all.get(turn % cells.all.len().max(1)).cloned().ok_or(Failure::Exhausted)
+    }
+}
+
+impl Drop for SharedRing {
+    fn drop(&mut self) {
+        let cells = std::mem::take(self.cells.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for cell in cells.all {
+            cell.close();
+        }
+    }
+}
+
+impl fmt::Debug for SharedRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedRing").field("features", &self.features).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SharedCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedCell").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl SharedCell {
+    fn open(config: &Config) -> Result<(Arc<Self>, Features), SetupError> {
+        let backend = UringBackend::new(config, Purpose::ManyThreads)?;
+        let features = backend.features().clone();
+        let limit = |errno| SetupError::Limit { errno };
+        let reactor = reactor::start().map_err(limit)?;
+        let driver = Driver::new(backend, features.completions, features.entries).map_err(limit)?;
+        let state = State {
+            driver: Some(driver),
+            closing: false,
+            spare: Aftermath::default(),
+        };
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let cell = Arc::new(Self { id, reactor, state: Mutex::new(state) });
+        if let Some(driver) = &lock(&cell.state).driver {
+            cell.reactor.register(&cell, driver.backend().fd()).map_err(limit)?;
+        }
+        Ok((cell, features))
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    #[inline]
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut SharedDriver) -> T) -> Option<T> {
+        let mut state = lock(&self.state);
+        let driver = state.driver.as_mut()?;
+        let result = work(driver);
+        let clean = !driver.has_aftermath() && !state.closing;
+        if !clean {
+            self.after(state);
+        }
+        Some(result)
+    }
+
+    /// Outside the lock: wakers and destructors may use the ring.
+    #[cold]
+    fn after(&self, mut state: MutexGuard<'_, State>) {
+        let spare = std::mem::take(&mut state.spare);
+        let Some(driver) = state.driver.as_mut() else { return };
+        let mut aftermath = driver.aftermath(spare);
+        let over = state.closing && state.driver.as_ref().is_some_and(Driver::is_idle);
+        let ended = if over { state.driver.take() } else { None };
+        drop(state);
+        if let Some(driver) = ended {
+            self.reactor.forget(self.id, driver.backend().fd());
+        }
+        aftermath.dead.clear();
+        aftermath.retired.clear();
+        fire(&mut aftermath.wakers);
+        lock(&self.state).spare = aftermath;
+    }
+
+    /// Called with something pending: the reactor shall reap it, unless somebody else does first.
+    #[inline]
+    pub(crate) fn park(self: &Arc<Self>, driver: &mut SharedDriver) {
+        driver.arm_timer();
+        driver.flush();
+        if !driver.watched {
+            driver.watched = true;
+            self.reactor.watch(self.id, driver.backend().fd());
+        }
+        if driver.backend().pending() > 0 && !driver.backend().has_sqpoll() {
+            self.reactor.retry(self);
+        }
+    }
+
+    /// The reactor saw the ring become readable (or retries it): takes in what is there.
+    pub(crate) fn turn(self: &Arc<Self>) {
+        let cell = Arc::clone(self);
+        self.with(|driver| {
+            driver.watched = false;
+            driver.look();
+            driver.flush();
+            if !driver.is_idle() {
+                cell.park(driver);
+            }
+        });
+    }
+
+    /// The last handle is gone: close now if nothing is in flight, else when nothing is.
+    fn close(self: &Arc<Self>) {
+        lock(&self.state).closing = true;
+        let cell = Arc::clone(self);
+        self.with(|driver| {
+            if !driver.is_idle() {
+                cell.reactor.keep(&cell);
+                cell.park(driver);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_keeps_its_kernel_ring_and_the_next_thread_takes_it_over() {
+        let ring = SharedRing::open(Config::new(8)).unwrap();
+        let first = ring.cell().unwrap().id();
+        assert_eq!(ring.cell().unwrap().id(), first);
+        let other = Arc::clone(&ring);
+        let second = std::thread::spawn(move || other.cell().unwrap().id()).join().unwrap();
+        assert_ne!(first, second);
+        let other = Arc::clone(&ring);
+        let third = std::thread::spawn(move || other.cell().unwrap().id()).join().unwrap();
+        assert_eq!(second, third, "the ring of the ended thread is reused");
+        assert_eq!(ring.snapshot().rings, 2);
+    }
+
+    #[test]
+    fn more_threads_than_rings_share_them() {
+        let ring = SharedRing::open(Config { max_rings: 1, ..Config::new(8) }).unwrap();
+        let first = ring.cell().unwrap().id();
+        let other = Arc::clone(&ring);
+        let second = std::thread::spawn(move || other.cell().unwrap().id()).join().unwrap();
+        assert_eq!(first, second);
+    }
+}

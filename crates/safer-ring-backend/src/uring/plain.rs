@@ -1,0 +1,99 @@
+//! Operations as plain system calls, for kernels that have no opcode for them.
+//!
+//! Only calls that do not wait for anybody are here: they take as long as the same opcode would take
+//! inside `io_uring_enter`.
+//!
+//! # Safety
+//! Each call reads or writes only what the submission lent for exactly this call; the contract of
+//! `Backend::submit` holds for its length.
+//!
+//! Tests: operations_without_an_opcode_run_as_plain_calls
+#![allow(unsafe_code, reason = "system calls with pointers to lent memory")]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use safer_ring_core::Op;
+use safer_ring_sys::Errno;
+
+use crate::backend::Submission;
+
+/// Runs the operation and returns its result as a completion would, or `None` if it has no plain form
+/// that is sure not to wait.
+///
+/// # Safety
+/// As `Backend::submit`, for the length of the call.
+pub(super) unsafe fn perform(s: &Submission<'_>) -> Option<i32> {
+    let path = s.ptr.cast_const().cast::<libc::c_char>();
+    let dir = if s.fd < 0 { libc::AT_FDCWD } else { s.fd };
+    let other_dir = if s.other < 0 { libc::AT_FDCWD } else { s.other };
+    let result = match *s.op {
+        Op::Socket { domain, kind, protocol } => {
+            // SAFETY: socket(2) takes no pointer.
+            unsafe {
+                libc::socket(domain.cast_signed(), kind.cast_signed(), protocol.cast_signed())
+            }
+        }
+        Op::Bind { len } => {
+            // SAFETY: `ptr` is a socket address of `len` bytes (`payload::address`).
+            unsafe { libc::bind(s.fd, path.cast(), len) }
+        }
+        Op::Listen { backlog } => {
+            // SAFETY: listen(2) takes no pointer.
+            unsafe { libc::listen(s.fd, backlog.cast_signed()) }
+        }
+        Op::Shutdown { how } => {
+            // SAFETY: shutdown(2) takes no pointer.
+            unsafe { libc::shutdown(s.fd, how.cast_signed()) }
+        }
+        Op::Pipe { flags } => {
+            // SAFETY: `ptr` is room for two descriptors (`payload::pipe`).
+            unsafe { libc::pipe2(s.ptr.cast(), flags.cast_signed()) }
+        }
+        Op::Ftruncate { len } => match i64::try_from(len) {
+            // SAFETY: ftruncate(2) takes no pointer.
+            Ok(len) => unsafe { libc::ftruncate(s.fd, len) },
+            Err(_) => return Some(-Errno::INVAL.raw_os_error()),
+        },
+        Op::RenameAt { flags, aux } => {
+            // SAFETY: `ptr` and `aux` are paths that end in a zero byte (`payload::path`).
+            unsafe { libc::renameat2(dir, path, other_dir, pointer(aux), flags) }
+        }
+        Op::UnlinkAt { flags } => {
+            // SAFETY: `ptr` is a path that ends in a zero byte.
+            unsafe { libc::unlinkat(dir, path, flags.cast_signed()) }
+        }
+        Op::MkdirAt { mode } => {
+            // SAFETY: `ptr` is a path that ends in a zero byte.
+            unsafe { libc::mkdirat(dir, path, mode) }
+        }
+        Op::SymlinkAt { aux } => {
+            // SAFETY: `ptr` and `aux` are paths that end in a zero byte.
+            unsafe { libc::symlinkat(path, dir, pointer(aux)) }
+        }
+        Op::LinkAt { flags, aux } => {
+            // SAFETY: `ptr` and `aux` are paths that end in a zero byte.
+            unsafe { libc::linkat(dir, path, other_dir, pointer(aux), flags.cast_signed()) }
+        }
+        _ => return None,
+    };
+    Some(if result < 0 { -Errno::last().raw_os_error() } else { result })
+}
+
+/// An address that was taken with `expose_provenance` as a pointer again.
+#[expect(clippy::as_conversions, reason = "all targets have 64-bit addresses")]
+fn pointer(address: u64) -> *const libc::c_char {
+    std::ptr::with_exposed_provenance(address as usize)
+}
+
+/// Waits until `fd` is readable, or `limit` is over (`ETIME`).
+pub(super) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> Result<(), Errno> {
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let timeout = i32::try_from(limit.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
+    // SAFETY: one pollfd, on this stack, for the length of the call.
+    match unsafe { libc::poll(&raw mut poll, 1, timeout) } {
+        0 => Err(Errno::TIME),
+        result if result < 0 => Err(Errno::last()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,207 @@
+//! From an operation to a submission entry: one exhaustive match.
+
+use safer_ring_core::Op;
+use safer_ring_sys::{Sqe, opcode, sqe_flags};
+
+use crate::backend::Submission;
+use crate::payload::address;
+
+/// The most that one read or write moves: `MAX_RW_COUNT` of read(2).
+pub(crate) const MAX_TRANSFER: u32 = 0x7fff_f000;
+
+pub(super) const POLLIN: u32 = 1;
+const AT_FDCWD: i32 = -100;
+const FSYNC_DATASYNC: u32 = 1;
+
+/// A length for a submission entry; the rest of a longer buffer is left, as read(2) does.
+#[inline]
+pub(crate) fn transfer(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(MAX_TRANSFER).min(MAX_TRANSFER)
+}
+
+/// Poll events as `poll32_events` wants them: the half-words are swapped on big-endian machines.
+pub(super) fn poll_word(events: u32) -> u32 {
+    if cfg!(target_endian = "big") { events.rotate_left(16) } else { events }
+}
+
+#[inline]
+pub(super) fn prepare(s: &Submission<'_>) -> Sqe {
+    let mut sqe = match s.poll_first {
+        None => operation(s),
+        Some(events) => Sqe {
+            opcode: opcode::POLL_ADD,
+            fd: s.fd,
+            op_flags: poll_word(events),
+            ..Sqe::default()
+        },
+    };
+    sqe.user_data = s.user_data;
+    if s.link {
+        sqe.flags |= sqe_flags::IO_LINK;
+    }
+    sqe
+}
+
+/// The hot operations; the others are out of line so that these stay small.
+#[inline]
+fn operation(s: &Submission<'_>) -> Sqe {
+    let base = Sqe { fd: s.fd, addr: address(s.ptr), ..Sqe::default() };
+    match *s.op {
+        Op::Nop => nop(),
+        Op::Read { offset } => {
+            Sqe { opcode: opcode::READ, off: offset, len: transfer(s.capacity), ..base }
+        }
+        Op::Write { offset } => {
+            Sqe { opcode: opcode::WRITE, off: offset, len: transfer(s.init), ..base }
+        }
+        Op::Recv { flags } => {
+            Sqe { opcode: opcode::RECV, len: transfer(s.capacity), op_flags: flags, ..base }
+        }
+        Op::Send { flags } => {
+            Sqe { opcode: opcode::SEND, len: transfer(s.init), op_flags: flags, ..base }
+        }
+        _ => other_operation(s, base),
+    }
+}
+
+#[inline(never)]
+fn other_operation(s: &Submission<'_>, base: Sqe) -> Sqe {
+    match *s.op {
+        Op::Nop | Op::Read { .. } | Op::Write { .. } | Op::Recv { .. } | Op::Send { .. } => nop(),
+        Op::ReadVectored { offset, count } => {
+            Sqe { opcode: opcode::READV, off: offset, len: count, ..base }
+        }
+        Op::WriteVectored { offset, count } => {
+            Sqe { opcode: opcode::WRITEV, off: offset, len: count, ..base }
+        }
+        Op::RecvMsg { flags } => Sqe { opcode: opcode::RECVMSG, len: 1, op_flags: flags, ..base },
+        Op::SendMsg { flags } => Sqe { opcode: opcode::SENDMSG, len: 1, op_flags: flags, ..base },
+        Op::Accept { flags, aux } => {
+            Sqe { opcode: opcode::ACCEPT, off: aux, op_flags: flags, ..base }
+        }
+        Op::Connect { len } => Sqe { opcode: opcode::CONNECT, off: u64::from(len), ..base },
+        Op::Bind { len } => Sqe { opcode: opcode::BIND, off: u64::from(len), ..base },
+        Op::Listen { backlog } => Sqe { opcode: opcode::LISTEN, len: backlog, addr: 0, ..base },
+        Op::Shutdown { how } => Sqe { opcode: opcode::SHUTDOWN, len: how, addr: 0, ..base },
+        Op::Socket { domain, kind, protocol } => Sqe {
+            opcode: opcode::SOCKET,
+            fd: domain.cast_signed(),
+            off: u64::from(kind),
+            len: protocol,
+            ..Sqe::default()
+        },
+        Op::Pipe { flags } => Sqe { opcode: opcode::PIPE, fd: 0, op_flags: flags, ..base },
+        Op::Poll { events } => {
+            Sqe { opcode: opcode::POLL_ADD, op_flags: poll_word(events), addr: 0, ..base }
+        }
+        // Ends by the table's deadlines; if it is submitted all the same it does nothing.
+        Op::Timeout => nop(),
+        // The caller reads the entry that the user prepared.
+        Op::Raw => nop(),
+        Op::OpenAt { .. }
+        | Op::OpenAt2 { .. }
+        | Op::Close { .. }
+        | Op::Statx { .. }
+        | Op::Fsync { .. }
+        | Op::Fallocate { .. }
+        | Op::Ftruncate { .. }
+        | Op::RenameAt { .. }
+        | Op::LinkAt { .. }
+        | Op::UnlinkAt { .. }
+        | Op::MkdirAt { .. }
+        | Op::SymlinkAt { .. }
+        | Op::Splice { .. }
+        | Op::Tee { .. } => file_operation(s, base),
+    }
+}
+
+fn file_operation(s: &Submission<'_>, base: Sqe) -> Sqe {
+    let at = Sqe { fd: if s.fd < 0 { AT_FDCWD } else { s.fd }, ..base };
+    match *s.op {
+        Op::OpenAt { flags, mode } => Sqe { opcode: opcode::OPENAT, len: mode, op_flags: flags, ..at },
+        Op::OpenAt2 { aux } => Sqe { opcode: opcode::OPENAT2, off: aux, len: OPEN_HOW, ..at },
+        Op::Close { fd } => Sqe { opcode: opcode::CLOSE, fd, ..Sqe::default() },
+        Op::Statx { flags, mask, aux } => {
+            Sqe { opcode: opcode::STATX, off: aux, len: mask, op_flags: flags, ..at }
+        }
+        Op::Fsync { datasync } => Sqe {
+            opcode: opcode::FSYNC,
+            addr: 0,
+            op_flags: if datasync { FSYNC_DATASYNC } else { 0 },
+            ..base
+        },
+        // The kernel takes the length in the address field and the mode in the length field.
+        Op::Fallocate { mode, offset, len } => {
+            Sqe { opcode: opcode::FALLOCATE, off: offset, addr: len, len: mode, ..base }
+        }
+        Op::Ftruncate { len } => Sqe { opcode: opcode::FTRUNCATE, off: len, addr: 0, ..base },
+        // Second directory in `len`, second path in `off`.
+        Op::RenameAt { flags, aux } => Sqe {
+            opcode: opcode::RENAMEAT,
+            off: aux,
+            len: other_dir(s),
+            op_flags: flags,
+            ..at
+        },
+        Op::LinkAt { flags, aux } => Sqe {
+            opcode: opcode::LINKAT,
+            off: aux,
+            len: other_dir(s),
+            op_flags: flags,
+            ..at
+        },
+        Op::UnlinkAt { flags } => Sqe { opcode: opcode::UNLINKAT, op_flags: flags, ..at },
+        Op::MkdirAt { mode } => Sqe { opcode: opcode::MKDIRAT, len: mode, ..at },
+        Op::SymlinkAt { aux } => Sqe { opcode: opcode::SYMLINKAT, off: aux, ..at },
+        // The entry's descriptor is the destination; the source is a field of its own.
+        Op::Splice { offset_in, offset_out, len, flags } => Sqe {
+            opcode: opcode::SPLICE,
+            fd: s.other,
+            off: offset_out,
+            addr: offset_in,
+            len: len.min(MAX_TRANSFER),
+            op_flags: flags,
+            file_index: s.fd.cast_unsigned(),
+            ..Sqe::default()
+        },
+        Op::Tee { len, flags } => Sqe {
+            opcode: opcode::TEE,
+            fd: s.other,
+            len: len.min(MAX_TRANSFER),
+            op_flags: flags,
+            file_index: s.fd.cast_unsigned(),
+            ..Sqe::default()
+        },
+        // Handled by the two functions above, which call this one for the rest only.
+        Op::Nop
+        | Op::Read { .. }
+        | Op::Write { .. }
+        | Op::ReadVectored { .. }
+        | Op::WriteVectored { .. }
+        | Op::Recv { .. }
+        | Op::Send { .. }
+        | Op::RecvMsg { .. }
+        | Op::SendMsg { .. }
+        | Op::Accept { .. }
+        | Op::Connect { .. }
+        | Op::Bind { .. }
+        | Op::Listen { .. }
+        | Op::Shutdown { .. }
+        | Op::Socket { .. }
+        | Op::Pipe { .. }
+        | Op::Poll { .. }
+        | Op::Timeout
+        | Op::Raw => nop(),
+    }
+}
+
+fn nop() -> Sqe {
+    Sqe { opcode: opcode::NOP, fd: -1, ..Sqe::default() }
+}
+
+/// `sizeof(struct open_how)`, as openat2(2) wants it.
+const OPEN_HOW: u32 = 24;
+
+fn other_dir(s: &Submission<'_>) -> u32 {
+    (if s.other < 0 { AT_FDCWD } else { s.other }).cast_unsigned()
+}

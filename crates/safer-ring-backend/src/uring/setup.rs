@@ -1,0 +1,210 @@
+//! From a [`Config`] to a ring: the ladder of setup flags, from best to plain, then fewer entries.
+
+use safer_ring_sys::{
+    Errno, Params, Restriction, Uring, enter, feat, opcode, probe, register_op, setup, sqe_flags,
+};
+
+use super::UringBackend;
+use crate::config::Config;
+use crate::error::SetupError;
+use crate::features::{Attempt, FeatureSource, Features};
+
+/// Who will use the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// One thread submits and reaps.
+    OneThread,
+    /// One thread submits, others may reap, cancel and wait.
+    ManyThreads,
+}
+
+/// What the library cannot do without: completions are never lost, arguments are copied at submission,
+/// and -1 is the file's cursor. All of kernel 5.6.
+const REQUIRED_FEATURES: u32 =
+    feat::NODROP | feat::SUBMIT_STABLE | feat::RW_CUR_POS;
+/// Fewer entries than this are not tried when memory is short.
+const SMALLEST: u32 = 8;
+/// Opcodes of kernel 5.6, for when the kernel does not let itself be asked.
+const OPCODES_OF_5_6: u128 = (1 << 30) - 1;
+
+/// Opcodes that the library uses itself; a restricted ring allows these only.
+const USED: [u8; 33] = [
+    opcode::NOP, opcode::READV, opcode::WRITEV, opcode::FSYNC, opcode::READ_FIXED,
+    opcode::WRITE_FIXED, opcode::POLL_ADD, opcode::SENDMSG, opcode::RECVMSG, opcode::TIMEOUT,
+    opcode::ACCEPT, opcode::ASYNC_CANCEL, opcode::CONNECT, opcode::FALLOCATE, opcode::OPENAT,
+    opcode::CLOSE, opcode::STATX, opcode::READ, opcode::WRITE, opcode::SEND, opcode::RECV,
+    opcode::OPENAT2, opcode::SPLICE, opcode::TEE, opcode::SHUTDOWN, opcode::RENAMEAT,
+    opcode::UNLINKAT, opcode::MKDIRAT, opcode::SYMLINKAT, opcode::LINKAT, opcode::SOCKET,
+    opcode::FTRUNCATE, opcode::PIPE,
+];
+const USED_NEW: [u8; 2] = [opcode::BIND, opcode::LISTEN];
+
+impl UringBackend {
+    /// Makes a ring as good as this kernel allows.
+    pub(crate) fn new(config: &Config, purpose: Purpose) -> Result<Self, SetupError> {
+        config.check()?;
+        let mut attempts = Vec::new();
+        let ring = climb_down(config, purpose, &mut attempts)?;
+        if ring.features() & REQUIRED_FEATURES != REQUIRED_FEATURES {
+            return Err(SetupError::Unavailable { errno: Errno::NOSYS });
+        }
+        let (mut opcodes, source) = learn_opcodes(&ring);
+        if config.restricted {
+            restrict(&ring, opcodes)?;
+            opcodes &= used_mask();
+        }
+        for code in &config.without_opcodes {
+            if *code < 128 {
+                opcodes &= !(1 << *code);
+            }
+        }
+        if let Some(limits) = config.io_wq_limits {
+            let mut limits = limits;
+            ring.iowq_max_workers(&mut limits).map_err(|errno| SetupError::Refused {
+                step: "the limits of io-wq workers (kernel 5.15)",
+                errno,
+            })?;
+        }
+        if ring.setup_flags() & setup::R_DISABLED != 0 {
+            ring.enable_rings()
+                .map_err(|errno| SetupError::Refused { step: "enabling the ring", errno })?;
+        }
+        let features = Features {
+            setup_flags: ring.setup_flags(),
+            feature_bits: ring.features(),
+            entries: ring.sq_entries(),
+            completions: ring.cq_entries(),
+            attempts,
+            source,
+            restricted: config.restricted,
+            opcodes,
+        };
+        let no_iowait = if features.has_feature(feat::NO_IOWAIT) {
+            enter::NO_IOWAIT
+        } else {
+            0
+        };
+        Ok(Self {
+            can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
+            enter_flags: enter::GETEVENTS | no_iowait,
+            ring,
+            features,
+        })
+    }
+}
+
+/// Setup flags from best to plain.
+fn ladder(config: &Config, purpose: Purpose) -> Vec<u32> {
+    use setup::{
+        COOP_TASKRUN as COOP, DEFER_TASKRUN as DEFER, NO_SQARRAY, SINGLE_ISSUER as SINGLE,
+        SUBMIT_ALL as ALL,
+    };
+    let mut wanted = 0;
+    if config.iopoll {
+        wanted |= setup::IOPOLL;
+    }
+    if config.restricted {
+        wanted |= setup::R_DISABLED;
+    }
+    if config.completions.is_some() {
+        wanted |= setup::CQSIZE;
+    }
+    let extras: &[u32] = match (config.sqpoll, purpose) {
+        (Some(sqpoll), _) => {
+            wanted |= setup::SQPOLL;
+            if sqpoll.cpu.is_some() {
+                wanted |= setup::SQ_AFF;
+            }
+            // The polling thread runs the task work: no COOP, no DEFER.
+            &[ALL | NO_SQARRAY, ALL, 0]
+        }
+        (None, Purpose::OneThread) => {
+            &[SINGLE | DEFER | ALL | NO_SQARRAY, SINGLE | DEFER | ALL, COOP | ALL, ALL, 0]
+        }
+        (None, Purpose::ManyThreads) => &[COOP | ALL | NO_SQARRAY, COOP | ALL, ALL, 0],
+    };
+    let mut steps: Vec<u32> =
+        extras.iter().map(|extra| wanted | (extra & !config.without_setup_flags)).collect();
+    steps.dedup();
+    steps
+}
+
+fn climb_down(
+    config: &Config,
+    purpose: Purpose,
+    attempts: &mut Vec<Attempt>,
+) -> Result<Uring, SetupError> {
+    let mut entries = config.entries;
+    loop {
+        let mut last = Errno::INVAL;
+        for setup_flags in ladder(config, purpose) {
+            match Uring::new(entries, params(config, setup_flags)) {
+                Ok(ring) => return Ok(ring),
+                Err(errno) => {
+                    attempts.push(Attempt { setup_flags, entries, errno });
+                    last = errno;
+                    // Only an unknown flag is worth a plainer step.
+                    if errno != Errno::INVAL {
+                        break;
+                    }
+                }
+            }
+        }
+        match last {
+            Errno::NOMEM if entries > SMALLEST => entries /= 2,
+            Errno::NOMEM | Errno::MFILE | Errno::NFILE => {
+                return Err(SetupError::Limit { errno: last });
+            }
+            Errno::INVAL if config.sqpoll.is_some() || config.iopoll => {
+                return Err(SetupError::Refused { step: "SQPOLL or IOPOLL", errno: last });
+            }
+            errno => return Err(SetupError::Unavailable { errno }),
+        }
+    }
+}
+
+fn params(config: &Config, setup_flags: u32) -> Params {
+    let mut params = Params { flags: setup_flags, ..Params::default() };
+    if let Some(completions) = config.completions {
+        params.cq_entries = completions;
+    }
+    if let Some(sqpoll) = config.sqpoll {
+        params.sq_thread_idle = u32::try_from(sqpoll.idle.as_millis()).unwrap_or(u32::MAX);
+        params.sq_thread_cpu = sqpoll.cpu.unwrap_or(0);
+    }
+    params
+}
+
+fn learn_opcodes(ring: &Uring) -> (u128, FeatureSource) {
+    if let Ok(query) = probe::query_opcodes() {
+        let count = query.nr_request_opcodes.min(127);
+        return ((1u128 << count) - 1, FeatureSource::Query);
+    }
+    match ring.probe() {
+        Ok(found) => {
+            let mask = (0..128u8).filter(|code| found.supports(*code));
+            (mask.fold(0, |mask, code| mask | 1 << code), FeatureSource::Probe)
+        }
+        Err(_) => (OPCODES_OF_5_6, FeatureSource::Assumed),
+    }
+}
+
+fn used_mask() -> u128 {
+    USED.iter().chain(&USED_NEW).fold(0, |mask, code| mask | 1 << *code)
+}
+
+/// Allows what the library uses and nothing else; must come before the ring is enabled.
+fn restrict(ring: &Uring, opcodes: u128) -> Result<(), SetupError> {
+    let allowed = USED.iter().chain(&USED_NEW).filter(|code| opcodes & (1 << **code) != 0);
+    let mut rules: Vec<Restriction> = allowed.map(|code| Restriction::new(Restriction::SQE_OP, *code)).collect();
+    rules.push(Restriction::new(Restriction::SQE_FLAGS_ALLOWED, sqe_flags::IO_LINK));
+    // RING_FDS and its undoing; their numbers fit the rule's byte.
+    for operation in [register_op::RING_FDS, register_op::UNREGISTER_RING_FDS] {
+        let operation = u8::try_from(operation).unwrap_or(u8::MAX);
+        rules.push(Restriction::new(Restriction::REGISTER_OP, operation));
+    }
+    ring.register_restrictions(&rules).map_err(|errno| SetupError::Refused {
+        step: "ring restrictions (kernel 5.10)",
+        errno,
+    })
+}

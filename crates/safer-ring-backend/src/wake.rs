@@ -1,0 +1,129 @@
+//! Firing wakers, and waking a thread that sleeps inside its ring.
+//!
+//! A thread that runs [`LocalCell::block_on`](crate::LocalCell::block_on) sleeps in `io_uring_enter`, where only a
+//! completion can reach it. So an eventfd is watched by the ring itself: a wake from another thread
+//! writes to it, the ring posts a completion, the thread returns.
+//!
+//! * The flag of the own thread is a plain store: completions reaped by the thread itself cost no atomic
+//!   read-modify-write.
+//! * A wake from another thread sets `remote` and writes the eventfd, at most once until the owner has
+//!   looked. The watch is armed before each sleep, and an eventfd keeps its count, so a write between
+//!   the owner's look and its sleep ends the sleep at once: no wake-up is lost.
+
+use std::any::Any;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
+
+use rustix::event::{EventfdFlags, eventfd};
+use safer_ring_sys::Errno;
+
+static NEXT_THREAD: AtomicUsize = AtomicUsize::new(1);
+
+thread_local! {
+    static THREAD: usize = NEXT_THREAD.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A number for the calling thread that no other thread of the process ever has; 0 when the thread is
+/// on its way out.
+#[inline]
+pub(crate) fn thread_id() -> usize {
+    THREAD.try_with(|id| *id).unwrap_or(0)
+}
+
+/// What brings a thread out of its ring.
+#[derive(Debug)]
+pub(crate) struct Doorbell {
+    eventfd: OwnedFd,
+    rung: AtomicBool,
+}
+
+impl Doorbell {
+    pub(crate) fn new() -> Result<Arc<Self>, Errno> {
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| Errno::from_raw_os_error(e.raw_os_error()).unwrap_or(Errno::IO))?;
+        Ok(Arc::new(Self { eventfd, rung: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.eventfd.as_fd().as_raw_fd()
+    }
+
+    pub(crate) fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // A full counter (EAGAIN) is as loud as a written one.
+            let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Silences it, so that the next ring is heard again.
+    pub(crate) fn hush(&self) {
+        // In this order: a ring in between writes again, which costs one idle turn and loses nothing.
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.eventfd, &mut count);
+        self.rung.store(false, Ordering::Release);
+    }
+}
+
+/// The waker of one `block_on`.
+#[derive(Debug)]
+pub(crate) struct LocalWake {
+    owner: usize,
+    own: AtomicBool,
+    remote: AtomicBool,
+    bell: Arc<Doorbell>,
+}
+
+impl LocalWake {
+    /// Starts woken, so that the future is polled once.
+    pub(crate) fn new(bell: Arc<Doorbell>) -> Arc<Self> {
+        Arc::new(Self {
+            owner: thread_id(),
+            own: AtomicBool::new(true),
+            remote: AtomicBool::new(false),
+            bell,
+        })
+    }
+
+    /// Whether it was woken since the last call. Only for the owner.
+    #[inline]
+    pub(crate) fn take(&self) -> bool {
+        let own = self.own.load(Ordering::Relaxed);
+        if own {
+            self.own.store(false, Ordering::Relaxed);
+        }
+        let remote = self.remote.load(Ordering::Relaxed) && self.remote.swap(false, Ordering::AcqRel);
+        own || remote
+    }
+}
+
+impl Wake for LocalWake {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    #[inline]
+    fn wake_by_ref(self: &Arc<Self>) {
+        if thread_id() == self.owner {
+            self.own.store(true, Ordering::Relaxed);
+        } else {
+            self.remote.store(true, Ordering::Release);
+            self.bell.ring();
+        }
+    }
+}
+
+/// Fires each waker, even if one panics; the first panic goes on afterwards.
+pub(crate) fn fire(wakers: &mut Vec<Waker>) {
+    let mut panic: Option<Box<dyn Any + Send>> = None;
+    for waker in wakers.drain(..) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            panic.get_or_insert(payload);
+        }
+    }
+    if let Some(payload) = panic {
+        resume_unwind(payload);
+    }
+}

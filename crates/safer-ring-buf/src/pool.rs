@@ -1,0 +1,466 @@
+//! A bounded set of buffers of one size that are used again and again.
+//!
+//! Who waits is served in order: a buffer that comes back while somebody waits is handed to the first in the queue and
+//! never lies in the free list, so nobody overtakes. A waiter that goes away passes on what it was given.
+//! Wakers are cloned, dropped and woken outside the lock: they are other people's code.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+
+use crate::memory::{AllocError, Filled, RawBuf};
+
+/// A pool of at most `count` buffers of one size, allocated when they are first needed. Clones are the same pool.
+///
+/// A buffer goes back when it is dropped, on whatever thread; so does one that is lent to an operation whose owner is gone,
+/// after the final completion. Buffers that return after the last handle to the pool was dropped are freed.
+#[derive(Clone)]
+pub struct BufferPool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    count: usize,
+    size: usize,
+    align: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    free: Vec<RawBuf>,
+    /// Buffers that were ever allocated; never more than `count`.
+    created: usize,
+    /// Buffers with a user, or handed to a waiter.
+    taken: usize,
+    /// In the order of their tickets. Not empty only while no buffer is free.
+    waiting: VecDeque<(Ticket, Waker)>,
+    /// Buffers handed to waiters that have not run yet, in the order of their tickets.
+    served: VecDeque<(Ticket, RawBuf)>,
+    next_ticket: Ticket,
+    waits: u64,
+    high_water: usize,
+}
+
+type Ticket = u64;
+
+/// Where a buffer comes from. Memory is allocated outside the lock.
+enum Claim {
+    Reuse(RawBuf),
+    Allocate,
+}
+
+/// A snapshot of a pool, in buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// The most buffers the pool may have.
+    pub capacity: usize,
+    /// Buffers that can be taken now.
+    pub available: usize,
+    /// Buffers in use, with those handed to a waiter that has not run yet.
+    pub taken: usize,
+    /// How many times [`BufferPool::acquire`] had to wait.
+    pub waits: u64,
+    /// The most buffers that were in use at one time.
+    pub high_water: usize,
+}
+
+impl State {
+    fn claim(&mut self, count: usize) -> Option<Claim> {
+        let claim = match self.free.pop() {
+            Some(raw) => Claim::Reuse(raw),
+            None if self.created < count => {
+                self.created += 1;
+                Claim::Allocate
+            }
+            None => return None,
+        };
+        self.taken += 1;
+        self.high_water = self.high_water.max(self.taken);
+        Some(claim)
+    }
+
+    /// Takes a buffer back, for the first waiter or for the free list. The waker is to be woken outside the lock.
+    fn give(&mut self, raw: RawBuf) -> Option<Waker> {
+        match self.waiting.pop_front() {
+            Some((ticket, waker)) => {
+                self.served.push_back((ticket, raw));
+                Some(waker)
+            }
+            None => {
+                self.taken -= 1;
+                self.free.push(raw);
+                None
+            }
+        }
+    }
+
+    fn enqueue(&mut self, waker: Waker) -> Ticket {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waits += 1;
+        self.waiting.push_back((ticket, waker));
+        ticket
+    }
+
+    /// The buffer this waiter was handed, if it was.
+    fn collect(&mut self, ticket: Ticket) -> Option<RawBuf> {
+        let position = self.served.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()?;
+        self.served.remove(position).map(|(_, raw)| raw)
+    }
+
+    fn waiting_position(&self, ticket: Ticket) -> Option<usize> {
+        self.waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while the lock is held, except for lack of memory: each change is complete or not begun.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give(&self, raw: RawBuf) {
+        let waker = self.lock().give(raw);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn fulfil(self: &Arc<Shared>, claim: Claim) -> PooledBuffer {
+        let raw = match claim {
+            Claim::Reuse(raw) => raw,
+            Claim::Allocate => RawBuf::allocate_or_abort(self.size, self.align, false),
+        };
+        self.lend(raw)
+    }
+
+    fn lend(self: &Arc<Shared>, raw: RawBuf) -> PooledBuffer {
+        PooledBuffer { filled: Filled::empty(Loan::new(raw, Arc::downgrade(self))) }
+    }
+}
+
+impl BufferPool {
+    /// A pool of `count` buffers of `size` bytes each. With a `count` of zero it never has a buffer.
+    ///
+    /// # Panics
+    ///
+    /// If `size` exceeds `isize::MAX`; [`aligned`](BufferPool::aligned) with the alignment 1 gives an error.
+    #[must_use]
+    #[track_caller]
+    pub fn new(count: usize, size: usize) -> BufferPool {
+        match BufferPool::aligned(count, size, 1) {
+            Ok(pool) => pool,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// As [`new`](BufferPool::new), with buffers at addresses that are multiples of `align`, for `O_DIRECT`.
+    ///
+    /// # Errors
+    ///
+    /// If `align` is not a power of two, or if the size is too large.
+    pub fn aligned(count: usize, size: usize, align: usize) -> Result<BufferPool, AllocError> {
+        RawBuf::check(size, align)?;
+        let shared = Shared { count, size, align, state: Mutex::default() };
+        Ok(BufferPool { shared: Arc::new(shared) })
+    }
+
+    /// An empty buffer, if one is free. `None` if all are in use.
+    ///
+    /// Without memory for a new buffer the process aborts, as with `Vec`.
+    #[must_use]
+    pub fn take(&self) -> Option<PooledBuffer> {
+        let claim = self.shared.lock().claim(self.shared.count);
+        claim.map(|claim| self.shared.fulfil(claim))
+    }
+
+    /// An empty buffer, as soon as one is free. Who waits longest is served first.
+    ///
+    /// The future may be dropped at any time: a buffer it was handed goes to the next in the queue.
+    pub fn acquire(&self) -> Acquire {
+        Acquire { shared: Arc::clone(&self.shared), ticket: None }
+    }
+
+    /// Size of each buffer in bytes.
+    #[must_use]
+    pub fn buffer_size(&self) -> usize {
+        self.shared.size
+    }
+
+    /// How the pool is used at this moment.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        let state = self.shared.lock();
+        PoolStats {
+            capacity: self.shared.count,
+            available: self.shared.count - state.taken,
+            taken: state.taken,
+            waits: state.waits,
+            high_water: state.high_water,
+        }
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferPool")
+            .field("size", &self.shared.size)
+            .field("align", &self.shared.align)
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+/// Future of [`BufferPool::acquire`]. Polled again after it was ready, it waits for another buffer.
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Acquire {
+    shared: Arc<Shared>,
+    /// Place in the queue, once there is one.
+    ticket: Option<Ticket>,
+}
+
+impl Acquire {
+    fn poll_first(&mut self, cx: &Context<'_>) -> Poll<PooledBuffer> {
+        let claim = self.shared.lock().claim(self.shared.count);
+        if let Some(claim) = claim {
+            return Poll::Ready(self.shared.fulfil(claim));
+        }
+        let waker = cx.waker().clone();
+        let mut state = self.shared.lock();
+        match state.claim(self.shared.count) {
+            Some(claim) => {
+                drop(state);
+                Poll::Ready(self.shared.fulfil(claim))
+            }
+            None => {
+                self.ticket = Some(state.enqueue(waker));
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_again(&mut self, ticket: Ticket, cx: &Context<'_>) -> Poll<PooledBuffer> {
+        let mut state = self.shared.lock();
+        let mut raw = state.collect(ticket);
+        if raw.is_none() {
+            let position = state.waiting_position(ticket);
+            let known = position.and_then(|position| state.waiting.get(position));
+            if known.is_some_and(|(_, known)| known.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            drop(state);
+            let mut waker = cx.waker().clone();
+            state = self.shared.lock();
+            raw = state.collect(ticket);
+            if raw.is_none()
+                && let Some(position) = state.waiting_position(ticket)
+                && let Some((_, known)) = state.waiting.get_mut(position)
+            {
+                mem::swap(known, &mut waker);
+            }
+            // The old waker is dropped after the lock.
+            drop(state);
+            drop(waker);
+        } else {
+            drop(state);
+        }
+        match raw {
+            Some(raw) => {
+                self.ticket = None;
+                Poll::Ready(self.shared.lend(raw))
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Future for Acquire {
+    type Output = PooledBuffer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PooledBuffer> {
+        let this = self.get_mut();
+        match this.ticket {
+            None => this.poll_first(cx),
+            Some(ticket) => this.poll_again(ticket, cx),
+        }
+    }
+}
+
+impl Drop for Acquire {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut state = self.shared.lock();
+        let served = state.collect(ticket);
+        let waiting =
+            state.waiting_position(ticket).and_then(|position| state.waiting.remove(position));
+        let next = served.and_then(|raw| state.give(raw));
+        drop(state);
+        drop(waiting);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire").field("waiting", &self.ticket.is_some()).finish()
+    }
+}
+
+/// A buffer of a [`BufferPool`], to which it returns when it is dropped.
+///
+/// It is taken empty, and what an earlier user wrote cannot be seen.
+pub struct PooledBuffer {
+    filled: Filled<Loan>,
+}
+
+impl PooledBuffer {
+    #[inline]
+    pub(crate) fn from_filled(filled: Filled<Loan>) -> PooledBuffer {
+        PooledBuffer { filled }
+    }
+
+    #[inline]
+    pub(crate) fn into_filled(self) -> Filled<Loan> {
+        self.filled
+    }
+
+    /// Gives the buffer back to its pool, as dropping it does.
+    pub fn give(self) {
+        drop(self);
+    }
+
+    /// Number of bytes the buffer has room for.
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.filled.capacity()
+    }
+
+    /// The alignment of the pool's buffers in bytes.
+    #[inline]
+    #[must_use]
+    pub fn align(&self) -> usize {
+        self.filled.align()
+    }
+
+    /// Sets the length to zero.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.filled.truncate(0);
+    }
+
+    /// Shortens the buffer to `len` bytes; does nothing if it is shorter.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.filled.truncate(len);
+    }
+
+    /// Sets the length to `len`, or to the capacity if that is less, and returns it. New bytes are zero.
+    pub fn resize(&mut self, len: usize) -> usize {
+        self.filled.resize(len)
+    }
+
+    /// Appends as many of `bytes` as there is room for, and returns how many that were.
+    #[must_use = "bytes that do not fit are left out"]
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) -> usize {
+        self.filled.extend_from_slice(bytes)
+    }
+}
+
+impl Deref for PooledBuffer {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.filled.bytes()
+    }
+}
+
+impl DerefMut for PooledBuffer {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.filled.bytes_mut()
+    }
+}
+
+impl AsRef<[u8]> for PooledBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for PooledBuffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl fmt::Debug for PooledBuffer {
+    /// Lengths only: the bytes may be many, and secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PooledBuffer")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("align", &self.align())
+            .finish()
+    }
+}
+
+/// The memory of a pooled buffer: what is left of it while it is lent. Dropping it gives the memory back.
+pub(crate) struct Loan {
+    raw: RawBuf,
+    home: Weak<Shared>,
+}
+
+impl Loan {
+    fn new(raw: RawBuf, home: Weak<Shared>) -> Loan {
+        Loan { raw, home }
+    }
+
+    #[inline]
+    pub(crate) fn raw(&self) -> &RawBuf {
+        &self.raw
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let raw = mem::take(&mut self.raw);
+        match self.home.upgrade() {
+            Some(shared) => shared.give(raw),
+            None => drop(raw), // the pool is gone
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_poisoned_lock_does_no_harm() {
+        let pool = BufferPool::new(1, 8);
+        let buffer = pool.take();
+        let shared = Arc::clone(&pool.shared);
+        let holder = thread::spawn(move || {
+            let _state = shared.lock();
+            panic!("while the lock is held");
+        });
+        assert!(holder.join().is_err());
+        assert!(pool.shared.state.is_poisoned());
+        assert!(pool.take().is_none());
+        drop(buffer);
+        assert!(pool.take().is_some());
+        assert_eq!(pool.stats().available, 1);
+    }
+}

@@ -1,0 +1,251 @@
+//! Safer-Ring on one thread: `Ring<Local>` driven by its own `block_on`.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use futures_util::stream::{FuturesUnordered, Stream};
+use safer_ring::{Fd, Local, OwnedBuffer, Ring};
+
+use super::flows::{self, Race};
+use super::lane::{Lane, merge_all};
+use super::{Context, Workload, lanes};
+use crate::bench::alloc::allocations;
+use crate::bench::plan::{Kind, MESSAGE, Scenario};
+use crate::data::Blocks;
+use crate::load::Load;
+use crate::num::count;
+
+/// Describes the ring that these rows use, or says why there is none.
+pub(crate) fn describe_setup() -> io::Result<String> {
+    Ok(Ring::<Local>::new(8)?.features().to_string())
+}
+
+pub(super) fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
+    let ring = Ring::<Local>::new(scenario.depth.next_power_of_two().max(64))?;
+    match scenario.kind {
+        Kind::Nop => Ok(Box::new(Nops { ring, scenario })),
+        Kind::ReadCached | Kind::ReadDirect | Kind::WriteDirect => {
+            let (file, blocks) = context.file(scenario)?;
+            let buffers = flows::buffers(scenario, lanes(scenario))?;
+            Ok(Box::new(Files { ring, scenario, file: handle(&file)?, blocks, buffers }))
+        }
+        Kind::Echo => Ok(Box::new(Echo::new(ring, scenario, context)?)),
+        Kind::Drop => Ok(Box::new(Drops { ring, race: Some(Race::new(scenario)?) })),
+    }
+}
+
+fn handle(file: &File) -> io::Result<Fd<Local>> {
+    Ok(Fd::new(file.as_fd().try_clone_to_owned()?))
+}
+
+struct Nops {
+    ring: Ring<Local>,
+    scenario: &'static Scenario,
+}
+
+impl Workload for Nops {
+    fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
+        let (ring, lane) = (self.ring.clone(), Lane::new(self.scenario.sample_every(), ops, true));
+        if self.scenario.is_batch() {
+            self.ring.block_on(flows::nop_batches(ring, lanes(self.scenario), ops, lane))
+        } else {
+            self.ring.block_on(flows::nops(ring, ops, lane))
+        }
+    }
+
+    fn enters(&self) -> Option<u64> {
+        Some(self.ring.snapshot().enters)
+    }
+
+    fn setup(&self) -> Option<String> {
+        Some(self.ring.features().to_string())
+    }
+}
+
+struct Files {
+    ring: Ring<Local>,
+    scenario: &'static Scenario,
+    file: Fd<Local>,
+    blocks: Blocks,
+    buffers: Vec<OwnedBuffer>,
+}
+
+type Task<T> = Pin<Box<dyn Future<Output = io::Result<T>>>>;
+
+impl Files {
+    fn batches(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
+        let offsets = (0..u64::from(self.scenario.depth)).map(|n| self.blocks.lane(n, slice)).collect();
+        let lane = Lane::new(self.scenario.sample_every(), ops, true);
+        let buffers = std::mem::take(&mut self.buffers);
+        let flow = flows::read_batches(self.ring.clone(), self.file.clone(), buffers, offsets, (ops, lane));
+        let (lane, buffers) = self.ring.block_on(flow)?;
+        self.buffers = buffers;
+        Ok(lane)
+    }
+
+    fn side_by_side(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
+        let share = ops / u64::from(self.scenario.depth);
+        let mut tasks: FuturesUnordered<Task<(Lane, OwnedBuffer)>> = FuturesUnordered::new();
+        for (number, buffer) in (0..).zip(self.buffers.drain(..)) {
+            let lane = Lane::new(self.scenario.sample_every(), share, number == 0);
+            let (ring, file, offsets) = (self.ring.clone(), self.file.clone(), self.blocks.lane(number, slice));
+            tasks.push(if self.scenario.kind == Kind::WriteDirect {
+                Box::pin(flows::writes(ring, file, buffer, offsets, (share, lane)))
+            } else {
+                Box::pin(flows::reads(ring, file, buffer, offsets, (share, lane)))
+            });
+        }
+        let mut all = Vec::with_capacity(tasks.len());
+        let buffers = &mut self.buffers;
+        self.ring.block_on(poll_fn(|context| {
+            loop {
+                match Pin::new(&mut tasks).poll_next(context) {
+                    Poll::Ready(Some(Ok((lane, buffer)))) => {
+                        all.push(lane);
+                        buffers.push(buffer);
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        }))?;
+        Ok(merge_all(all))
+    }
+
+    fn one_by_one(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
+        let lane = Lane::new(self.scenario.sample_every(), ops, true);
+        let buffer = self.buffers.pop().ok_or(io::ErrorKind::NotFound)?;
+        let (ring, file, offsets) = (self.ring.clone(), self.file.clone(), self.blocks.lane(0, slice));
+        let (lane, buffer) = self.ring.block_on(flows::reads(ring, file, buffer, offsets, (ops, lane)))?;
+        self.buffers.push(buffer);
+        Ok(lane)
+    }
+}
+
+impl Workload for Files {
+    fn run(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
+        if self.scenario.is_batch() {
+            self.batches(ops, slice)
+        } else if self.scenario.depth == 1 {
+            self.one_by_one(ops, slice)
+        } else {
+            self.side_by_side(ops, slice)
+        }
+    }
+
+    fn enters(&self) -> Option<u64> {
+        Some(self.ring.snapshot().enters)
+    }
+
+    fn setup(&self) -> Option<String> {
+        Some(self.ring.features().to_string())
+    }
+}
+
+/// How far a slice of echoes has come; the server's tasks and its owner are on one thread.
+#[derive(Default)]
+struct Progress {
+    bytes: Cell<u64>,
+    half: Cell<Option<u64>>,
+    target: Cell<u64>,
+}
+
+impl Progress {
+    fn begin(&self, target: u64) {
+        self.bytes.set(0);
+        self.half.set(None);
+        self.target.set(target);
+    }
+
+    #[inline]
+    fn add(&self, bytes: u64) {
+        self.bytes.set(self.bytes.get() + bytes);
+        if self.half.get().is_none() && self.bytes.get() >= self.target.get() / 2 {
+            self.half.set(Some(allocations()));
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.bytes.get() >= self.target.get()
+    }
+}
+
+/// An echo server with one task per connection.
+struct Echo {
+    ring: Ring<Local>,
+    tasks: FuturesUnordered<Task<()>>,
+    progress: Rc<Progress>,
+    load: Load,
+}
+
+impl Echo {
+    fn new(ring: Ring<Local>, scenario: &Scenario, context: &Context) -> io::Result<Self> {
+        let (streams, load) = Load::start(&context.exe, scenario.depth)?;
+        let progress = Rc::new(Progress::default());
+        let tasks = FuturesUnordered::new();
+        for stream in streams {
+            let served = Rc::clone(&progress);
+            let task: Task<()> =
+                Box::pin(flows::echo(ring.clone(), Fd::new(stream), move |bytes| served.add(bytes)));
+            tasks.push(task);
+        }
+        Ok(Self { ring, tasks, progress, load })
+    }
+}
+
+impl Workload for Echo {
+    fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
+        self.progress.begin(ops * count(MESSAGE));
+        self.load.order(ops)?;
+        let (tasks, progress) = (&mut self.tasks, &self.progress);
+        self.ring.block_on(poll_fn(|context| {
+            match Pin::new(&mut *tasks).poll_next(context) {
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(_) => return Poll::Ready(Err(super::closed())),
+                Poll::Pending if progress.is_complete() => return Poll::Ready(Ok(())),
+                Poll::Pending => {}
+            }
+            Poll::Pending
+        }))?;
+        let end = allocations();
+        Ok(Lane::of_server(self.load.report()?, self.progress.half.get(), Some(end)))
+    }
+
+    fn enters(&self) -> Option<u64> {
+        Some(self.ring.snapshot().enters)
+    }
+
+    fn setup(&self) -> Option<String> {
+        Some(self.ring.features().to_string())
+    }
+}
+
+struct Drops {
+    ring: Ring<Local>,
+    race: Option<Race<Local>>,
+}
+
+impl Workload for Drops {
+    fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
+        let race = self.race.take().ok_or(io::ErrorKind::NotConnected)?;
+        let flow = flows::races(self.ring.clone(), race, (ops, Lane::new(16, ops, true)));
+        let (lane, race) = self.ring.block_on(flow)?;
+        self.race = Some(race);
+        Ok(lane)
+    }
+
+    fn enters(&self) -> Option<u64> {
+        Some(self.ring.snapshot().enters)
+    }
+
+    fn setup(&self) -> Option<String> {
+        Some(self.ring.features().to_string())
+    }
+}

@@ -1,0 +1,191 @@
+//! Completions: from a word of the kernel to what is to be done.
+
+use crate::intent::NONE;
+use crate::key::{decode, halves, position};
+use crate::outcome::{EAGAIN, ECANCELED, EINTR, F_MORE, F_NOTIF};
+use crate::slot::{
+    CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LINKED, MORE_SEEN, NO_POLL, ORPHAN, Slot, State,
+};
+use crate::table::Table;
+use crate::{Completion, Outcome, Tag};
+
+/// What to do with an operation that comes back from the kernel.
+enum Verdict {
+    Finish(Completion),
+    Requeue { as_poll: bool },
+}
+
+impl<R> Table<R> {
+    /// Takes one completion entry: its `user_data`, `res` and `flags`.
+    #[inline]
+    pub fn complete(&mut self, user_data: u64, res: i32, flags: u32) -> Outcome<R> {
+        let (index, stamp) = halves(user_data);
+        // The common case: a success, the only completion of an operation with an owner.
+        if let Some(slot) = self.slots.get_mut(position(index))
+            && slot.stamp == stamp
+            && slot.is_plain_in_flight()
+            && res >= 0
+            && flags & (F_MORE | F_NOTIF) == 0
+            && slot.group == 0
+            && !planted!(WakerDropped)
+        {
+            slot.finish(Completion { res, flags });
+            self.in_flight -= 1;
+            self.stats.completed += 1;
+            return Outcome::Wake(slot.waker.take());
+        }
+        self.complete_other(user_data, res, flags)
+    }
+
+    #[inline(never)]
+    fn complete_other(&mut self, user_data: u64, res: i32, flags: u32) -> Outcome<R> {
+        let Some((tag, key)) = decode(user_data) else { return self.stray() };
+        match tag {
+            Tag::Operation => {}
+            Tag::Cancel => return self.complete_cancel(key.index(), key.stamp()),
+            Tag::Timer | Tag::Wake => {
+                if flags & F_MORE == 0 {
+                    self.internal_done();
+                }
+                return Outcome::Internal { tag, key };
+            }
+        }
+        let index = key.index();
+        let Some(slot) = self.slots.get_mut(position(index)) else { return self.stray() };
+        let known = slot.stamp == key.stamp() || planted!(GenerationIgnored);
+        let awaited =
+            slot.in_kernel() || (planted!(DuplicateAccepted) && slot.state() == State::Done);
+        if !known || !awaited {
+            return self.stray();
+        }
+        if flags & F_MORE != 0 && !planted!(FinalOnMore) {
+            return self.complete_more(index, Completion { res, flags });
+        }
+        self.complete_final(index, res, flags)
+    }
+
+    #[cold]
+    fn stray(&mut self) -> Outcome<R> {
+        self.stats.stale += 1;
+        Outcome::Ignored
+    }
+
+    fn complete_more(&mut self, index: u32, completion: Completion) -> Outcome<R> {
+        let Some(slot) = self.slots.get_mut(position(index)) else { return self.stray() };
+        if slot.state() == State::Polling {
+            // The poll that goes first is asked for once; only its last completion counts.
+            return self.stray();
+        }
+        slot.note(completion);
+        let key = slot.key(index);
+        if planted!(MoreCounted) {
+            self.in_flight -= 1;
+        }
+        Outcome::More { key, completion }
+    }
+
+    fn complete_final(&mut self, index: u32, res: i32, flags: u32) -> Outcome<R> {
+        self.in_flight -= 1;
+        let Some(slot) = self.slots.get_mut(position(index)) else { return self.stray() };
+        let verdict = judge(slot, res, flags);
+        if slot.has(CANCEL_QUEUED) {
+            // The request has lost its target before it was made.
+            slot.bits &= !CANCEL_QUEUED;
+            self.cancels.remove(&mut self.slots, index);
+        }
+        match verdict {
+            Verdict::Finish(completion) => self.settle(index, completion),
+            Verdict::Requeue { as_poll } => {
+                self.requeue(index, as_poll);
+                Outcome::Requeued
+            }
+        }
+    }
+
+    fn complete_cancel(&mut self, index: u32, stamp: u32) -> Outcome<R> {
+        let Some(slot) = self.slots.get_mut(position(index)) else { return self.stray() };
+        if slot.stamp != stamp || !slot.has(CANCEL_IN_FLIGHT) {
+            return self.stray();
+        }
+        slot.bits &= !CANCEL_IN_FLIGHT;
+        if !planted!(CancelNotCounted) {
+            self.in_flight -= 1;
+        }
+        self.cancels_in_flight -= 1;
+        if slot.state() == State::Draining {
+            self.drained(index);
+        }
+        Outcome::CancelDone
+    }
+
+    /// Back into the queue, behind all others but not into a chain that is being inserted.
+    fn requeue(&mut self, index: u32, as_poll: bool) {
+        self.stats.requeued += 1;
+        if let Some(slot) = self.slots.get_mut(position(index)) {
+            slot.requeue(as_poll);
+        }
+        match self.open_head {
+            NONE => self.queue.push_back(&mut self.slots, index),
+            head => self.queue.insert_before(&mut self.slots, head, index),
+        }
+    }
+
+    /// An operation is over: records the result, and finds who is to be told.
+    pub(crate) fn settle(&mut self, index: u32, completion: Completion) -> Outcome<R> {
+        let Some(slot) = self.slots.get_mut(position(index)) else { return Outcome::Ignored };
+        self.stats.completed += 1;
+        if completion.res == ECANCELED {
+            self.stats.cancelled += 1;
+        } else if slot.has(CANCEL_WANTED) {
+            self.stats.cancel_races += 1;
+        }
+        slot.finish(completion);
+        if slot.has(ORPHAN) {
+            self.orphans -= 1;
+            return match self.release(index) {
+                Some((op, resources, completion)) => Outcome::Release { op, resources, completion },
+                None => Outcome::Ignored,
+            };
+        }
+        let own = slot.waker.take();
+        let group = core::mem::take(&mut slot.group);
+        let own = if planted!(WakerDropped) { None } else { own };
+        match (own, self.groups.leave(group)) {
+            (Some(own), Some(group)) => {
+                self.ready.push_back(Outcome::Wake(Some(group)));
+                Outcome::Wake(Some(own))
+            }
+            (own, group) => Outcome::Wake(own.or(group)),
+        }
+    }
+}
+
+/// Whether the final completion of what is in `slot` ends it.
+fn judge<R>(slot: &mut Slot<R>, res: i32, flags: u32) -> Verdict {
+    let cancel = slot.has(CANCEL_WANTED) && !planted!(CancelLostOnRequeue);
+    let cancelled = Verdict::Finish(Completion { res: ECANCELED, flags: 0 });
+    if slot.state() == State::Polling && !planted!(PollTakenForResult) {
+        if cancel || res == ECANCELED {
+            return cancelled;
+        }
+        if res < 0 {
+            // It cannot be polled. The operation itself will say what is wrong, and is not
+            // polled for again: the two could go on for ever.
+            slot.bits |= NO_POLL;
+        }
+        return Verdict::Requeue { as_poll: false };
+    }
+    let chained = slot.has(LINKED) && !planted!(ChainRequeued);
+    let again = match res {
+        EINTR => slot.op().restarts(),
+        EAGAIN => slot.op().poll_events().is_some() && !slot.has(NO_POLL),
+        _ => false,
+    };
+    if again && !chained && !slot.has(MORE_SEEN) && !planted!(InterruptionDelivered) {
+        return if cancel { cancelled } else { Verdict::Requeue { as_poll: res == EAGAIN } };
+    }
+    let noted =
+        flags & F_NOTIF != 0 && slot.has(MORE_SEEN) && !planted!(NotificationTakenForResult);
+    let res = if noted { slot.completion().res } else { res };
+    Verdict::Finish(Completion { res, flags })
+}

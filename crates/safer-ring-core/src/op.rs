@@ -1,0 +1,347 @@
+//! Operations as plain data.
+//!
+//! An [`Op`] holds the numbers of a submission and nothing that must be kept alive. The main
+//! buffer and the descriptors are in the resources. Further areas inside the lent memory (a path,
+//! an address, a `statx` buffer) are opaque words named `aux`, whose meaning the driver knows.
+
+/// The offset that means "at the file's own position" (`-1` in `io_uring_enter(2)`).
+pub const CURSOR: u64 = u64::MAX;
+
+/// One operation. The numbers are those of the system call of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Nothing, by way of the kernel.
+    Nop,
+    /// `pread(2)`, or `read(2)` at [`CURSOR`].
+    Read {
+        /// Bytes from the start of the file, or [`CURSOR`].
+        offset: u64,
+    },
+    /// `pwrite(2)`, or `write(2)` at [`CURSOR`].
+    Write {
+        /// Bytes from the start of the file, or [`CURSOR`].
+        offset: u64,
+    },
+    /// `preadv(2)`.
+    ReadVectored {
+        /// Bytes from the start of the file, or [`CURSOR`].
+        offset: u64,
+        /// Buffers.
+        count: u32,
+    },
+    /// `pwritev(2)`.
+    WriteVectored {
+        /// Bytes from the start of the file, or [`CURSOR`].
+        offset: u64,
+        /// Buffers.
+        count: u32,
+    },
+    /// `recv(2)`.
+    Recv {
+        /// `MSG_*`.
+        flags: u32,
+    },
+    /// `send(2)`.
+    Send {
+        /// `MSG_*`.
+        flags: u32,
+    },
+    /// `recvmsg(2)`.
+    RecvMsg {
+        /// `MSG_*`.
+        flags: u32,
+    },
+    /// `sendmsg(2)`.
+    SendMsg {
+        /// `MSG_*`.
+        flags: u32,
+    },
+    /// `accept4(2)`.
+    Accept {
+        /// `SOCK_*`.
+        flags: u32,
+        /// Where the length of the peer's address is kept.
+        aux: u64,
+    },
+    /// `connect(2)`.
+    Connect {
+        /// Bytes of the address.
+        len: u32,
+    },
+    /// `openat(2)`.
+    OpenAt {
+        /// `O_*`.
+        flags: u32,
+        /// Permissions of a new file.
+        mode: u32,
+    },
+    /// `openat2(2)`.
+    OpenAt2 {
+        /// Where the `open_how` is kept.
+        aux: u64,
+    },
+    /// `close(2)`.
+    Close {
+        /// The descriptor.
+        fd: i32,
+    },
+    /// `statx(2)`.
+    Statx {
+        /// `AT_*`.
+        flags: u32,
+        /// `STATX_*`.
+        mask: u32,
+        /// Where the result is kept.
+        aux: u64,
+    },
+    /// `fsync(2)` or `fdatasync(2)`.
+    Fsync {
+        /// Data only.
+        datasync: bool,
+    },
+    /// `fallocate(2)`.
+    Fallocate {
+        /// `FALLOC_FL_*`.
+        mode: u32,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// `ftruncate(2)`.
+    Ftruncate {
+        /// Bytes the file shall have.
+        len: u64,
+    },
+    /// `renameat2(2)`.
+    RenameAt {
+        /// `RENAME_*`.
+        flags: u32,
+        /// Where the new path is kept.
+        aux: u64,
+    },
+    /// `unlinkat(2)`.
+    UnlinkAt {
+        /// `AT_REMOVEDIR` or 0.
+        flags: u32,
+    },
+    /// `mkdirat(2)`.
+    MkdirAt {
+        /// Permissions.
+        mode: u32,
+    },
+    /// `symlinkat(2)`.
+    SymlinkAt {
+        /// Where the path of the link is kept.
+        aux: u64,
+    },
+    /// `linkat(2)`.
+    LinkAt {
+        /// `AT_*`.
+        flags: u32,
+        /// Where the new path is kept.
+        aux: u64,
+    },
+    /// `splice(2)`.
+    Splice {
+        /// Offset of the source, or [`CURSOR`].
+        offset_in: u64,
+        /// Offset of the destination, or [`CURSOR`].
+        offset_out: u64,
+        /// Bytes.
+        len: u32,
+        /// `SPLICE_F_*`.
+        flags: u32,
+    },
+    /// `tee(2)`.
+    Tee {
+        /// Bytes.
+        len: u32,
+        /// `SPLICE_F_*`.
+        flags: u32,
+    },
+    /// `pipe2(2)`: writes two descriptors into the lent memory.
+    Pipe {
+        /// `O_*`.
+        flags: u32,
+    },
+    /// `shutdown(2)`.
+    Shutdown {
+        /// `SHUT_*`.
+        how: u32,
+    },
+    /// `socket(2)`.
+    Socket {
+        /// `AF_*`.
+        domain: u32,
+        /// `SOCK_*`.
+        kind: u32,
+        /// `IPPROTO_*`.
+        protocol: u32,
+    },
+    /// `bind(2)`.
+    Bind {
+        /// Bytes of the address.
+        len: u32,
+    },
+    /// `listen(2)`.
+    Listen {
+        /// Connections that may wait.
+        backlog: u32,
+    },
+    /// `poll(2)` for one descriptor, once.
+    Poll {
+        /// `POLL*`.
+        events: u32,
+    },
+    /// A timer of the table itself. It never reaches the kernel; see
+    /// [`Table::insert_deadline`](crate::Table::insert_deadline).
+    Timeout,
+    /// A submission entry stored in the lent memory. Its results are passed on untouched.
+    Raw,
+}
+
+/// What becomes of an operation in flight whose owner is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDrop {
+    /// It is cancelled: nobody is left to see its result.
+    Cancel,
+    /// It runs to its end: its effect was asked for.
+    Finish,
+}
+
+const POLLIN: u32 = 1;
+const POLLOUT: u32 = 4;
+const MSG_DONTWAIT: u32 = 0x40;
+const MSG_ERRQUEUE: u32 = 0x2000;
+
+impl Op {
+    /// The name in reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Nop => "nop",
+            Op::Read { .. } => "read",
+            Op::Write { .. } => "write",
+            Op::ReadVectored { .. } => "readv",
+            Op::WriteVectored { .. } => "writev",
+            Op::Recv { .. } => "recv",
+            Op::Send { .. } => "send",
+            Op::RecvMsg { .. } => "recvmsg",
+            Op::SendMsg { .. } => "sendmsg",
+            Op::Accept { .. } => "accept",
+            Op::Connect { .. } => "connect",
+            Op::OpenAt { .. } => "openat",
+            Op::OpenAt2 { .. } => "openat2",
+            Op::Close { .. } => "close",
+            Op::Statx { .. } => "statx",
+            Op::Fsync { datasync: false } => "fsync",
+            Op::Fsync { datasync: true } => "fdatasync",
+            Op::Fallocate { .. } => "fallocate",
+            Op::Ftruncate { .. } => "ftruncate",
+            Op::RenameAt { .. } => "renameat",
+            Op::UnlinkAt { .. } => "unlinkat",
+            Op::MkdirAt { .. } => "mkdirat",
+            Op::SymlinkAt { .. } => "symlinkat",
+            Op::LinkAt { .. } => "linkat",
+            Op::Splice { .. } => "splice",
+            Op::Tee { .. } => "tee",
+            Op::Pipe { .. } => "pipe",
+            Op::Shutdown { .. } => "shutdown",
+            Op::Socket { .. } => "socket",
+            Op::Bind { .. } => "bind",
+            Op::Listen { .. } => "listen",
+            Op::Poll { .. } => "poll",
+            Op::Timeout => "timeout",
+            Op::Raw => "raw",
+        }
+    }
+
+    /// Whether a result of 0 or more is a new descriptor.
+    #[inline]
+    #[must_use]
+    pub fn creates_descriptor(&self) -> bool {
+        matches!(
+            self,
+            Op::Accept { .. } | Op::OpenAt { .. } | Op::OpenAt2 { .. } | Op::Socket { .. }
+        )
+    }
+
+    /// Whether a result of 0 means two new descriptors in the lent memory.
+    #[inline]
+    #[must_use]
+    pub fn creates_pair(&self) -> bool {
+        matches!(self, Op::Pipe { .. })
+    }
+
+    /// What becomes of it in flight when its owner is gone.
+    #[must_use]
+    pub fn on_drop(&self) -> OnDrop {
+        match self {
+            Op::Read { .. }
+            | Op::ReadVectored { .. }
+            | Op::Recv { .. }
+            | Op::RecvMsg { .. }
+            | Op::Accept { .. }
+            | Op::Connect { .. }
+            | Op::OpenAt { .. }
+            | Op::OpenAt2 { .. }
+            | Op::Statx { .. }
+            | Op::Poll { .. }
+            | Op::Timeout
+            | Op::Raw => OnDrop::Cancel,
+            Op::Nop
+            | Op::Write { .. }
+            | Op::WriteVectored { .. }
+            | Op::Send { .. }
+            | Op::SendMsg { .. }
+            | Op::Close { .. }
+            | Op::Fsync { .. }
+            | Op::Fallocate { .. }
+            | Op::Ftruncate { .. }
+            | Op::RenameAt { .. }
+            | Op::UnlinkAt { .. }
+            | Op::MkdirAt { .. }
+            | Op::SymlinkAt { .. }
+            | Op::LinkAt { .. }
+            | Op::Splice { .. }
+            | Op::Tee { .. }
+            | Op::Pipe { .. }
+            | Op::Shutdown { .. }
+            | Op::Socket { .. }
+            | Op::Bind { .. }
+            | Op::Listen { .. } => OnDrop::Finish,
+        }
+    }
+
+    /// The events to wait for after `-EAGAIN`, where a descriptor in non-blocking mode makes the
+    /// kernel answer so. `None` where waiting would not help, and where the caller asked not to
+    /// wait (`MSG_DONTWAIT`, `MSG_ERRQUEUE`).
+    #[must_use]
+    pub fn poll_events(&self) -> Option<u32> {
+        match *self {
+            Op::Read { offset: CURSOR } | Op::ReadVectored { offset: CURSOR, .. } => Some(POLLIN),
+            Op::Write { offset: CURSOR } | Op::WriteVectored { offset: CURSOR, .. } => {
+                Some(POLLOUT)
+            }
+            Op::Recv { flags } | Op::RecvMsg { flags } => {
+                (flags & (MSG_DONTWAIT | MSG_ERRQUEUE) == 0).then_some(POLLIN)
+            }
+            Op::Send { flags } | Op::SendMsg { flags } => {
+                (flags & MSG_DONTWAIT == 0).then_some(POLLOUT)
+            }
+            Op::Accept { .. } => Some(POLLIN),
+            _ => None,
+        }
+    }
+
+    /// Whether `-EINTR` means that nothing was done, so that it may be tried again. Not so for
+    /// `close(2)`, which has closed the descriptor all the same (a second try could close
+    /// somebody else's), nor for [`Op::Raw`], whose meaning is not known here.
+    #[must_use]
+    pub fn restarts(&self) -> bool {
+        !matches!(self, Op::Close { .. } | Op::Raw | Op::Timeout)
+    }
+}
+
+const _: () = assert!(size_of::<Op>() <= 32, "an operation is copied on the hot path");

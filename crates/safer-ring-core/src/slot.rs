@@ -1,0 +1,302 @@
+//! The states of a slot, and the only code that changes one.
+//!
+//! Each change is a method here, and each ends in [`Slot::go`], which knows the legal ones. The
+//! graph that the tests observe is kept in `tests/transitions.dot`.
+
+use core::mem;
+use core::task::Waker;
+
+use crate::intent::NONE;
+use crate::key::{FIRST_STAMP, NEXT_GENERATION};
+use crate::{Completion, Key, Op};
+
+/// What a slot is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// In the list of free slots.
+    Free,
+    /// In the queue, to be staged.
+    Queued,
+    /// In the queue, to be staged as a poll.
+    QueuedPoll,
+    /// The kernel has the operation.
+    InFlight,
+    /// The kernel has the poll that goes before the operation.
+    Polling,
+    /// A timer, in the heap of deadlines.
+    Armed,
+    /// The result is here and has not been taken.
+    Done,
+    /// The resources have left; the request to cancel has not been answered yet.
+    Draining,
+}
+
+/// The owner is gone.
+pub(crate) const ORPHAN: u8 = 1 << 0;
+/// A cancellation was asked; it holds until the operation ends.
+pub(crate) const CANCEL_WANTED: u8 = 1 << 1;
+/// The request to cancel is in the queue of cancels.
+pub(crate) const CANCEL_QUEUED: u8 = 1 << 2;
+/// The kernel has the request to cancel.
+pub(crate) const CANCEL_IN_FLIGHT: u8 = 1 << 3;
+/// Member of a chain.
+pub(crate) const LINKED: u8 = 1 << 4;
+/// A completion with `F_MORE` was seen: the operation has had an effect.
+pub(crate) const MORE_SEEN: u8 = 1 << 5;
+/// Polling its descriptor failed: `-EAGAIN` is the answer from now on.
+pub(crate) const NO_POLL: u8 = 1 << 6;
+/// It was in flight before and has been put back.
+pub(crate) const STARTED: u8 = 1 << 7;
+
+/// Where an operation is, for reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Waiting for room.
+    Queued,
+    /// In the kernel.
+    InFlight,
+    /// In the kernel as a poll: the descriptor was not ready.
+    Polling,
+    /// A timer that runs.
+    Armed,
+    /// Completed and not yet taken.
+    Done,
+}
+
+/// The state of one operation, for reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateView {
+    /// Where it is.
+    pub phase: Phase,
+    /// Its owner is gone.
+    pub orphaned: bool,
+    /// Its cancellation was asked.
+    pub cancelling: bool,
+}
+
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+pub(crate) struct Slot<R> {
+    /// Generation and tag of the present use.
+    pub(crate) stamp: u32,
+    state: State,
+    pub(crate) bits: u8,
+    /// Members of the chain after this one.
+    pub(crate) following: u16,
+    /// Next in the one list the slot is in: free slots, queue, or cancels.
+    pub(crate) next: u32,
+    /// Previous in that list; for a timer its place in the heap.
+    pub(crate) prev: u32,
+    /// Number of its group, 0 for none.
+    pub(crate) group: u32,
+    completion: Completion,
+    pub(crate) waker: Option<Waker>,
+    op: Op,
+    resources: Option<R>,
+}
+
+impl<R> Slot<R> {
+    pub(crate) const fn empty() -> Self {
+        Slot {
+            stamp: FIRST_STAMP,
+            state: State::Free,
+            bits: 0,
+            following: 0,
+            next: NONE,
+            prev: NONE,
+            group: 0,
+            completion: Completion { res: 0, flags: 0 },
+            waker: None,
+            op: Op::Nop,
+            resources: None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, bit: u8) -> bool {
+        self.bits & bit != 0
+    }
+
+    #[inline]
+    pub(crate) fn op(&self) -> &Op {
+        &self.op
+    }
+
+    #[inline]
+    pub(crate) fn resources(&self) -> Option<&R> {
+        self.resources.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn completion(&self) -> Completion {
+        self.completion
+    }
+
+    #[inline]
+    pub(crate) fn key(&self, index: u32) -> Key {
+        Key::from_stamp(index, self.stamp)
+    }
+
+    /// Whether the kernel may use the resources.
+    #[inline]
+    pub(crate) fn in_kernel(&self) -> bool {
+        matches!(self.state, State::InFlight | State::Polling)
+    }
+
+    #[inline]
+    pub(crate) fn in_queue(&self) -> bool {
+        matches!(self.state, State::Queued | State::QueuedPoll)
+    }
+
+    /// In flight, and nothing but its completion is to be considered.
+    #[inline]
+    pub(crate) fn is_plain_in_flight(&self) -> bool {
+        self.state == State::InFlight && self.bits & !LINKED == 0
+    }
+
+    pub(crate) fn view(&self) -> Option<StateView> {
+        let phase = match self.state {
+            State::Free | State::Draining => return None,
+            State::Queued | State::QueuedPoll => Phase::Queued,
+            State::InFlight => Phase::InFlight,
+            State::Polling => Phase::Polling,
+            State::Armed => Phase::Armed,
+            State::Done => Phase::Done,
+        };
+        Some(StateView { phase, orphaned: self.has(ORPHAN), cancelling: self.has(CANCEL_WANTED) })
+    }
+
+    /// An operation moves in, to be staged.
+    #[inline]
+    pub(crate) fn occupy(&mut self, op: Op, resources: R, bits: u8, following: u16) {
+        self.go(State::Queued);
+        self.fill(op, resources, bits, following);
+    }
+
+    /// A timer moves in.
+    pub(crate) fn arm(&mut self, op: Op, resources: R) {
+        self.go(State::Armed);
+        self.fill(op, resources, 0, 0);
+    }
+
+    #[inline]
+    fn fill(&mut self, op: Op, resources: R, bits: u8, following: u16) {
+        self.bits = bits;
+        self.following = following;
+        self.op = op;
+        // A free slot holds nothing. Saying so with `forget` spares the drop of the old value,
+        // and were it ever untrue, the mistake would leak rather than free.
+        mem::forget(self.resources.replace(resources));
+    }
+
+    /// To the kernel; the events to wait for where a poll goes first.
+    #[inline]
+    pub(crate) fn stage(&mut self) -> Option<u32> {
+        if self.state == State::Queued {
+            self.go(State::InFlight);
+            return None;
+        }
+        self.go(State::Polling);
+        self.op.poll_events()
+    }
+
+    /// Back from the kernel, which has done nothing.
+    pub(crate) fn requeue(&mut self, as_poll: bool) {
+        self.go(if as_poll { State::QueuedPoll } else { State::Queued });
+        self.bits |= STARTED;
+    }
+
+    /// One result of several.
+    pub(crate) fn note(&mut self, completion: Completion) {
+        self.completion = completion;
+        self.bits |= MORE_SEEN;
+    }
+
+    /// The result is final.
+    #[inline]
+    pub(crate) fn finish(&mut self, completion: Completion) {
+        self.go(State::Done);
+        self.completion = completion;
+    }
+
+    /// The resources move out: the only way for them to leave. Refused while the kernel may use
+    /// them.
+    #[inline]
+    pub(crate) fn vacate(&mut self) -> Option<R> {
+        if matches!(
+            self.state,
+            State::InFlight | State::Polling | State::Free | State::Draining
+        ) {
+            return None;
+        }
+        let resources = self.resources.take()?;
+        if self.has(CANCEL_IN_FLIGHT) && !planted!(CancelOutlivesSlot) {
+            self.go(State::Draining);
+        } else {
+            self.go(State::Free);
+            self.retire_stamp();
+        }
+        Some(resources)
+    }
+
+    /// The request to cancel has been answered and nothing else is awaited.
+    pub(crate) fn drained(&mut self) {
+        self.go(State::Free);
+        self.retire_stamp();
+    }
+
+    #[inline]
+    fn retire_stamp(&mut self) {
+        if !planted!(GenerationKept) {
+            self.stamp = self.stamp.wrapping_add(NEXT_GENERATION);
+        }
+    }
+
+    /// The table is dropped: what the kernel may still use is forgotten, never freed.
+    pub(crate) fn abandon(&mut self) {
+        if self.in_kernel() && !planted!(DropFrees) {
+            self.forget();
+        }
+    }
+
+    /// Whatever it holds is forgotten.
+    pub(crate) fn forget(&mut self) {
+        mem::forget(self.resources.take());
+    }
+
+    /// What a planted mistake does that gives the resources away too early.
+    #[cfg(test)]
+    pub(crate) fn rob(&mut self) {
+        drop(self.resources.take());
+    }
+
+    #[inline]
+    fn go(&mut self, to: State) {
+        #[cfg(test)]
+        crate::tests::graph::observe(self.state, to);
+        debug_assert!(legal(self.state, to), "{:?} does not become {to:?}", self.state);
+        self.state = to;
+    }
+}
+
+/// The edges of the state graph.
+const fn legal(from: State, to: State) -> bool {
+    use State::{Armed, Done, Draining, Free, InFlight, Polling, Queued, QueuedPoll};
+    matches!(
+        (from, to),
+        (Free, Queued | Armed)
+            | (Queued, InFlight | Done | Free)
+            | (QueuedPoll, Polling | Done | Free)
+            | (InFlight, Done | Queued | QueuedPoll)
+            | (Polling, Done | Queued)
+            | (Armed, Done | Free)
+            | (Done, Free | Draining)
+            | (Draining, Free)
+    )
+}

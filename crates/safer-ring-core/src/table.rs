@@ -1,0 +1,525 @@
+//! The table: operations in, things to submit out, results out.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+use core::task::Waker;
+
+use crate::deadline::Deadlines;
+use crate::group::{Group, Groups};
+use crate::intent::{Fifo, NONE};
+use crate::key::position;
+use crate::slot::{
+    CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LINKED, ORPHAN, Slot, State, StateView,
+};
+use crate::{Completion, Key, Limits, Op, Outcome, Polled, Staged, Stats, Tag};
+
+/// Operations and what they have lent to the kernel. See the [crate](crate) for the contract.
+#[cfg_attr(test, derive(Clone))]
+pub struct Table<R> {
+    pub(crate) slots: Vec<Slot<R>>,
+    /// First of the list of free slots.
+    pub(crate) free: u32,
+    /// Slots that are not free.
+    pub(crate) used: u32,
+    pub(crate) in_flight: u32,
+    /// `limits.operations()`, read for each operation.
+    pub(crate) operation_limit: u32,
+    /// Members of the chain being staged that are still to come.
+    pub(crate) chain_left: u32,
+    /// Members of the chain being inserted that are still to come.
+    pub(crate) open_left: u32,
+    /// First member of the chain being inserted.
+    pub(crate) open_head: u32,
+    pub(crate) queue: Fifo,
+    pub(crate) cancels: Fifo,
+    pub(crate) cancels_in_flight: u32,
+    pub(crate) internal: u32,
+    pub(crate) orphans: u32,
+    pub(crate) stats: Stats,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) groups: Groups,
+    /// What came about without the kernel, for [`Table::expire`] to hand out.
+    pub(crate) ready: VecDeque<Outcome<R>>,
+    pub(crate) limits: Limits,
+}
+
+impl<R> Table<R> {
+    /// An empty table; see [`Limits::normalised`] for what becomes of odd limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let limits = limits.normalised();
+        Table {
+            slots: Vec::new(),
+            free: NONE,
+            used: 0,
+            in_flight: 0,
+            operation_limit: limits.operations(),
+            chain_left: 0,
+            open_left: 0,
+            open_head: NONE,
+            queue: Fifo::new(),
+            cancels: Fifo::new(),
+            cancels_in_flight: 0,
+            internal: 0,
+            orphans: 0,
+            stats: Stats::default(),
+            deadlines: Deadlines::new(),
+            groups: Groups::new(),
+            ready: VecDeque::new(),
+            limits,
+        }
+    }
+
+    /// Queues an operation.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back when the table is full, while a chain is being inserted, and for
+    /// [`Op::Timeout`], which needs a deadline.
+    #[inline]
+    pub fn insert(&mut self, op: Op, resources: R) -> Result<Key, (Op, R)> {
+        if self.open_left != 0 || matches!(op, Op::Timeout) {
+            return Err((op, resources));
+        }
+        self.enqueue(op, resources, 0, 0)
+    }
+
+    /// Queues a member of a chain, of which `following` more are inserted directly after it. The
+    /// kernel starts each after the one before has succeeded (`IOSQE_IO_LINK`); where one fails,
+    /// those after it end with `-ECANCELED`. The chain is staged as a unit, once it is complete.
+    ///
+    /// # Errors
+    ///
+    /// Gives the operation back when the table has no room for the whole rest of the chain (see
+    /// [`Table::reserve`]), when the chain is longer than [`Limits::max_chain`], when `following`
+    /// is not one less than that of the member before, and for [`Op::Timeout`].
+    pub fn insert_linked(&mut self, op: Op, resources: R, following: u16) -> Result<Key, (Op, R)> {
+        let after = u32::from(following);
+        let fits = match self.open_left {
+            0 => self.reserve(after.saturating_add(1)),
+            left => after + 1 == left,
+        };
+        if !fits || matches!(op, Op::Timeout) {
+            return Err((op, resources));
+        }
+        if self.open_left == 0 && following == 0 {
+            return self.enqueue(op, resources, 0, 0);
+        }
+        let head = self.open_left == 0;
+        let key = self.enqueue(op, resources, LINKED, following)?;
+        if head {
+            self.open_head = key.index();
+        }
+        self.open_left = after;
+        if after == 0 {
+            self.open_head = NONE;
+        }
+        Ok(key)
+    }
+
+    /// Whether a chain of `members` can be inserted now: it is not longer than
+    /// [`Limits::max_chain`] and there are slots for all of it.
+    #[must_use]
+    pub fn reserve(&self, members: u32) -> bool {
+        members <= self.limits.max_chain
+            && self.open_left == 0
+            && members <= self.limits.max_slots - self.used
+    }
+
+    /// Arms a timer that completes with `-ETIME` in the first [`Table::expire`] at or after
+    /// `deadline_ns`. Nothing of it reaches the kernel.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back when the table is full, counting the slots that a chain being inserted still
+    /// needs, and for any operation but [`Op::Timeout`].
+    pub fn insert_deadline(
+        &mut self,
+        op: Op,
+        resources: R,
+        deadline_ns: u64,
+    ) -> Result<Key, (Op, R)> {
+        let taken = self.used + self.open_left;
+        if !matches!(op, Op::Timeout) || taken >= self.limits.max_slots {
+            return Err((op, resources));
+        }
+        let Some((index, slot)) = self.vacant() else { return Err((op, resources)) };
+        slot.arm(op, resources);
+        let key = slot.key(index);
+        self.used += 1;
+        self.stats.inserted += 1;
+        self.deadlines.arm(&mut self.slots, index, deadline_ns);
+        Ok(key)
+    }
+
+    #[inline]
+    fn enqueue(&mut self, op: Op, resources: R, bits: u8, following: u16) -> Result<Key, (Op, R)> {
+        let tail = self.queue.tail();
+        let Some((index, slot)) = self.vacant() else { return Err((op, resources)) };
+        slot.occupy(op, resources, bits, following);
+        slot.prev = tail;
+        slot.next = NONE;
+        let key = slot.key(index);
+        self.used += 1;
+        self.stats.inserted += 1;
+        self.queue.append(&mut self.slots, index);
+        Ok(key)
+    }
+
+    /// A free slot, taken from the list of free ones.
+    #[inline]
+    fn vacant(&mut self) -> Option<(u32, &mut Slot<R>)> {
+        if self.free == NONE {
+            self.grow()?;
+        }
+        let index = self.free;
+        let slot = self.slots.get_mut(position(index))?;
+        self.free = slot.next;
+        Some((index, slot))
+    }
+
+    #[cold]
+    fn grow(&mut self) -> Option<()> {
+        let index = u32::try_from(self.slots.len()).ok()?;
+        if index >= self.limits.max_slots {
+            return None;
+        }
+        self.slots.push(Slot::empty());
+        self.free = index;
+        Some(())
+    }
+
+    /// The next thing to give to the kernel, if it fits into `room` submission entries.
+    ///
+    /// One-way: what is handed out is in flight, and stays so until its final completion has been
+    /// given to [`Table::complete`], whatever the system call that submits it returns. Requests
+    /// to cancel come first. A chain comes out member by member, and only when all of it fits;
+    /// the caller goes on until the last member (`link` is false) before it submits.
+    #[inline]
+    pub fn stage(&mut self, room: u32) -> Option<Staged<'_, R>> {
+        if room == 0 {
+            return None;
+        }
+        if self.cancels.head() != NONE
+            && let Some((user_data, target)) = self.stage_cancel()
+        {
+            return Some(Staged::Cancel { user_data, target });
+        }
+        let index = self.queue.head();
+        let slot = self.slots.get(position(index))?;
+        let (following, next) = (slot.following, slot.next);
+        let plain =
+            following == 0 && self.chain_left == 0 && self.in_flight < self.operation_limit;
+        if !plain && !self.admit(index, following, room) {
+            return None;
+        }
+        if !planted!(StagedTwice) {
+            self.queue.pop_front(next);
+        }
+        if !plain {
+            self.cancel_late(index);
+        }
+        self.in_flight += 1;
+        self.stats.staged += 1;
+        let slot = self.slots.get_mut(position(index))?;
+        let poll_first = slot.stage();
+        let key = slot.key(index);
+        Some(Staged::Operation {
+            key,
+            user_data: key.word(),
+            op: slot.op(),
+            resources: slot.resources()?,
+            link: following != 0,
+            poll_first,
+        })
+    }
+
+    /// Queues the request to cancel an operation that was to be cancelled while the kernel, having
+    /// the front of its chain, already expected it. Only now is there something to cancel.
+    #[cold]
+    fn cancel_late(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get_mut(position(index))
+            && slot.has(CANCEL_WANTED)
+        {
+            slot.bits |= CANCEL_QUEUED;
+            self.cancels.push_back(&mut self.slots, index);
+        }
+    }
+
+    /// Whether the operation at the head of the queue may go, where that needs thought.
+    #[cold]
+    fn admit(&mut self, index: u32, following: u16, room: u32) -> bool {
+        if self.chain_left > 0 {
+            self.chain_left -= 1;
+            return true;
+        }
+        if index == self.open_head {
+            return false;
+        }
+        let after = u32::from(following);
+        let entries = after + 1;
+        let fits = entries <= room || planted!(ChainSplit);
+        // With nothing of the table's in flight, whatever is at the head may go: a chain of the
+        // greatest length must not wait for room that the driver's own completions never leave.
+        let counted = self.in_flight.saturating_add(entries) <= self.operation_limit
+            || self.in_flight == self.internal;
+        if fits && counted {
+            self.chain_left = after;
+        }
+        fits && counted
+    }
+
+    /// The next request to cancel and its target. Not inside a chain, which it would cut. One may
+    /// always be in flight, however full the ring is: it is what makes room.
+    #[cold]
+    fn stage_cancel(&mut self) -> Option<(u64, u64)> {
+        let chained = self.chain_left > 0 && !planted!(CancelInsideChain);
+        let one = self.cancels_in_flight == 0 && !planted!(CancelWaitsForRoom);
+        let full = self.in_flight >= self.limits.max_in_flight && !one;
+        if chained || full {
+            return None;
+        }
+        let index = self.cancels.head();
+        let slot = self.slots.get_mut(position(index))?;
+        self.cancels.pop_front(slot.next);
+        slot.bits = slot.bits & !CANCEL_QUEUED | CANCEL_IN_FLIGHT;
+        let key = slot.key(index);
+        self.in_flight += 1;
+        self.cancels_in_flight += 1;
+        self.stats.staged += 1;
+        Some((key.user_data(Tag::Cancel), key.user_data(Tag::Operation)))
+    }
+
+    /// The operation and what it works on.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, key: Key) -> Option<(&Op, &R)> {
+        let slot = self.find(key)?;
+        Some((slot.op(), slot.resources()?))
+    }
+
+    /// The state of an operation.
+    #[must_use]
+    pub fn state(&self, key: Key) -> Option<StateView> {
+        self.find(key)?.view()
+    }
+
+    #[inline]
+    fn find(&self, key: Key) -> Option<&Slot<R>> {
+        self.slots.get(position(key.index())).filter(|slot| slot.stamp == key.stamp())
+    }
+
+    #[inline]
+    pub(crate) fn find_mut(&mut self, key: Key) -> Option<&mut Slot<R>> {
+        self.slots.get_mut(position(key.index())).filter(|slot| slot.stamp == key.stamp())
+    }
+
+    /// Asks whether an operation is done and, if not, stores the waker for its completion.
+    #[inline]
+    pub fn poll(&mut self, key: Key, waker: &Waker) -> Polled {
+        let Some(slot) = self.find_mut(key) else { return Polled::Unknown };
+        match slot.state() {
+            State::Done => return Polled::Ready,
+            State::Free | State::Draining => return Polled::Unknown,
+            _ if slot.has(ORPHAN) => return Polled::Unknown,
+            _ => {}
+        }
+        if slot.waker.as_ref().is_some_and(|old| old.will_wake(waker) || planted!(FirstWakerKept)) {
+            return Polled::Pending;
+        }
+        if let Some(old) = slot.waker.replace(waker.clone()) {
+            self.ready.push_back(Outcome::Retired(old));
+        }
+        Polled::Pending
+    }
+
+    /// Whether [`Table::take`] has a result.
+    #[inline]
+    #[must_use]
+    pub fn is_done(&self, key: Key) -> bool {
+        self.find(key).is_some_and(|slot| slot.state() == State::Done)
+    }
+
+    /// The operation, its resources and its result, once it is done: the only way out for an
+    /// owner who stayed.
+    #[inline]
+    pub fn take(&mut self, key: Key) -> Option<(Op, R, Completion)> {
+        if !self.is_done(key) {
+            return None;
+        }
+        self.release(key.index())
+    }
+
+    /// The only exit: moves everything out of a slot that the kernel does not use, and frees it.
+    #[inline]
+    pub(crate) fn release(&mut self, index: u32) -> Option<(Op, R, Completion)> {
+        let slot = self.slots.get_mut(position(index))?;
+        let resources = slot.vacate()?;
+        let (op, completion) = (*slot.op(), slot.completion());
+        if slot.state() == State::Free {
+            slot.next = self.free;
+            self.free = index;
+            self.used -= 1;
+        }
+        Some((op, resources, completion))
+    }
+
+    /// Frees a slot whose request to cancel was the last thing awaited.
+    pub(crate) fn drained(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(position(index)) else { return };
+        slot.drained();
+        slot.next = self.free;
+        self.free = index;
+        self.used -= 1;
+    }
+
+    /// A new group without members, which counts as done.
+    pub fn group(&mut self) -> Group {
+        self.groups.create()
+    }
+
+    /// Makes an operation a member, until it is done or loses its owner. One that is done already
+    /// does not count. It leaves the group it was in.
+    pub fn join(&mut self, group: Group, key: Key) {
+        let Some(slot) = self.find_mut(key) else { return };
+        let waiting = !matches!(slot.state(), State::Done | State::Free | State::Draining);
+        if !waiting || slot.has(ORPHAN) {
+            return;
+        }
+        let old = slot.group;
+        let new = self.groups.enter(group);
+        if let Some(slot) = self.find_mut(key) {
+            slot.group = new;
+        }
+        if let Some(waker) = self.groups.leave(old) {
+            self.ready.push_back(Outcome::Wake(Some(waker)));
+        }
+    }
+
+    /// Whether all members are done; if not, stores the waker for the last of them. A group that
+    /// does not exist is done.
+    pub fn poll_group(&mut self, group: Group, waker: &Waker) -> bool {
+        let (done, old) = self.groups.poll(group, waker);
+        if let Some(old) = old {
+            self.ready.push_back(Outcome::Retired(old));
+        }
+        done
+    }
+
+    /// Ends a group. Its members go on, each for itself.
+    pub fn drop_group(&mut self, group: Group) {
+        if let Some(waker) = self.groups.disown(group) {
+            self.ready.push_back(Outcome::Retired(waker));
+        }
+    }
+
+    /// Counts one submission of the driver's own ([`Tag::Timer`], [`Tag::Wake`]) as in flight,
+    /// until [`Table::complete`] sees a final completion with such a tag.
+    pub fn expect_internal(&mut self) {
+        self.internal += 1;
+        self.in_flight += 1;
+    }
+
+    /// Takes one [`Table::expect_internal`] back: its completion will not come.
+    pub fn internal_done(&mut self) {
+        if self.internal > 0 {
+            self.internal -= 1;
+            self.in_flight -= 1;
+        }
+    }
+
+    /// Completions outstanding: of operations, of requests to cancel, and of the driver's own.
+    #[inline]
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Operations that wait to be staged, without the requests to cancel.
+    #[inline]
+    #[must_use]
+    pub fn queued(&self) -> u32 {
+        self.queue.len()
+    }
+
+    /// Requests to cancel that wait to be staged.
+    #[inline]
+    #[must_use]
+    pub fn cancels_queued(&self) -> u32 {
+        self.cancels.len()
+    }
+
+    /// Operations that go on without an owner.
+    #[inline]
+    #[must_use]
+    pub fn orphans(&self) -> u32 {
+        self.orphans
+    }
+
+    /// Slots in use, those included that only await the answer to a request to cancel.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.used
+    }
+
+    /// Whether no slot is in use.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// The bounds in force.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// All operations, in the order of their slots.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &Op, StateView, &R)> {
+        (0..).zip(&self.slots).filter_map(|(index, slot)| {
+            Some((slot.key(index), slot.op(), slot.view()?, slot.resources()?))
+        })
+    }
+}
+
+impl<R> Table<R> {
+    /// Forgets all resources, those included that the kernel does not use. For a forked child,
+    /// whose table is a copy of one that still belongs to the parent.
+    pub fn abandon(&mut self) {
+        for slot in &mut self.slots {
+            slot.forget();
+        }
+        self.ready.drain(..).for_each(core::mem::forget);
+    }
+}
+
+impl<R> Drop for Table<R> {
+    /// Forgets what the kernel may still use, and drops the rest.
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            slot.abandon();
+        }
+    }
+}
+
+impl<R> fmt::Debug for Table<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("len", &self.used)
+            .field("queued", &self.queue.len())
+            .field("in_flight", &self.in_flight)
+            .field("orphans", &self.orphans)
+            .field("limits", &self.limits)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}

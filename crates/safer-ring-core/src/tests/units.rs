@@ -1,0 +1,313 @@
+//! Single facts that the scripts do not reach.
+
+use std::collections::BTreeSet;
+use std::vec::Vec;
+
+use crate::slot::Slot;
+use crate::{
+    CURSOR, Key, Limits, OnDrop, Op, Orphaned, Outcome, Polled, Staged, Table, Tag, limits,
+};
+
+fn table() -> Table<u32> {
+    Table::new(Limits::for_ring(8, 16))
+}
+
+fn word(staged: Option<Staged<'_, u32>>) -> u64 {
+    match staged {
+        Some(Staged::Operation { user_data, .. } | Staged::Cancel { user_data, .. }) => user_data,
+        None => panic!("nothing to stage"),
+    }
+}
+
+#[test]
+fn slots_are_compact() {
+    assert!(size_of::<Slot<()>>() <= 88, "{}", size_of::<Slot<()>>());
+    assert!(size_of::<Key>() == 8 && size_of::<Op>() <= 32);
+}
+
+#[test]
+fn a_slot_is_used_again_before_the_table_grows() {
+    let mut table = table();
+    let mut seen = BTreeSet::new();
+    for _ in 0..100 {
+        let key = table.insert(Op::Nop, 0).unwrap();
+        assert_eq!(key.index(), 0);
+        assert!(seen.insert(key.generation()), "a generation came twice");
+        let word = word(table.stage(1));
+        assert!(matches!(table.complete(word, 0, 0), Outcome::Wake(None)));
+        assert!(table.take(key).is_some());
+    }
+    assert_eq!(table.slots.len(), 1);
+}
+
+#[test]
+fn the_generation_wraps_without_touching_the_tag() {
+    let mut table = table();
+    let key = table.insert(Op::Nop, 0).unwrap();
+    assert!(matches!(table.orphan(key), Orphaned::NotSubmitted(0)));
+    table.slots[0].stamp = Key::new(0, u32::MAX).stamp();
+    for generation in [0x0fff_ffff, 0, 1] {
+        let key = table.insert(Op::Nop, 0).unwrap();
+        assert_eq!(key.generation(), generation);
+        assert_eq!(key.user_data(Tag::Operation) & 15, 1);
+        assert!(matches!(table.orphan(key), Orphaned::NotSubmitted(0)));
+    }
+}
+
+#[test]
+fn odd_limits_are_put_right() {
+    let zero = Limits { max_slots: 0, max_in_flight: 0, max_chain: 0 }.normalised();
+    assert_eq!(zero, Limits { max_slots: 1, max_in_flight: 2, max_chain: 1 });
+    assert_eq!(zero.operations(), 1);
+    let huge = Limits { max_slots: u32::MAX, max_in_flight: u32::MAX, max_chain: u32::MAX };
+    let huge = huge.normalised();
+    assert_eq!(huge.max_slots, limits::MAX_SLOTS);
+    assert_eq!(huge.max_chain, limits::MAX_CHAIN);
+    assert!(huge.operations() < huge.max_in_flight);
+    assert_eq!(Limits::for_ring(256, 512).operations(), 480);
+    assert_eq!(Limits::for_ring(4096, 64).max_chain, 60);
+}
+
+#[test]
+fn what_has_no_room_comes_back() {
+    let mut table = Table::new(Limits { max_slots: 2, max_in_flight: 8, max_chain: 4 });
+    assert!(!table.reserve(3) && table.reserve(2));
+    assert_eq!(table.insert_linked(Op::Nop, 7, 2), Err((Op::Nop, 7)));
+    table.insert(Op::Nop, 1).unwrap();
+    table.insert(Op::Nop, 2).unwrap();
+    assert_eq!(table.insert(Op::Nop, 3), Err((Op::Nop, 3)));
+    assert_eq!(table.insert_deadline(Op::Timeout, 4, 0), Err((Op::Timeout, 4)));
+    assert_eq!(table.stats().inserted, 2);
+}
+
+#[test]
+fn a_timer_does_not_take_the_slot_promised_to_a_chain() {
+    let mut table = Table::new(Limits { max_slots: 3, max_in_flight: 8, max_chain: 4 });
+    table.insert_linked(Op::Nop, 0, 1).unwrap();
+    table.insert_deadline(Op::Timeout, 1, 5).unwrap();
+    assert!(table.insert_deadline(Op::Timeout, 2, 5).is_err());
+    table.insert_linked(Op::Nop, 3, 0).unwrap();
+}
+
+#[test]
+fn timers_and_operations_do_not_take_each_others_way() {
+    let mut table = table();
+    assert_eq!(table.insert(Op::Timeout, 1), Err((Op::Timeout, 1)));
+    assert_eq!(table.insert_linked(Op::Timeout, 1, 0), Err((Op::Timeout, 1)));
+    assert_eq!(table.insert_deadline(Op::Nop, 1, 5), Err((Op::Nop, 1)));
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_chain_is_inserted_in_order_and_not_longer_than_allowed() {
+    let mut table = table();
+    assert!(table.insert_linked(Op::Nop, 0, 8).is_err(), "nine members in a ring of eight");
+    table.insert_linked(Op::Nop, 0, 3).unwrap();
+    assert!(table.insert_linked(Op::Nop, 1, 3).is_err());
+    assert!(table.insert_linked(Op::Nop, 1, 1).is_err());
+    assert!(table.insert(Op::Nop, 1).is_err(), "it would come between the members");
+    assert!(!table.reserve(1));
+    assert!(table.stage(8).is_none(), "the chain is not complete");
+    for following in (0..3).rev() {
+        table.insert_linked(Op::Nop, 1, following).unwrap();
+    }
+    let mut links = Vec::new();
+    while let Some(Staged::Operation { link, .. }) = table.stage(8) {
+        links.push(link);
+    }
+    assert_eq!(links, [true, true, true, false]);
+}
+
+#[test]
+fn a_member_that_leaves_ends_those_behind_it() {
+    let mut table = table();
+    let keys: Vec<Key> =
+        (0u16..4).map(|n| table.insert_linked(Op::Nop, u32::from(n), 3 - n).unwrap()).collect();
+    assert!(matches!(table.orphan(keys[2]), Orphaned::NotSubmitted(2)));
+    let (_, last, completion) = table.take(keys[3]).unwrap();
+    assert_eq!((last, completion.res), (3, -125));
+    let mut staged = Vec::new();
+    while let Some(Staged::Operation { key, link, .. }) = table.stage(8) {
+        staged.push((key, link));
+    }
+    assert_eq!(staged, [(keys[0], true), (keys[1], false)]);
+}
+
+#[test]
+fn what_comes_back_does_not_get_into_an_open_chain() {
+    let mut table = table();
+    let other = table.insert(Op::Fsync { datasync: false }, 0).unwrap();
+    let word = word(table.stage(8));
+    let head = table.insert_linked(Op::Nop, 1, 1).unwrap();
+    assert!(matches!(table.complete(word, -4, 0), Outcome::Requeued));
+    let tail = table.insert_linked(Op::Nop, 2, 0).unwrap();
+    let mut staged = Vec::new();
+    while let Some(Staged::Operation { key, .. }) = table.stage(8) {
+        staged.push(key);
+    }
+    assert_eq!(staged, [other, head, tail]);
+}
+
+/// The front of a chain is in the kernel, which expects the rest: it cannot be taken back.
+#[test]
+fn a_member_whose_front_is_staged_stays() {
+    let mut table = table();
+    table.insert_linked(Op::Nop, 0, 2).unwrap();
+    let second = table.insert_linked(Op::Recv { flags: 0 }, 1, 1).unwrap();
+    let third = table.insert_linked(Op::Recv { flags: 0 }, 2, 0).unwrap();
+    assert!(table.stage(3).is_some());
+    assert!(matches!(table.orphan(second), Orphaned::Running { cancelled: true }));
+    assert!(table.cancel(third));
+    assert!(!table.is_done(third));
+    let mut staged = Vec::new();
+    while let Some(next) = table.stage(8) {
+        staged.push(matches!(next, Staged::Cancel { .. }));
+    }
+    assert_eq!(staged, [false, false, true, true]);
+}
+
+#[test]
+fn a_full_ring_still_takes_requests_to_cancel() {
+    let mut table = Table::new(Limits { max_slots: 64, max_in_flight: 4, max_chain: 2 });
+    let keys: Vec<Key> =
+        (0..10).map(|n| table.insert(Op::Accept { flags: 0, aux: 0 }, n).unwrap()).collect();
+    let mut staged = 0;
+    while table.stage(8).is_some() {
+        staged += 1;
+    }
+    assert_eq!((staged, table.in_flight(), table.queued()), (3, 3, 7));
+    for key in &keys {
+        assert!(table.cancel(*key));
+    }
+    assert_eq!((table.cancels_queued(), table.queued()), (3, 0));
+    assert!(matches!(table.stage(8), Some(Staged::Cancel { .. })));
+    assert!(table.stage(8).is_none(), "the completion queue is full now");
+    assert_eq!(table.in_flight(), 4);
+    let first = keys[0].user_data(Tag::Cancel);
+    assert!(matches!(table.complete(first, 0, 0), Outcome::CancelDone));
+    assert!(matches!(table.stage(8), Some(Staged::Cancel { .. })));
+}
+
+#[test]
+fn cancel_all_asks_again() {
+    let mut table = table();
+    let key = table.insert(Op::Recv { flags: 0 }, 0).unwrap();
+    word(table.stage(1));
+    for _ in 0..3 {
+        assert_eq!(table.cancel_all(), 1);
+        assert_eq!(table.cancel_all(), 1, "one request at a time");
+        let word = word(table.stage(1));
+        assert_eq!(word, key.user_data(Tag::Cancel));
+        // The request came before the kernel could find its target.
+        assert!(matches!(table.complete(word, -2, 0), Outcome::CancelDone));
+    }
+    assert_eq!(table.stats().cancel_requested, 1);
+}
+
+#[test]
+fn a_message_from_another_ring_does_not_count() {
+    let mut table = table();
+    table.expect_internal();
+    let wake = Key::new(0, 1).user_data(Tag::Wake);
+    assert!(matches!(table.complete(wake, 1, 2), Outcome::Internal { tag: Tag::Wake, .. }));
+    assert_eq!(table.in_flight(), 1, "F_MORE: the wake-up stays armed");
+    assert!(matches!(table.complete(wake, 1, 0), Outcome::Internal { tag: Tag::Wake, .. }));
+    assert_eq!(table.in_flight(), 0);
+    assert!(matches!(table.complete(wake, 1, 0), Outcome::Internal { tag: Tag::Wake, .. }));
+    assert_eq!(table.in_flight(), 0);
+    table.internal_done();
+    assert_eq!(table.in_flight(), 0);
+}
+
+#[test]
+fn an_old_group_is_done_and_has_no_members() {
+    let mut table = table();
+    let waker = super::world::waker(0);
+    let old = table.group();
+    table.drop_group(old);
+    let new = table.group();
+    assert_ne!(old, new);
+    let key = table.insert(Op::Nop, 0).unwrap();
+    table.join(old, key);
+    assert!(table.poll_group(old, &waker) && table.poll_group(new, &waker));
+    table.join(new, key);
+    table.join(new, key);
+    assert!(!table.poll_group(new, &waker));
+    table.drop_group(old);
+    let word = word(table.stage(1));
+    let outcome = table.complete(word, 0, 0);
+    assert!(matches!(outcome, Outcome::Wake(Some(fired)) if fired.will_wake(&waker)));
+    assert!(table.poll_group(new, &waker));
+}
+
+#[test]
+fn a_poll_that_fails_is_not_repeated_for_ever() {
+    let mut table = table();
+    let key = table.insert(Op::Read { offset: CURSOR }, 0).unwrap();
+    let word = key.user_data(Tag::Operation);
+    assert!(table.stage(1).is_some());
+    assert!(matches!(table.complete(word, -11, 0), Outcome::Requeued));
+    let staged = table.stage(1);
+    assert!(matches!(staged, Some(Staged::Operation { poll_first: Some(1), .. })));
+    assert!(matches!(table.complete(word, -1, 0), Outcome::Requeued), "EPERM: cannot be polled");
+    let staged = table.stage(1);
+    assert!(matches!(staged, Some(Staged::Operation { poll_first: None, .. })));
+    assert!(matches!(table.complete(word, -11, 0), Outcome::Wake(None)));
+    assert_eq!(table.take(key).unwrap().2.res, -11);
+}
+
+#[test]
+fn a_notification_does_not_replace_the_result() {
+    let mut table = table();
+    let key = table.insert(Op::Raw, 0).unwrap();
+    let word = word(table.stage(1));
+    assert!(matches!(table.complete(word, 4096, 2), Outcome::More { .. }));
+    assert!(!table.is_done(key));
+    assert!(matches!(table.complete(word, 0, 8), Outcome::Wake(None)));
+    assert_eq!(table.take(key).unwrap().2.res, 4096);
+}
+
+#[test]
+fn abandon_leaves_nothing_to_take() {
+    let mut table = table();
+    let key = table.insert(Op::Nop, 0).unwrap();
+    let word = word(table.stage(1));
+    assert!(matches!(table.complete(word, 0, 0), Outcome::Wake(None)));
+    table.abandon();
+    assert!(table.take(key).is_none() && table.get(key).is_none());
+}
+
+#[test]
+fn unknown_names_are_unknown() {
+    let mut table = table();
+    let forged = Key::new(3, 0);
+    let waker = super::world::waker(0);
+    assert_eq!(table.poll(forged, &waker), Polled::Unknown);
+    assert!(!table.cancel(forged) && !table.is_done(forged) && table.take(forged).is_none());
+    table.insert(Op::Nop, 0).map(|key| table.orphan(key)).map(drop).unwrap();
+    let free = Key::new(0, 1);
+    assert_eq!(table.poll(free, &waker), Polled::Unknown, "a free slot has no operation");
+    assert!(!table.cancel(free) && table.get(free).is_none() && table.state(free).is_none());
+    assert!(matches!(table.orphan(free), Orphaned::Unknown));
+    assert!(matches!(table.complete(free.user_data(Tag::Operation), 0, 0), Outcome::Ignored));
+}
+
+#[test]
+fn operations_say_what_becomes_of_them() {
+    let dropped = |op: Op| op.on_drop();
+    assert_eq!(dropped(Op::Read { offset: 0 }), OnDrop::Cancel);
+    assert_eq!(dropped(Op::Write { offset: 0 }), OnDrop::Finish);
+    assert_eq!(dropped(Op::Accept { flags: 0, aux: 0 }), OnDrop::Cancel);
+    assert_eq!(dropped(Op::Close { fd: 0 }), OnDrop::Finish);
+    assert!(!Op::Close { fd: 0 }.restarts() && !Op::Raw.restarts());
+    assert!(Op::Write { offset: 0 }.restarts());
+    assert!(Op::Socket { domain: 0, kind: 0, protocol: 0 }.creates_descriptor());
+    assert!(!Op::Pipe { flags: 0 }.creates_descriptor() && Op::Pipe { flags: 0 }.creates_pair());
+    assert_eq!(Op::Read { offset: CURSOR }.poll_events(), Some(1));
+    assert_eq!(Op::Read { offset: 0 }.poll_events(), None);
+    assert_eq!(Op::WriteVectored { offset: CURSOR, count: 1 }.poll_events(), Some(4));
+    assert_eq!(Op::Connect { len: 16 }.poll_events(), None);
+    assert_eq!(Op::Recv { flags: 0x40 }.poll_events(), None, "MSG_DONTWAIT asks for EAGAIN");
+    assert_eq!(Op::RecvMsg { flags: 0x2000 }.poll_events(), None, "MSG_ERRQUEUE never waits");
+    assert_eq!(Op::SendMsg { flags: 0x40 }.poll_events(), None);
+}

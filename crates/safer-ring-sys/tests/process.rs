@@ -1,0 +1,179 @@
+//! A ring and the life of its process. One test: it forks, and counts descriptors.
+#![allow(
+    unsafe_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, RawFd};
+
+use common::{complete, kernel_is, make, nop, ring, ring_descriptors};
+use safer_ring_sys::mmap::Mapping;
+use safer_ring_sys::{Errno, Params, Uring, fork, setup};
+
+/// Runs `child` in a forked process and returns its exit status. The child must not allocate, lock
+/// or return: this process has other threads.
+fn in_child(child: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child calls only `child`, which keeps to what a forked child of a program with
+    // threads may do, and `_exit`.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        let status = child();
+        // SAFETY: leaves at once, without destructors or buffers.
+        unsafe { libc::_exit(status) }
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child made above.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert!(libc::WIFEXITED(status), "the child was killed: {status:#x}");
+    libc::WEXITSTATUS(status)
+}
+
+fn is_open(fd: RawFd) -> bool {
+    // SAFETY: asks for the flags of a number.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// Whether the page at `address` is mapped.
+fn is_mapped(address: *mut u8) -> bool {
+    // SAFETY: synchronising a page changes nothing; an unmapped one gives ENOMEM.
+    unsafe { libc::msync(address.cast(), 4096, libc::MS_ASYNC) == 0 }
+}
+
+#[test]
+fn fork_drop_leak_and_failure() {
+    epochs();
+    mappings();
+    if ring(1, 0).is_some() {
+        rings();
+        descriptors();
+        errors_of_setup();
+    }
+}
+
+fn epochs() {
+    let mine = fork::arm().unwrap();
+    assert_ne!(mine, 0);
+    assert_eq!((fork::arm(), fork::current()), (Ok(mine), mine));
+    let threads: Vec<_> = (0..8).map(|_| std::thread::spawn(fork::arm)).collect();
+    assert!(threads.into_iter().all(|thread| thread.join().unwrap() == Ok(mine)));
+    let status = in_child(|| {
+        if fork::current() != 0 {
+            return 1;
+        }
+        let Ok(own) = fork::arm() else { return 2 };
+        if own == 0 || own == mine || fork::current() != own {
+            return 3;
+        }
+        // A grandchild is new again, to its parent and to its grandparent.
+        let grandchild = in_child(|| match (fork::current(), fork::arm()) {
+            (0, Ok(epoch)) if epoch != own && epoch != mine => 0,
+            _ => 4,
+        });
+        if grandchild == 0 && fork::current() == own { 0 } else { 5 }
+    });
+    assert_eq!(status, 0);
+    assert_eq!(fork::current(), mine, "the child has its own page");
+}
+
+fn mappings() {
+    let mapping = ManuallyDrop::new(Mapping::anonymous(4096).unwrap());
+    let start = mapping.start().as_ptr();
+    assert!(is_mapped(start));
+    let status = in_child(|| {
+        if is_mapped(start) {
+            return 1;
+        }
+        // Something of the child's own comes to the same place: dropping must not unmap it.
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        // SAFETY: the place is free in the child, and is not taken from anyone.
+        let own = unsafe { libc::mmap(start.cast(), 4096, access, kind, -1, 0) };
+        if own != start.cast() {
+            return 2;
+        }
+        drop(ManuallyDrop::into_inner(mapping));
+        if is_mapped(start) { 0 } else { 3 }
+    });
+    assert_eq!(status, 0);
+    assert!(is_mapped(start));
+}
+
+fn rings() {
+    let mut parents = make(4, 0).unwrap();
+    assert_eq!(parents.register_ring_fd().is_ok(), kernel_is(5, 18));
+    // SAFETY: a NOP names no memory.
+    unsafe { parents.push(&nop(1)) }.unwrap();
+    assert!(parents.is_alive());
+    let fd = parents.as_raw_fd();
+    let copy: *const Uring = &raw const parents;
+    let status = in_child(|| {
+        // SAFETY: in the child this is the only user of its copy of the ring, which is not used
+        // again.
+        let ring = unsafe { copy.read() };
+        if ring.is_alive() || !is_open(fd) {
+            return 1;
+        }
+        drop(ring);
+        if is_open(fd) { 2 } else { 0 }
+    });
+    assert_eq!(status, 0);
+    assert!(is_open(fd) && parents.is_alive());
+    assert_eq!(parents.sq_pending(), 1, "the child has submitted nothing");
+    assert_eq!(complete(&mut parents, 1)[0].user_data, 1);
+}
+
+fn descriptors() {
+    let before = ring_descriptors();
+    let kept = make(4, 0).unwrap();
+    assert_eq!(ring_descriptors(), before + 1);
+    drop(kept);
+    assert_eq!(ring_descriptors(), before);
+
+    // A set-up that fails after the kernel has made the ring: no address space for its queues.
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: reads a limit into `old`.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut old) }, 0);
+    let none = libc::rlimit { rlim_cur: 4096, ..old };
+    // SAFETY: until it is restored no more memory can be mapped; a ring of 1 entry needs none of
+    // the allocator's.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const none) }, 0);
+    let failed = make(1, 0).map(drop);
+    // SAFETY: restores the limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const old) }, 0);
+    assert_eq!(failed, Err(Errno::NOMEM));
+    assert_eq!(ring_descriptors(), before, "the descriptor of the failed ring is closed");
+
+    let mut leaked = make(4, 0).unwrap();
+    // SAFETY: a NOP names no memory.
+    unsafe { leaked.push(&nop(1)) }.unwrap();
+    let fd = leaked.as_raw_fd();
+    leaked.leak();
+    assert!(is_open(fd));
+    assert_eq!(ring_descriptors(), before + 1);
+}
+
+fn errors_of_setup() {
+    let refuse = |entries, params: Params| Uring::new(entries, params).map(drop).unwrap_err();
+    let flags = |flags| Params { flags, ..Params::default() };
+    let before = ring_descriptors();
+    for _ in 0..20 {
+        assert_eq!(refuse(0, flags(0)), Errno::INVAL);
+        assert_eq!(refuse(u32::MAX, flags(0)), Errno::INVAL);
+        assert_eq!(refuse(40_000, flags(0)), Errno::INVAL);
+        assert_eq!(refuse(8, flags(1 << 31)), Errno::INVAL);
+        assert_eq!(refuse(8, flags(setup::NO_MMAP)), Errno::INVAL);
+        assert_eq!(refuse(8, flags(setup::NO_MMAP | setup::REGISTERED_FD_ONLY)), Errno::INVAL);
+        assert_eq!(refuse(8, flags(setup::REGISTERED_FD_ONLY)), Errno::INVAL);
+        assert_eq!(refuse(8, flags(setup::CQSIZE)), Errno::INVAL, "a CQ of 0 entries");
+        let no_ring = Params { wq_fd: u32::MAX, ..flags(setup::ATTACH_WQ) };
+        assert!(matches!(refuse(8, no_ring), Errno::NXIO | Errno::BADF));
+    }
+    assert_eq!(ring_descriptors(), before);
+}

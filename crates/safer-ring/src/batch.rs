@@ -1,0 +1,119 @@
+//! Many operations, one system call.
+
+use std::fmt;
+
+use safer_ring_backend::payload::{self, Payload, Read, Unit, Write};
+use safer_ring_backend::{Batch as Inner, Mode, Operation, Shared, SubmitBatch};
+use safer_ring_buf::{IoBuf, IoBufMut};
+
+use crate::{Fd, Ring};
+
+/// Collects operations and hands them to the kernel in one `io_uring_enter`.
+///
+/// Each method returns a handle with the result of that member, ready once [`Batch::submit`] has ended:
+///
+/// ```
+/// # use safer_ring::{Fd, Ring};
+/// # pollster::block_on(async {
+/// let ring = Ring::new(8)?;
+/// let file: Fd = Fd::new(std::fs::File::open("/proc/self/exe")?);
+/// let mut batch = ring.batch();
+/// let head = batch.read_at(&file, vec![0; 4], 0);
+/// let next = batch.read_at(&file, vec![0; 4], 4);
+/// batch.submit().await;
+/// let (_, magic) = head.await?;
+/// assert_eq!(magic, b"\x7fELF");
+/// next.await?;
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+///
+/// Members run concurrently and in no order; for an order see [`Operation::then`]. A batch can be filled and
+/// submitted again, and allocates nothing in doing so.
+pub struct Batch<M: Mode = Shared> {
+    inner: Inner<M>,
+}
+
+impl<M: Mode> Batch<M> {
+    pub(crate) fn new(ring: &Ring<M>) -> Self {
+        Self { inner: Inner::new(ring.inner()) }
+    }
+
+    /// Adds any operation of the ring: `batch.add(ring.fsync(&file))`.
+    #[inline]
+    pub fn add<P: Payload>(&mut self, operation: Operation<M, P>) -> Operation<M, P> {
+        self.inner.add(operation)
+    }
+
+    #[inline]
+    fn push<P: Payload>(
+        &mut self,
+        request: safer_ring_backend::Request<M::Guard, P>,
+    ) -> Operation<M, P> {
+        let operation = Operation::new(self.inner.ring(), Ok(request));
+        self.inner.add(operation)
+    }
+
+    /// Adds [`Ring::nop`].
+    #[inline]
+    pub fn nop(&mut self) -> Operation<M, Unit> {
+        self.push(payload::nop::<M>())
+    }
+
+    /// Adds [`Ring::read_owned`].
+    #[inline]
+    pub fn read<B: IoBufMut>(&mut self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
+        self.push(payload::read(fd, buffer, crate::ops::CURSOR))
+    }
+
+    /// Adds [`Ring::write_owned`].
+    #[inline]
+    pub fn write<B: IoBuf>(&mut self, fd: &Fd<M>, buffer: B) -> Operation<M, Write<B>> {
+        self.push(payload::write(fd, buffer, crate::ops::CURSOR))
+    }
+
+    /// Adds [`Ring::read_at_owned`].
+    #[inline]
+    pub fn read_at<B: IoBufMut>(
+        &mut self,
+        fd: &Fd<M>,
+        buffer: B,
+        offset: u64,
+    ) -> Operation<M, Read<B>> {
+        self.push(payload::read(fd, buffer, offset))
+    }
+
+    /// Adds [`Ring::write_at_owned`].
+    #[inline]
+    pub fn write_at<B: IoBuf>(
+        &mut self,
+        fd: &Fd<M>,
+        buffer: B,
+        offset: u64,
+    ) -> Operation<M, Write<B>> {
+        self.push(payload::write(fd, buffer, offset))
+    }
+
+    /// Adds [`Ring::recv`].
+    #[inline]
+    pub fn recv<B: IoBufMut>(&mut self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
+        self.push(payload::recv(fd, buffer, 0))
+    }
+
+    /// Adds [`Ring::send`].
+    #[inline]
+    pub fn send<B: IoBuf>(&mut self, fd: &Fd<M>, buffer: B) -> Operation<M, Write<B>> {
+        self.push(payload::send(fd, buffer, 0))
+    }
+
+    /// Hands all members to the kernel and waits until the last one has ended. The results are in the
+    /// handles. Dropping the returned future cancels nothing.
+    pub fn submit(&mut self) -> SubmitBatch<'_, M> {
+        self.inner.submit()
+    }
+}
+
+impl<M: Mode> fmt::Debug for Batch<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}

@@ -1,0 +1,119 @@
+//! How a ring is made.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use safer_ring_backend::{Config, Local, Mode, SetupError, Shared, Sqpoll};
+
+use crate::Ring;
+
+/// Shapes a ring before it is made.
+///
+/// ```
+/// # fn main() -> Result<(), safer_ring::SetupError> {
+/// let ring = safer_ring::Ring::builder().entries(64).restricted(true).build()?;
+/// println!("{}", ring.features());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder makes a ring when `build` is called"]
+pub struct Builder<M: Mode = Shared> {
+    config: Config,
+    mode: PhantomData<fn() -> M>,
+}
+
+impl<M: Mode> Builder<M> {
+    pub(crate) fn new() -> Self {
+        Self { config: Config::new(256), mode: PhantomData }
+    }
+
+    /// Places in the submission queue, 1 to 32768 (default 256; the kernel rounds up to a power of two).
+    /// More operations than this may wait; they are handed over as places become free.
+    pub fn entries(mut self, entries: u32) -> Self {
+        self.config.entries = entries;
+        self
+    }
+
+    /// Places in the completion queue (default: twice the entries): how many operations the kernel works
+    /// on at a time. At least the entries, at most 65536.
+    pub fn completions(mut self, completions: u32) -> Self {
+        self.config.completions = Some(completions);
+        self
+    }
+
+    /// A kernel thread takes the submissions (`IORING_SETUP_SQPOLL`): no system call to submit, one CPU
+    /// kept busy while there is traffic and for `idle` after it. Millisecond resolution. Not for
+    /// programs that do not have a CPU to spare.
+    pub fn sqpoll(mut self, idle: Duration) -> Self {
+        let cpu = self.config.sqpoll.and_then(|sqpoll| sqpoll.cpu);
+        self.config.sqpoll = Some(Sqpoll { idle, cpu });
+        self
+    }
+
+    /// Binds the thread of [`Builder::sqpoll`] to a CPU. Implies it, with an idle time of one second.
+    pub fn sqpoll_cpu(mut self, cpu: u32) -> Self {
+        let idle = self.config.sqpoll.map_or(Duration::from_secs(1), |sqpoll| sqpoll.idle);
+        self.config.sqpoll = Some(Sqpoll { idle, cpu: Some(cpu) });
+        self
+    }
+
+    /// Completions are polled from the device (`IORING_SETUP_IOPOLL`): only for files opened with
+    /// `O_DIRECT` on devices with poll queues; every other operation fails with `EOPNOTSUPP` or
+    /// `EINVAL`. Waiting uses the CPU, and nothing can be cancelled.
+    pub fn iopoll(mut self, iopoll: bool) -> Self {
+        self.config.iopoll = iopoll;
+        self
+    }
+
+    /// Most worker threads that the kernel makes for work that blocks: `bounded` for files, `unbounded`
+    /// for everything else. 0 leaves a limit as it is. Kernel 5.15.
+    pub fn io_wq_workers(mut self, bounded: u32, unbounded: u32) -> Self {
+        self.config.io_wq_limits = Some([bounded, unbounded]);
+        self
+    }
+
+    /// The kernel refuses every opcode that this library does not use itself (`EACCES`): operations of
+    /// a ring bypass seccomp filters, and this narrows what a hijacked program can do with it.
+    /// [`Ring::raw`] is then limited to the same opcodes. Kernel 5.10.
+    pub fn restricted(mut self, restricted: bool) -> Self {
+        self.config.restricted = restricted;
+        self
+    }
+
+    /// Never use these setup flags (`IORING_SETUP_*`), to compare or to stay clear of a kernel's bug.
+    pub fn without_setup_flags(mut self, flags: u32) -> Self {
+        self.config.without_setup_flags = flags;
+        self
+    }
+
+    /// Treat these opcodes (`IORING_OP_*`) as absent. Operations that have a plain system call use that.
+    pub fn without_opcodes(mut self, opcodes: &[u8]) -> Self {
+        self.config.without_opcodes = opcodes.to_vec();
+        self
+    }
+}
+
+impl Builder<Shared> {
+    /// Most kernel rings that are made, one for each thread that submits (default 64). More threads than
+    /// that share them.
+    pub fn max_rings(mut self, rings: usize) -> Self {
+        self.config.max_rings = rings;
+        self
+    }
+
+    /// The same settings for a ring of one thread.
+    pub fn local(self) -> Builder<Local> {
+        Builder { config: self.config, mode: PhantomData }
+    }
+}
+
+impl<M: Mode> Builder<M> {
+    /// Makes the ring: with the best setup flags that this kernel takes, and with fewer entries where memory
+    /// is short. [`Features`](crate::Features) tells what became of it.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn build(self) -> Result<Ring<M>, SetupError> {
+        Ring::with_config(self.config)
+    }
+}

@@ -1,0 +1,79 @@
+//! io_uring by ownership transfer: give a buffer to an operation and get it back, with the result,
+//! with the error, or with the cancellation. Any future may be dropped at any time.
+//!
+//! ```
+//! use safer_ring::{OwnedBuffer, Ring};
+//!
+//! async fn first_kilobyte(path: &str) -> std::io::Result<OwnedBuffer> {
+//!     let ring = Ring::new(256)?;
+//!     let file = ring.open(path, &safer_ring::OpenOptions::new().read(true)).await?;
+//!     let (n, buffer) = ring.read_at_owned(&file, OwnedBuffer::new(1024), 0).await?;
+//!     assert_eq!(n, buffer.len());
+//!     Ok(buffer)
+//! }
+//! # pollster::block_on(first_kilobyte("/proc/self/exe")).unwrap();
+//! ```
+//!
+//! # What it does
+//! * [`Ring`] is `Send + Sync + Clone` and works inside any executor: multi-thread tokio with
+//!   `tokio::spawn`, current-thread tokio, smol, a plain `block_on`. [`local::Ring`] stays on one
+//!   thread, without locks and atomics, and runs futures itself ([`Ring::block_on`](local::Ring)).
+//! * The kernel works on memory that the ring owns: the buffer moves in when the operation starts and
+//!   moves out after its last completion, and nothing else releases it: not a drop, not
+//!   `mem::forget`, not a failed system call, not the end of the ring.
+//! * Every error has the buffer in it ([`OpError`]), and `?` turns it into an [`std::io::Error`].
+//! * Many operations in one system call: [`Ring::batch`]. One after the other: [`Operation::then`].
+//!
+//! # What it does not do
+//! * It does not lend `&mut [u8]` to the kernel: a borrow can end while the kernel still writes.
+//! * It does not print, does not exit, and reads no clock but the monotonic one.
+//! * It does not yet fall back to other mechanisms where io_uring is not available: [`Ring::new`] says
+//!   why it is not ([`SetupError`]).
+#![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "safer-ring drives io_uring, which exists on Linux only; on other systems depend on it under `[target.'cfg(target_os = \"linux\")'.dependencies]`, or build for Linux with `--target x86_64-unknown-linux-gnu`"
+);
+
+mod batch;
+mod builder;
+mod open;
+mod ops;
+mod ring;
+mod ring_buffer;
+
+pub use batch::Batch;
+pub use builder::Builder;
+pub use open::{OpenHow, OpenOptions};
+pub use ops::{
+    FallocateMode, Interest, PipeOptions, ReadRingBuffer, RenameMode, Shutdown, SocketKind,
+    SpliceFlags,
+};
+pub use ring::Ring;
+pub use ring_buffer::RingBuffer;
+pub use safer_ring_backend::payload::{
+    Control, ControlMessage, Metadata, Payload, RawOutput, Received,
+};
+pub use safer_ring_backend::sys;
+pub use safer_ring_backend::{
+    Address, Attempt, Chain, Failure, FeatureSource, Features, Fd, Local, Mode, OpError, Operation,
+    SetupError, Shared, Snapshot, Sqpoll,
+};
+pub use safer_ring_buf::{
+    Acquire, AllocError, BufferPool, IoBuf, IoBufMut, OwnedBuffer, PoolStats, PooledBuffer, Slice,
+};
+
+/// The same names for a ring of one thread: no locks, no atomics, nothing is `Send`.
+pub mod local {
+    use super::Local;
+
+    /// A ring of one thread; see [`Ring`](crate::Ring).
+    pub type Ring = crate::Ring<Local>;
+    /// A descriptor of a local ring; see [`Fd`](crate::Fd).
+    pub type Fd = crate::Fd<Local>;
+    /// Operations of a local ring, submitted together; see [`Batch`](crate::Batch).
+    pub type Batch = crate::Batch<Local>;
+    /// How to make a local ring; see [`Builder`](crate::Builder).
+    pub type Builder = crate::Builder<Local>;
+}

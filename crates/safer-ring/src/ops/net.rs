@@ -1,0 +1,218 @@
+//! Sockets.
+
+use safer_ring_backend::payload::{
+    self, Accept, Read, RecvMsg, SendMsg, Socket, Unit, Write,
+};
+use safer_ring_backend::{Mode, Operation};
+use safer_ring_buf::{IoBuf, IoBufMut};
+
+use crate::{Address, Control, Fd, Ring};
+
+/// What a socket carries: the type argument of socket(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketKind {
+    /// Bytes in order (`SOCK_STREAM`).
+    Stream,
+    /// Single messages (`SOCK_DGRAM`).
+    Datagram,
+    /// Messages in order (`SOCK_SEQPACKET`).
+    SeqPacket,
+}
+
+impl SocketKind {
+    fn number(self) -> u32 {
+        match self {
+            Self::Stream => 1,
+            Self::Datagram => 2,
+            Self::SeqPacket => 5,
+        }
+    }
+}
+
+/// Which half of a connection to shut down: shutdown(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// No more is received.
+    Read,
+    /// No more is sent; the peer sees the end.
+    Write,
+    /// Both.
+    Both,
+}
+
+impl From<std::net::Shutdown> for Shutdown {
+    fn from(how: std::net::Shutdown) -> Self {
+        match how {
+            std::net::Shutdown::Read => Self::Read,
+            std::net::Shutdown::Write => Self::Write,
+            std::net::Shutdown::Both => Self::Both,
+        }
+    }
+}
+
+impl<M: Mode> Ring<M> {
+    /// Receives into `buffer`: recv(2). 0 bytes are a peer that has shut down its side.
+    ///
+    /// # Errors
+    /// Those of recv(2); `EINTR` and `EAGAIN` are handled inside, so a non-blocking socket works as any other.
+    ///
+    /// # Dropping
+    /// Cancels. Bytes that arrive at the same moment are lost with the buffer.
+    #[inline]
+    pub fn recv<B: IoBufMut>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
+        self.recv_with(fd, buffer, 0)
+    }
+
+    /// [`Ring::recv`] with flags of recv(2): `MSG_PEEK`, `MSG_WAITALL`.
+    #[inline]
+    pub fn recv_with<B: IoBufMut>(
+        &self,
+        fd: &Fd<M>,
+        buffer: B,
+        flags: u32,
+    ) -> Operation<M, Read<B>> {
+        self.start(payload::recv(fd, buffer, flags))
+    }
+
+    /// Sends the buffer's initialised bytes: send(2) with `MSG_NOSIGNAL`. May send fewer.
+    ///
+    /// # Errors
+    /// Those of send(2): `EPIPE` and `ECONNRESET` for a closed peer.
+    ///
+    /// # Dropping
+    /// The send runs to its end.
+    #[inline]
+    pub fn send<B: IoBuf>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Write<B>> {
+        self.send_with(fd, buffer, 0)
+    }
+
+    /// [`Ring::send`] with flags of send(2): `MSG_MORE`, `MSG_OOB`.
+    #[inline]
+    pub fn send_with<B: IoBuf>(
+        &self,
+        fd: &Fd<M>,
+        buffer: B,
+        flags: u32,
+    ) -> Operation<M, Write<B>> {
+        self.start(payload::send(fd, buffer, flags))
+    }
+
+    /// Receives a message with its sender's address and up to `control_len` bytes of control data: recvmsg(2).
+    /// Descriptors in it arrive owned and close-on-exec.
+    ///
+    /// # Errors
+    /// Those of recvmsg(2).
+    ///
+    /// # Dropping
+    /// Cancels. A message that arrives at the same moment is lost; its descriptors are closed.
+    pub fn recv_msg<B: IoBufMut>(
+        &self,
+        fd: &Fd<M>,
+        buffer: B,
+        control_len: usize,
+    ) -> Operation<M, RecvMsg<B>> {
+        self.start(payload::recv_msg(fd, buffer, control_len, 0))
+    }
+
+    /// Sends a message, to `address` if the socket is not connected, with control data: sendmsg(2).
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    ///
+    /// # Dropping
+    /// The send runs to its end.
+    pub fn send_msg<B: IoBuf>(
+        &self,
+        fd: &Fd<M>,
+        buffer: B,
+        address: Option<&Address>,
+        control: Control,
+    ) -> Operation<M, SendMsg<B>> {
+        self.try_start(payload::send_msg(fd, buffer, address, control, 0))
+    }
+
+    /// Accepts a connection: accept4(2). The new descriptor closes on exec. The address is `None` where the kernel
+    /// gives none.
+    ///
+    /// # Errors
+    /// Those of accept(2): `EMFILE` above all.
+    ///
+    /// # Dropping
+    /// Cancels. A connection that arrives at the same moment is closed and counted.
+    pub fn accept(&self, fd: &Fd<M>) -> Operation<M, Accept<M>> {
+        self.start(payload::accept(fd))
+    }
+
+    /// Connects a socket: connect(2).
+    ///
+    /// # Errors
+    /// Those of connect(2).
+    ///
+    /// # Dropping
+    /// Cancels; the socket may have connected all the same.
+    pub fn connect(&self, fd: &Fd<M>, address: impl Into<Address>) -> Operation<M, Unit> {
+        self.try_start(payload::connect(fd, &address.into()))
+    }
+
+    /// Makes a socket for addresses of the family of `like`: socket(2), close-on-exec. Kernel 5.19, before that a
+    /// plain system call.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    ///
+    /// # Dropping
+    /// A socket that still arrives is closed.
+    pub fn socket(&self, like: &Address, kind: SocketKind) -> Operation<M, Socket<M>> {
+        self.socket_raw(u32::from(like.family()), kind.number(), 0)
+    }
+
+    /// Makes a socket from the numbers of socket(2).
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    ///
+    /// # Dropping
+    /// A socket that still arrives is closed.
+    pub fn socket_raw(&self, domain: u32, kind: u32, protocol: u32) -> Operation<M, Socket<M>> {
+        self.start(payload::socket(domain, kind, protocol))
+    }
+
+    /// Gives a socket its address: bind(2). Kernel 6.11, before that a plain system call.
+    ///
+    /// # Errors
+    /// Those of bind(2).
+    ///
+    /// # Dropping
+    /// It runs to its end.
+    pub fn bind(&self, fd: &Fd<M>, address: impl Into<Address>) -> Operation<M, Unit> {
+        self.try_start(payload::bind(fd, &address.into()))
+    }
+
+    /// Lets a socket accept connections: listen(2). Kernel 6.11, before that a plain system call.
+    ///
+    /// # Errors
+    /// Those of listen(2).
+    ///
+    /// # Dropping
+    /// It runs to its end.
+    pub fn listen(&self, fd: &Fd<M>, backlog: u32) -> Operation<M, Unit> {
+        self.start(payload::listen(fd, backlog))
+    }
+
+    /// Ends one or both halves of a connection: shutdown(2). Kernel 5.11, before that a plain system call.
+    ///
+    /// # Errors
+    /// Those of shutdown(2).
+    ///
+    /// # Dropping
+    /// It runs to its end.
+    pub fn shutdown(&self, fd: &Fd<M>, how: impl Into<Shutdown>) -> Operation<M, Unit> {
+        let how = match how.into() {
+            Shutdown::Read => 0,
+            Shutdown::Write => 1,
+            Shutdown::Both => 2,
+        };
+        self.start(payload::shutdown(fd, how))
+    }
+}

@@ -1,0 +1,98 @@
+//! The ring.
+
+use std::fmt;
+
+use safer_ring_backend::{
+    Config, Features, Local, Mode, Operation, Payload, Request, SetupError, Shared, Snapshot,
+};
+
+use crate::ring_buffer::Lender;
+use crate::{Batch, Builder};
+
+/// An io_uring that any thread and any executor can use, or, as [`local::Ring`](crate::local::Ring), one thread's own.
+///
+/// A handle: cloning it makes another one of the same ring. Operations are methods; each gives a future that
+/// does nothing until it is first polled. When the last handle is dropped, what is in flight is brought
+/// to its end in the background (local rings: within a bounded time, on the spot), and no memory is freed
+/// that the kernel may still use.
+pub struct Ring<M: Mode = Shared> {
+    inner: M::Ring,
+    lender: Lender,
+}
+
+impl Ring<Shared> {
+    /// How to make a ring that is not the default.
+    pub fn builder() -> Builder<Shared> {
+        Builder::new()
+    }
+}
+
+impl<M: Mode> Ring<M> {
+    /// A ring with `entries` places in its submission queue, 1 to 32768; 256 is a good start. More
+    /// operations may be started than fit: they wait inside.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn new(entries: u32) -> Result<Self, SetupError> {
+        Self::with_config(Config::new(entries))
+    }
+
+    pub(crate) fn with_config(config: Config) -> Result<Self, SetupError> {
+        Ok(Self { inner: M::open(config)?, lender: Lender::new() })
+    }
+
+    /// What the kernel gave: setup flags, opcodes, sizes.
+    pub fn features(&self) -> &Features {
+        M::features(&self.inner)
+    }
+
+    /// What the ring is doing and has done. Cheap: no system call.
+    pub fn snapshot(&self) -> Snapshot {
+        M::snapshot(&self.inner)
+    }
+
+    /// Collects operations that are handed to the kernel in one call.
+    pub fn batch(&self) -> Batch<M> {
+        Batch::new(self)
+    }
+
+    #[inline]
+    pub(crate) fn start<P: Payload>(&self, request: Request<M::Guard, P>) -> Operation<M, P> {
+        Operation::new(&self.inner, Ok(request))
+    }
+
+    pub(crate) fn try_start<P: Payload>(
+        &self,
+        request: Result<Request<M::Guard, P>, P::Output>,
+    ) -> Operation<M, P> {
+        Operation::new(&self.inner, request)
+    }
+
+    pub(crate) fn inner(&self) -> &M::Ring {
+        &self.inner
+    }
+
+    pub(crate) fn lender(&self) -> &Lender {
+        &self.lender
+    }
+}
+
+impl Ring<Local> {
+    /// Runs a future to its end on this thread. The thread sleeps in the ring while the future waits, so
+    /// what it starts is submitted and reaped in the same system call; wakers may be used from any thread.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.inner.block_on(future)
+    }
+}
+
+impl<M: Mode> Clone for Ring<M> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), lender: self.lender.clone() }
+    }
+}
+
+impl<M: Mode> fmt::Debug for Ring<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("features", self.features()).finish_non_exhaustive()
+    }
+}

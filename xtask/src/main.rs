@@ -1,0 +1,63 @@
+//! Tooling of the workspace: house rules as a program, proofs that need a build of their own, and
+//! the generated audit of every unsafe site. Run it as `cargo xtask <command>`.
+#![forbid(unsafe_code)]
+
+mod ci;
+mod counts;
+mod facts;
+mod instr;
+mod msrv;
+mod nostd;
+mod safety;
+mod source;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// Result of a command: an error is a message for the person who ran it.
+pub(crate) type Outcome<T = ()> = Result<T, String>;
+
+const HELP: &str = "\
+usage: cargo xtask <command>
+
+  tidy [--fix]                 house rules; --fix lowers ratchets and lists new unsafe files
+  safety [--check]             write SAFETY.md, or fail when it is not what would be written
+  no-std                       prove that safer-ring-core needs no standard library
+  msrv                         check the declared minimum Rust version
+  instr [--update | --bless]   user-space instructions per operation against the stored table;
+                               --update stores lower and new rows, --bless stores every row
+  ci                           everything, in order, with the time of each step
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        ["tidy"] => tidy::run(false),
+        ["tidy", "--fix"] => tidy::run(true),
+        ["safety"] => safety::run(false),
+        ["safety", "--check"] => safety::run(true),
+        ["no-std"] => nostd::run(),
+        ["msrv"] => msrv::run(),
+        ["instr"] => instr::run(instr::Store::Nothing),
+        ["instr", "--update"] => instr::run(instr::Store::Better),
+        ["instr", "--bless"] => instr::run(instr::Store::Everything),
+        ["ci"] => ci::run(),
+        other => {
+            eprint!("unknown command: {}\n\n{HELP}", other.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
