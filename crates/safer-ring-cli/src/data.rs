@@ -34,7 +34,8 @@ impl Data {
     pub(crate) fn create(wish: Option<&Path>, bytes: u64) -> io::Result<Self> {
         let (dir, remark) = choose_dir(wish)?;
         let file = tempfile::tempfile_in(&dir).map_err(|e| explain(&dir, "make a file in", &e))?;
-        fill(&file, bytes).map_err(|e| explain(&dir, &format!("write {} MiB into", bytes >> 20), &e))?;
+        fill(&file, bytes)
+            .map_err(|e| explain(&dir, &format!("write {} MiB into", bytes >> 20), &e))?;
         let direct = open_direct(&file).map_err(|e| direct_refusal(&dir, &e));
         Ok(Self { direct: direct.map(Arc::new), buffered: Arc::new(file), bytes, remark, dir })
     }
@@ -107,7 +108,8 @@ fn direct_refusal(dir: &Path, error: &io::Error) -> String {
 }
 
 fn explain(dir: &Path, doing: &str, error: &io::Error) -> io::Error {
-    let text = format!("cannot {doing} {}: {error}; --dir DIR chooses another place", dir.display());
+    let text =
+        format!("cannot {doing} {}: {error}; --dir DIR chooses another place", dir.display());
     io::Error::new(error.kind(), text)
 }
 
@@ -143,7 +145,9 @@ pub(crate) fn check(block: &[u8], wanted: usize, offset: u64) -> io::Result<()> 
 
 #[cold]
 fn wrong(got: usize, wanted: usize, offset: u64) -> io::Error {
-    io::Error::other(format!("read at {offset}: wrong contents, or {got} bytes in place of {wanted}"))
+    io::Error::other(format!(
+        "read at {offset}: wrong contents, or {got} bytes in place of {wanted}"
+    ))
 }
 
 /// A small deterministic generator (splitmix64).
@@ -212,6 +216,11 @@ impl Aligned {
         let bytes = vec![0; len + BLOCK];
         let start = bytes.as_ptr().align_offset(BLOCK).min(BLOCK);
         Self { bytes, start, len }
+    }
+
+    /// Where the bytes start, without a reference to them: what is given to the kernel.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.bytes.as_mut_ptr().wrapping_add(self.start)
     }
 
     #[inline]

@@ -142,7 +142,9 @@ impl Client {
     fn receive(&mut self) -> io::Result<bool> {
         let room = self.got.get_mut(self.filled..).unwrap_or_default();
         match self.stream.read(room) {
-            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed a connection")),
+            Ok(0) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed a connection"))
+            }
             Ok(n) => {
                 self.filled += n;
                 if self.filled == MESSAGE && self.got != self.sent {
@@ -150,7 +152,11 @@ impl Client {
                 }
                 Ok(self.filled == MESSAGE)
             }
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
+            {
+                Ok(false)
+            }
             Err(e) => Err(e),
         }
     }
@@ -195,7 +201,12 @@ fn watch(clients: &[Client]) -> io::Result<rustix::fd::OwnedFd> {
     let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for (number, client) in (0..).zip(clients) {
         client.stream.set_nonblocking(true)?;
-        epoll::add(&readiness, client.stream.as_fd(), epoll::EventData::new_u64(number), epoll::EventFlags::IN)?;
+        epoll::add(
+            &readiness,
+            client.stream.as_fd(),
+            epoll::EventData::new_u64(number),
+            epoll::EventFlags::IN,
+        )?;
     }
     Ok(readiness)
 }

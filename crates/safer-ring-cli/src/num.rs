@@ -1,13 +1,19 @@
 //! Conversions between counts and the floating point that statistics need; the only place with `as`.
 
 /// A count as a floating point number; counts above 2^53 are rounded, which no figure shown here can tell.
-#[expect(clippy::as_conversions, reason = "u64 to f64 has no From; the rounding is below what is printed")]
+#[expect(
+    clippy::as_conversions,
+    reason = "u64 to f64 has no From; the rounding is below what is printed"
+)]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 
 /// A non-negative floating point number as a count, truncated; NaN and negatives give 0, too large gives the maximum.
-#[expect(clippy::as_conversions, reason = "f64 to u64 has no TryFrom; `as` saturates, which is what is wanted")]
+#[expect(
+    clippy::as_conversions,
+    reason = "f64 to u64 has no TryFrom; `as` saturates, which is what is wanted"
+)]
 pub(crate) fn whole(value: f64) -> u64 {
     value as u64
 }

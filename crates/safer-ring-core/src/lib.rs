@@ -34,6 +34,9 @@
 //!    └───────────────── Armed ───────────── expire, cancel ────────────┘
 //! ```
 //!
+//! What is cancelled while it waits in the queue goes straight to `Done`. The complete graph, as the
+//! tests observe it, is in `tests/transitions.dot`.
+//!
 //! An orphan (its owner is gone) takes the same road; its passage through `Done` ends at once in
 //! [`Outcome::Release`], with which the driver closes what the kernel made for nobody.
 //!

@@ -6,14 +6,16 @@ pub struct Limits {
     /// Slots: operations that are queued, in flight, armed or waiting to be taken. The table
     /// grows up to this number and [`insert`](crate::Table::insert) refuses beyond it.
     pub max_slots: u32,
-    /// Completions that may be outstanding: the size of the completion queue.
+    /// Completions that may be outstanding: the size of the completion queue. Operations that
+    /// wait for a peer count as well, for as long as they wait: a program with more idle
+    /// connections than this keeps its other operations in the queue.
     pub max_in_flight: u32,
     /// Members of the longest chain; at most the size of the submission queue.
     pub max_chain: u32,
 }
 
 impl Limits {
-    /// Limits that suit a ring with these sizes of its submission and completion queue.
+    /// Limits that suit a ring whose submission and completion queues have these sizes, in entries.
     #[must_use]
     pub const fn for_ring(sq_entries: u32, cq_entries: u32) -> Limits {
         Limits { max_slots: MAX_SLOTS, max_in_flight: cq_entries, max_chain: sq_entries }

@@ -225,24 +225,29 @@ impl<R> Slot<R> {
         self.completion = completion;
     }
 
-    /// The resources move out: the only way for them to leave. Refused while the kernel may use
-    /// them.
+    /// Free from now on, or as soon as the request to cancel has been answered; what it held is
+    /// for [`Slot::carry_out`]. Refused while the kernel may use it.
     #[inline]
-    pub(crate) fn vacate(&mut self) -> Option<R> {
-        if matches!(
-            self.state,
-            State::InFlight | State::Polling | State::Free | State::Draining
-        ) {
-            return None;
+    pub(crate) fn vacate(&mut self) -> bool {
+        let held =
+            matches!(self.state, State::InFlight | State::Polling | State::Free | State::Draining);
+        if held || self.resources.is_none() {
+            return false;
         }
-        let resources = self.resources.take()?;
         if self.has(CANCEL_IN_FLIGHT) && !planted!(CancelOutlivesSlot) {
             self.go(State::Draining);
         } else {
             self.go(State::Free);
             self.retire_stamp();
         }
-        Some(resources)
+        true
+    }
+
+    /// The resources move out: the only way for them to leave. Last of all, so that they are
+    /// copied once, from the slot to the caller.
+    #[inline]
+    pub(crate) fn carry_out(&mut self) -> Option<R> {
+        if self.in_kernel() { None } else { self.resources.take() }
     }
 
     /// The request to cancel has been answered and nothing else is awaited.

@@ -209,20 +209,21 @@ impl<R> Table<R> {
         let index = self.queue.head();
         let slot = self.slots.get(position(index))?;
         let (following, next) = (slot.following, slot.next);
-        let plain =
-            following == 0 && self.chain_left == 0 && self.in_flight < self.operation_limit;
-        if !plain && !self.admit(index, following, room) {
-            return None;
-        }
-        if !planted!(StagedTwice) {
-            self.queue.pop_front(next);
-        }
-        if !plain {
+        let plain = following == 0 && self.chain_left == 0 && self.in_flight < self.operation_limit;
+        // Each way looks up the slot for itself: the common one has done so already.
+        let slot = if plain {
+            self.unqueue(next);
+            self.slots.get_mut(position(index))?
+        } else {
+            if !self.admit(index, following, room) {
+                return None;
+            }
+            self.unqueue(next);
             self.cancel_late(index);
-        }
+            self.slots.get_mut(position(index))?
+        };
         self.in_flight += 1;
         self.stats.staged += 1;
-        let slot = self.slots.get_mut(position(index))?;
         let poll_first = slot.stage();
         let key = slot.key(index);
         Some(Staged::Operation {
@@ -233,6 +234,13 @@ impl<R> Table<R> {
             link: following != 0,
             poll_first,
         })
+    }
+
+    #[inline]
+    fn unqueue(&mut self, next: u32) {
+        if !planted!(StagedTwice) {
+            self.queue.pop_front(next);
+        }
     }
 
     /// Queues the request to cancel an operation that was to be cancelled while the kernel, having
@@ -351,18 +359,39 @@ impl<R> Table<R> {
         self.release(key.index())
     }
 
-    /// The only exit: moves everything out of a slot that the kernel does not use, and frees it.
+    /// As [`Table::take`], without the operation, which an owner knows and need not copy.
+    #[inline]
+    pub fn take_result(&mut self, key: Key) -> Option<(R, Completion)> {
+        if !self.is_done(key) {
+            return None;
+        }
+        let slot = self.vacate(key.index())?;
+        let completion = slot.completion();
+        slot.carry_out().map(|resources| (resources, completion))
+    }
+
+    /// Moves everything out of a slot that the kernel does not use, and frees it.
     #[inline]
     pub(crate) fn release(&mut self, index: u32) -> Option<(Op, R, Completion)> {
-        let slot = self.slots.get_mut(position(index))?;
-        let resources = slot.vacate()?;
+        let slot = self.vacate(index)?;
         let (op, completion) = (*slot.op(), slot.completion());
+        slot.carry_out().map(|resources| (op, resources, completion))
+    }
+
+    /// The only exit: a slot that the kernel does not use, free from now on, whose resources are
+    /// to be carried out at once.
+    #[inline]
+    fn vacate(&mut self, index: u32) -> Option<&mut Slot<R>> {
+        let slot = self.slots.get_mut(position(index))?;
+        if !slot.vacate() {
+            return None;
+        }
         if slot.state() == State::Free {
             slot.next = self.free;
             self.free = index;
             self.used -= 1;
         }
-        Some((op, resources, completion))
+        Some(slot)
     }
 
     /// Frees a slot whose request to cancel was the last thing awaited.

@@ -188,7 +188,19 @@ fn a_large_entry_of_a_mixed_queue_never_wraps() {
     assert_eq!(kernel.consume().unwrap().user_data, 5);
     assert_eq!(kernel.consume().unwrap().user_data, u64::from_ne_bytes([7; 8]));
     assert_eq!(kernel.consume().unwrap().user_data, 8);
-    // Now at slot 3 again with nothing pending: room 4 holds filler and entry.
+    // At slot 3 again, two entries are free: the filler takes one, so it does not fit.
+    for _ in 0..2 {
+        push(&mut queue, 0).unwrap();
+        push(&mut queue, 0).unwrap();
+        queue.publish();
+        kernel.head.store(kernel.tail.load(Ordering::Relaxed).wrapping_sub(2), Ordering::Release);
+    }
+    assert_eq!(queue.room(), 2);
+    // SAFETY: as above.
+    assert_eq!(unsafe { queue.push128(&large(6, 7)) }, Err(Push128Error::Full));
+    assert_eq!(queue.pending(), 2);
+    while kernel.consume().is_some() {}
+    // With nothing pending there is room for filler and entry.
     // SAFETY: as above.
     unsafe { queue.push128(&large(6, 7)) }.unwrap();
     assert_eq!(queue.pending(), 3);

@@ -67,7 +67,9 @@ pub(crate) fn page(report: &Report) -> String {
 
 fn summary(out: &mut String, report: &Report) {
     out.push_str("<h2>Summary</h2><p class=\"soft\">Operations per CPU-second, relative to the better of std and tokio; ");
-    out.push_str("higher is better.</p><div class=\"scroll\"><table><tr><th>work</th><th>scenario</th>");
+    out.push_str(
+        "higher is better.</p><div class=\"scroll\"><table><tr><th>work</th><th>scenario</th>",
+    );
     out.push_str("<th>traditional</th><th>raw io_uring</th><th>Safer-Ring</th></tr>");
     for line in summary_lines(report) {
         let _ = write!(out, "<tr><td>{}</td><td>{}</td>", escape(line.name), escape(line.scenario));
@@ -102,8 +104,11 @@ fn class(imp: Imp) -> &'static str {
 
 /// A bar for each row that has the figure. Bars start at zero and share one linear scale.
 fn chart(out: &mut String, title: &str, rows: &[&Row], figure_of: fn(&Row) -> Option<f64>) {
-    let bars: Vec<(Imp, f64)> =
-        rows.iter().filter_map(|row| Some((row.imp, figure_of(row)?))).filter(|(_, v)| v.is_finite()).collect();
+    let bars: Vec<(Imp, f64)> = rows
+        .iter()
+        .filter_map(|row| Some((row.imp, figure_of(row)?)))
+        .filter(|(_, v)| v.is_finite())
+        .collect();
     let Some(longest) = bars.iter().map(|(_, value)| *value).max_by(f64::total_cmp) else { return };
     let height = 26 + 24 * bars.len();
     let title = escape(title);
@@ -114,8 +119,16 @@ fn chart(out: &mut String, title: &str, rows: &[&Row], figure_of: fn(&Row) -> Op
         let width = (value / longest.max(f64::MIN_POSITIVE) * 390.0).clamp(1.0, 390.0);
         let (name, class, end) = (escape(imp.name()), class(*imp), 176.0 + width);
         let _ = write!(out, "<text x=\"0\" y=\"{:.0}\">{name}</text>", y + 14.0);
-        let _ = write!(out, "<rect class=\"{class}\" x=\"170\" y=\"{y:.0}\" width=\"{width:.1}\" height=\"18\" rx=\"2\"/>");
-        let _ = write!(out, "<text x=\"{end:.1}\" y=\"{:.0}\">{}</text>", y + 14.0, escape(&figure(*value)));
+        let _ = write!(
+            out,
+            "<rect class=\"{class}\" x=\"170\" y=\"{y:.0}\" width=\"{width:.1}\" height=\"18\" rx=\"2\"/>"
+        );
+        let _ = write!(
+            out,
+            "<text x=\"{end:.1}\" y=\"{:.0}\">{}</text>",
+            y + 14.0,
+            escape(&figure(*value))
+        );
     }
     out.push_str("</svg>\n");
 }
@@ -132,7 +145,7 @@ fn table(out: &mut String, rows: &[&Row]) {
             whole(per_cpu_second(row)).to_string(),
             figure(row.cpu_ns.median),
             format!("{}..{}", figure(row.cpu_ns.min), figure(row.cpu_ns.max)),
-            dash(row.x_raw.map(|x| format!("{x:.2}"))),
+            dash(row.x_raw.map(|x| format!("{:.2}", x.median))),
             dash(row.p50_us.map(figure)),
             dash(row.p99_us.map(figure)),
             dash(row.allocs_per_op.map(fraction)),
@@ -148,7 +161,6 @@ fn table(out: &mut String, rows: &[&Row]) {
     }
     out.push_str("</table></div>\n");
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -177,11 +189,11 @@ mod tests {
     fn every_element_is_closed_and_every_row_has_its_bars() {
         let page = page(&sample());
         for element in ["html", "body", "table", "tr", "svg", "dl", "ul", "div", "text"] {
-            let opened = page.matches(&format!("<{element}>")).count() + page.matches(&format!("<{element} ")).count();
+            let opened = page.matches(&format!("<{element}>")).count()
+                + page.matches(&format!("<{element} ")).count();
             assert_eq!(opened, page.matches(&format!("</{element}>")).count(), "{element}");
         }
         assert_eq!(page.matches("<rect").count(), sample().rows.len() * 3);
-        
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::plan::{Imp, Scenario, parse_imp, parse_scenario};
 use super::{BenchArgs, json, machine, make_data};
 use crate::data::Data;
+use crate::imp::lane::without_clock;
 use crate::imp::{Context, build};
 use crate::num::float;
 
@@ -38,7 +39,7 @@ pub(crate) struct RunArgs {
     /// A data file to use in place of a new one
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Keep runtimes on the calling thread
+    /// Keep runtimes on the calling thread and take no latencies: for counting instructions
     #[arg(long)]
     single_thread: bool,
 }
@@ -60,12 +61,16 @@ impl Report {
 
 /// Runs one pair and prints a [`Report`] as JSON.
 pub(crate) fn run_one(args: &RunArgs) -> io::Result<()> {
+    if args.single_thread {
+        without_clock();
+    }
     let data = match &args.data {
         Some(path) => Some(Data::open(path)?),
         None if args.scenario.uses_file() => Some(Data::create(None, 16 << 20)?),
         None => None,
     };
-    let context = Context { data, exe: std::env::current_exe()?, single_thread: args.single_thread };
+    let context =
+        Context { data, exe: std::env::current_exe()?, single_thread: args.single_thread };
     let mut work = build(args.imp, args.scenario, &context)?;
     let ops = args.scenario.round_ops(args.ops);
     work.run(ops, 0)?;
@@ -78,12 +83,17 @@ pub(crate) fn run_one(args: &RunArgs) -> io::Result<()> {
 /// `bench --instr`.
 pub(crate) fn run(args: &BenchArgs) -> io::Result<ExitCode> {
     if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
-        eprintln!("safer-ring: valgrind is not installed, and --instr counts with it (Debian: apt install valgrind)");
+        eprintln!(
+            "safer-ring: valgrind is not installed, and --instr counts with it (Debian: apt install valgrind)"
+        );
         return Ok(ExitCode::from(NO_VALGRIND));
     }
-    let scenarios: Vec<_> = args.scenarios().into_iter().filter(|s| s.counts_instructions()).collect();
+    let scenarios: Vec<_> =
+        args.scenarios().into_iter().filter(|s| s.counts_instructions()).collect();
     if scenarios.is_empty() {
-        eprintln!("safer-ring: --instr counts nop and read-4k-cached scenarios only; --only names none of them");
+        eprintln!(
+            "safer-ring: --instr counts nop and read-4k-cached scenarios only; --only names none of them"
+        );
         return Ok(ExitCode::from(2));
     }
     let data = make_data(args, &scenarios, 16 << 20)?;
@@ -130,7 +140,8 @@ fn count_all(
             match count_pair(scenario, imp, data, dir.path()) {
                 Ok((instr_per_op, setup)) => {
                     rows.push(Row { scenario: scenario.name, imp: imp.name(), instr_per_op });
-                    let note = format!("{} under valgrind: {}", imp.name(), setup.unwrap_or_default());
+                    let note =
+                        format!("{} under valgrind: {}", imp.name(), setup.unwrap_or_default());
                     if !notes.contains(&note) {
                         notes.push(note);
                     }
@@ -173,7 +184,14 @@ fn instructions(
     command.args(["--quiet", "--tool=callgrind"]);
     command.arg(format!("--callgrind-out-file={}", profile.display()));
     command.arg(std::env::current_exe()?);
-    command.args(["instr-run", "--single-thread", "--scenario", scenario.name, "--impl", imp.name()]);
+    command.args([
+        "instr-run",
+        "--single-thread",
+        "--scenario",
+        scenario.name,
+        "--impl",
+        imp.name(),
+    ]);
     command.args(["--ops", &ops.to_string()]);
     if let Some(data) = data.filter(|_| scenario.uses_file()) {
         command.arg("--data").arg(data.shared_name());
@@ -195,7 +213,8 @@ fn instructions(
 /// Instructions of the whole run in a callgrind profile: its `totals:` line, or the sum of its `summary:` lines (one
 /// per thread).
 fn total_of(profile: &str) -> Option<u64> {
-    let figure = |line: &str, key| line.strip_prefix(key)?.split_whitespace().next()?.parse::<u64>().ok();
+    let figure =
+        |line: &str, key| line.strip_prefix(key)?.split_whitespace().next()?.parse::<u64>().ok();
     let totals: Vec<u64> = profile.lines().filter_map(|line| figure(line, "totals:")).collect();
     let summaries = profile.lines().filter_map(|line| figure(line, "summary:"));
     if totals.is_empty() { summaries.reduce(|a, b| a + b) } else { Some(totals.iter().sum()) }
@@ -207,7 +226,10 @@ mod tests {
 
     #[test]
     fn totals_are_found_in_a_profile() {
-        assert_eq!(total_of("version: 1\nsummary: 120\n\nfn=(1) main\n0 100\ntotals: 123\n"), Some(123));
+        assert_eq!(
+            total_of("version: 1\nsummary: 120\n\nfn=(1) main\n0 100\ntotals: 123\n"),
+            Some(123)
+        );
         assert_eq!(total_of("events: Ir\nsummary: 120 4\nsummary: 7\n"), Some(127));
         assert_eq!(total_of("events: Ir\n"), None);
     }

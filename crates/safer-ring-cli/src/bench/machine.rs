@@ -149,7 +149,9 @@ fn explain(errno: Option<i32>, disabled: Option<u32>, filtered: bool) -> String 
              io_uring_enter and io_uring_register in the profile"
         }
         Some(libc::EPERM | libc::EACCES) => "a security module or the sandbox refuses it",
-        Some(libc::ENOSYS) => "this kernel is older than 5.1, was built without io_uring, or is an emulation of Linux",
+        Some(libc::ENOSYS) => {
+            "this kernel is older than 5.1, was built without io_uring, or is an emulation of Linux"
+        }
         Some(libc::ENOMEM) => "too little memory may be locked; raise `ulimit -l`, or free memory",
         Some(libc::EMFILE | libc::ENFILE) => "too many files are open; raise `ulimit -n`",
         _ => "the kernel refuses the setup",
@@ -171,7 +173,8 @@ mod tests {
 
     #[test]
     fn the_longest_mount_point_names_the_filesystem() {
-        let text = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:5 / /tmp rw shared:1 - tmpfs none rw\n";
+        let text =
+            "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:5 / /tmp rw shared:1 - tmpfs none rw\n";
         assert_eq!(filesystem_in(text, Path::new("/tmp/a")).unwrap(), "tmpfs on none");
         assert_eq!(filesystem_in(text, Path::new("/tmpx")).unwrap(), "ext4 on /dev/sda1");
     }

@@ -68,7 +68,8 @@ impl BenchArgs {
 
     /// The chosen scenarios in the order of the plan, each once.
     fn scenarios(&self) -> Vec<&'static Scenario> {
-        let chosen = |s: &&Scenario| self.only.is_empty() || self.only.iter().any(|o| o.name == s.name);
+        let chosen =
+            |s: &&Scenario| self.only.is_empty() || self.only.iter().any(|o| o.name == s.name);
         SCENARIOS.iter().filter(chosen).collect()
     }
 }
@@ -152,8 +153,12 @@ fn usable(machine: &mut Machine, notes: &mut Vec<String>) -> Vec<Imp> {
     let mut usable = Imp::ALL.to_vec();
     let trials: [(&str, fn(Imp) -> bool, io::Result<String>); 3] = [
         ("raw", Imp::is_raw, imp::raw::describe_setup()),
-        ("safer-ring/local", |imp| imp == Imp::Local, Err(io::ErrorKind::Unsupported.into())),
-        ("safer-ring/shared", |imp| matches!(imp, Imp::Shared | Imp::SharedTasks), Err(io::ErrorKind::Unsupported.into())),
+        ("safer-ring/local", |imp| imp == Imp::Local, imp::local::describe_setup()),
+        (
+            "safer-ring/shared",
+            |imp| matches!(imp, Imp::Shared | Imp::SharedTasks),
+            imp::shared::describe_setup(),
+        ),
     ];
     for (name, covers, trial) in trials {
         match trial {
@@ -162,7 +167,9 @@ fn usable(machine: &mut Machine, notes: &mut Vec<String>) -> Vec<Imp> {
                 usable.retain(|imp| !covers(*imp));
                 let reason = machine::explain_refusal(error.raw_os_error());
                 machine.setup.push(format!("{name}: not available"));
-                notes.push(format!("{name} rows are absent: io_uring is not available here: {error}: {reason}"));
+                notes.push(format!(
+                    "{name} rows are absent: io_uring is not available here: {error}: {reason}"
+                ));
             }
         }
     }
@@ -187,7 +194,8 @@ fn method(timing: &Timing) -> Vec<String> {
     vec![
         format!(
             "method: {} interleaved rounds of slices of about {} ms, the order turning; medians over rounds; x raw is \
-             the median of the per-round ratios of CPU time per operation, so less than 1 wins",
+             the median of the per-round ratios of CPU time per operation, so less than 1 wins; where the middle half of \
+             the rounds lies on both sides of 1 the verdict is \"within noise\"",
             timing.rounds,
             timing.slice.as_millis()
         ),

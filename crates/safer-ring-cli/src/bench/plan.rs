@@ -76,15 +76,51 @@ pub(crate) const MESSAGE: usize = 64;
 pub(crate) const SCENARIOS: [Scenario; 11] = [
     scenario("nop-qd1", "no operation, one at a time", Kind::Nop, 1, 0),
     scenario("nop-qd64", "no operation, batches of 64", Kind::Nop, 64, 0),
-    scenario("read-4k-cached-qd1", "4 KiB random reads, page cache, one at a time", Kind::ReadCached, 1, 4096),
-    scenario("read-4k-cached-qd32", "4 KiB random reads, page cache, batches of 32", Kind::ReadCached, 32, 4096),
-    scenario("read-4k-direct-qd32", "4 KiB random reads, O_DIRECT, 32 in flight", Kind::ReadDirect, 32, 4096),
-    scenario("read-1m-direct-qd8", "1 MiB random reads, O_DIRECT, 8 in flight", Kind::ReadDirect, 8, 1 << 20),
-    scenario("write-4k-direct-qd32", "4 KiB random writes, O_DIRECT, 32 in flight", Kind::WriteDirect, 32, 4096),
+    scenario(
+        "read-4k-cached-qd1",
+        "4 KiB random reads, page cache, one at a time",
+        Kind::ReadCached,
+        1,
+        4096,
+    ),
+    scenario(
+        "read-4k-cached-qd32",
+        "4 KiB random reads, page cache, batches of 32",
+        Kind::ReadCached,
+        32,
+        4096,
+    ),
+    scenario(
+        "read-4k-direct-qd32",
+        "4 KiB random reads, O_DIRECT, 32 in flight",
+        Kind::ReadDirect,
+        32,
+        4096,
+    ),
+    scenario(
+        "read-1m-direct-qd8",
+        "1 MiB random reads, O_DIRECT, 8 in flight",
+        Kind::ReadDirect,
+        8,
+        1 << 20,
+    ),
+    scenario(
+        "write-4k-direct-qd32",
+        "4 KiB random writes, O_DIRECT, 32 in flight",
+        Kind::WriteDirect,
+        32,
+        4096,
+    ),
     scenario("echo-1", "TCP echo of 64 bytes, 1 connection", Kind::Echo, 1, MESSAGE),
     scenario("echo-64", "TCP echo of 64 bytes, 64 connections", Kind::Echo, 64, MESSAGE),
     scenario("echo-1000", "TCP echo of 64 bytes, 1000 connections", Kind::Echo, 1000, MESSAGE),
-    scenario("drop-64", "64 sockets: receive races, the loser is dropped and issued again", Kind::Drop, 64, MESSAGE),
+    scenario(
+        "drop-64",
+        "64 sockets: receive races, the loser is dropped and issued again",
+        Kind::Drop,
+        64,
+        MESSAGE,
+    ),
 ];
 
 /// Who does the work.
@@ -127,11 +163,19 @@ impl Imp {
         match self {
             Self::Raw => "hand-written io_uring loop on one thread: the baseline of every ratio",
             Self::RawRegistered => "the same loop with registered files and registered buffers",
-            Self::Std => "pread and pwrite on threads (page cache: one a core, direct: one per operation); epoll for sockets",
-            Self::Tokio => "multi-thread runtime, 2 workers: spawn_blocking for files, tokio::net for sockets",
+            Self::Std => {
+                "pread and pwrite on threads (page cache: one a core, direct: one per operation); epoll for sockets"
+            }
+            Self::Tokio => {
+                "multi-thread runtime, 2 workers: spawn_blocking for files, tokio::net for sockets"
+            }
             Self::Local => "Ring<Local> on one thread, driven by its own block_on",
-            Self::Shared => "Ring<Shared> on a multi-thread tokio runtime, 2 workers; batches from one task",
-            Self::SharedTasks => "the same with one task per operation in flight in place of a batch",
+            Self::Shared => {
+                "Ring<Shared> on a multi-thread tokio runtime, 2 workers; batches from one task"
+            }
+            Self::SharedTasks => {
+                "the same with one task per operation in flight in place of a batch"
+            }
         }
     }
 
@@ -153,8 +197,12 @@ impl Imp {
     /// Why this implementation has nothing to show in this scenario; `None` when it does.
     pub(crate) fn absent_from(self, scenario: &Scenario) -> Option<&'static str> {
         match (self, scenario.kind) {
-            (Self::RawRegistered, Kind::Nop) => Some("a no-operation has neither file nor buffer to register"),
-            (Self::Std | Self::Tokio, Kind::Nop) => Some("there is no kernel operation that does nothing outside a ring"),
+            (Self::RawRegistered, Kind::Nop) => {
+                Some("a no-operation has neither file nor buffer to register")
+            }
+            (Self::Std | Self::Tokio, Kind::Nop) => {
+                Some("there is no kernel operation that does nothing outside a ring")
+            }
             (Self::SharedTasks, _) if !scenario.is_batch() => {
                 Some("safer-ring/shared has one task per operation in flight here already")
             }

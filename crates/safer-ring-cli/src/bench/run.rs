@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use super::plan::{Imp, Scenario, Timing};
-use super::stats::{Histogram, Spread, paired_ratio, spread};
+use super::stats::{Histogram, Ratio, Spread, paired_ratio, spread};
 use crate::imp::{Context, Workload, build};
 use crate::num::{count, float, whole};
 
@@ -20,7 +20,7 @@ pub(crate) struct Row {
     /// User and system time of the process per operation, nanoseconds.
     pub(crate) cpu_ns: Spread,
     /// CPU time per operation as a multiple of the raw loop's, median over rounds; `None` without a raw loop.
-    pub(crate) x_raw: Option<f64>,
+    pub(crate) x_raw: Option<Ratio>,
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
     pub(crate) allocs_per_op: Option<f64>,
@@ -114,7 +114,9 @@ pub(crate) fn scenario(
     progress: &ProgressBar,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    if let Some(data) = context.data.as_ref().filter(|_| scenario.uses_file() && !scenario.is_direct()) {
+    if let Some(data) =
+        context.data.as_ref().filter(|_| scenario.uses_file() && !scenario.is_direct())
+    {
         if let Err(error) = data.warm() {
             outcome.note_failure(scenario, None, &error);
             return outcome;
@@ -161,10 +163,12 @@ fn prepare(
         if imp.absent_from(scenario).is_some() {
             continue;
         }
-        let entry = build(imp, scenario, context).map(|work| Entry::new(imp, work)).and_then(|mut entry| {
-            entry.calibrate(scenario, timing.slice)?;
-            Ok(entry)
-        });
+        let entry = build(imp, scenario, context).map(|work| Entry::new(imp, work)).and_then(
+            |mut entry| {
+                entry.calibrate(scenario, timing.slice)?;
+                Ok(entry)
+            },
+        );
         match entry {
             Ok(entry) => entries.push(entry),
             Err(error) if is_absence(&error) => {
@@ -284,7 +288,7 @@ mod tests {
         let rows = reduce(scenario, &[entry]);
         let row = rows.first().unwrap();
         assert!(row.p50_us.unwrap() >= 95.0);
-        assert_eq!(row.x_raw, Some(1.0));
+        assert_eq!(row.x_raw.map(|x| x.median), Some(1.0));
         assert_eq!(row.enters_per_op, None);
     }
 
@@ -304,7 +308,10 @@ mod tests {
     fn absences_are_grouped_by_reason() {
         let scenarios: Vec<_> = crate::bench::plan::SCENARIOS.iter().collect();
         let lines = absences(&scenarios, &Imp::ALL);
-        assert!(lines.iter().any(|l| l.starts_with("std absent from nop-qd1, nop-qd64: ")), "{lines:?}");
+        assert!(
+            lines.iter().any(|l| l.starts_with("std absent from nop-qd1, nop-qd64: ")),
+            "{lines:?}"
+        );
         assert_eq!(absences(&scenarios, &[Imp::Raw]), Vec::<String>::new());
     }
 }

@@ -20,10 +20,29 @@ pub(crate) fn spread(samples: &[f64]) -> Option<Spread> {
     Some(Spread { median: f64::midpoint(lower, upper), min, max })
 }
 
-/// The median over rounds of `ours / theirs`, paired by round: what disturbs one round disturbs both sides of it.
-pub(crate) fn paired_ratio(ours: &[f64], theirs: &[f64]) -> Option<f64> {
-    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
-    spread(&ratios).map(|s| s.median)
+/// A ratio over rounds: its median, and the range of the middle half of the rounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ratio {
+    pub(crate) median: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Ratio {
+    /// The middle half of the rounds does not agree on which side of 1 the ratio is.
+    pub(crate) fn is_unclear(&self) -> bool {
+        self.low < 1.0 && self.high > 1.0
+    }
+}
+
+/// `ours / theirs`, paired by round: what disturbs one round disturbs both sides of it.
+pub(crate) fn paired_ratio(ours: &[f64], theirs: &[f64]) -> Option<Ratio> {
+    let mut ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
+    let median = spread(&ratios)?.median;
+    ratios.sort_by(f64::total_cmp);
+    let quarter = ratios.len() / 4;
+    let (low, high) = (*ratios.get(quarter)?, *ratios.get(ratios.len() - 1 - quarter)?);
+    Some(Ratio { median, low, high })
 }
 
 /// Buckets per power of two: a value is known to 1/32, about 3 %.
@@ -114,8 +133,18 @@ mod tests {
     #[test]
     fn ratios_are_paired_by_round() {
         // A round that was slow for both sides does not move the ratio.
-        assert_eq!(paired_ratio(&[2.0, 200.0, 2.0], &[1.0, 100.0, 1.0]), Some(2.0));
+        let ratio = paired_ratio(&[2.0, 200.0, 2.0], &[1.0, 100.0, 1.0]);
+        assert_eq!(ratio, Some(Ratio { median: 2.0, low: 2.0, high: 2.0 }));
         assert_eq!(paired_ratio(&[], &[]), None);
+    }
+
+    #[test]
+    fn rounds_that_disagree_make_a_ratio_unclear() {
+        let ones = [1.0; 8];
+        let clear = paired_ratio(&[0.9, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 9.0], &ones).unwrap();
+        assert!(!clear.is_unclear(), "one bad round decides nothing: {clear:?}");
+        let unclear = paired_ratio(&[0.5, 0.6, 0.7, 0.8, 1.2, 1.3, 1.4, 1.5], &ones).unwrap();
+        assert!(unclear.is_unclear() && (unclear.low, unclear.high) == (0.7, 1.3), "{unclear:?}");
     }
 
     #[test]

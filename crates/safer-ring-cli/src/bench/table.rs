@@ -47,9 +47,19 @@ pub(crate) fn facts(machine: &Machine) -> Vec<(&'static str, String)> {
     let limit = |value: Option<u64>, unit: &str| {
         value.map_or_else(|| "unlimited".to_owned(), |n| format!("{n}{unit}"))
     };
-    let disabled = machine.io_uring_disabled.map_or_else(|| "not present".to_owned(), |n| n.to_string());
+    let disabled =
+        machine.io_uring_disabled.map_or_else(|| "not present".to_owned(), |n| n.to_string());
     let mut facts = vec![
-        ("machine", format!("{}, {} cores, {} MiB, {}", machine.cpu, machine.cores, machine.memory_kb / 1024, machine.arch)),
+        (
+            "machine",
+            format!(
+                "{}, {} cores, {} MiB, {}",
+                machine.cpu,
+                machine.cores,
+                machine.memory_kb / 1024,
+                machine.arch
+            ),
+        ),
         ("kernel", machine.kernel.clone()),
     ];
     if let Some(dir) = &machine.dir {
@@ -59,7 +69,11 @@ pub(crate) fn facts(machine: &Machine) -> Vec<(&'static str, String)> {
     facts.extend(machine.setup.iter().map(|line| ("ring setup", line.clone())));
     facts.push((
         "limits",
-        format!("memlock {}, open files {}", limit(machine.memlock_kb, " KiB"), limit(machine.nofile, "")),
+        format!(
+            "memlock {}, open files {}",
+            limit(machine.memlock_kb, " KiB"),
+            limit(machine.nofile, "")
+        ),
     ));
     facts.push(("sysctl", format!("kernel.io_uring_disabled: {disabled}")));
     facts.push(("date", machine.date.clone()));
@@ -88,7 +102,8 @@ pub(crate) struct SummaryLine {
 /// The summary: operations per CPU-second relative to the better of std and tokio.
 pub(crate) fn summary_lines(report: &Report) -> Vec<SummaryLine> {
     let line = |&(name, scenario): &(&'static str, &'static str)| {
-        let rows: Vec<&Row> = report.rows.iter().filter(|row| row.scenario.name == scenario).collect();
+        let rows: Vec<&Row> =
+            report.rows.iter().filter(|row| row.scenario.name == scenario).collect();
         let best = |wanted: fn(Imp) -> bool| {
             let mine = rows.iter().copied().filter(|row| wanted(row.imp));
             mine.min_by(|a, b| a.cpu_ns.median.total_cmp(&b.cpu_ns.median))
@@ -98,11 +113,12 @@ pub(crate) fn summary_lines(report: &Report) -> Vec<SummaryLine> {
             (None, _) => "not run".to_owned(),
             (Some(row), None) => format!("? ({})", short(row.imp)),
             (Some(row), Some(base)) => match paired_ratio(&base.rounds, &row.rounds) {
-                Some(ratio) => format!("{ratio:.2}x ({})", short(row.imp)),
+                Some(ratio) => format!("{:.2}x ({})", ratio.median, short(row.imp)),
                 None => "not run".to_owned(),
             },
         };
-        let cells = [cell(traditional), cell(best(|imp| imp == Imp::Raw)), cell(best(Imp::is_ours))];
+        let cells =
+            [cell(traditional), cell(best(|imp| imp == Imp::Raw)), cell(best(Imp::is_ours))];
         SummaryLine { name, scenario, cells }
     };
     SUMMARY.iter().map(line).collect()
@@ -145,7 +161,8 @@ fn table(scenario: &Scenario, rows: &[&Row]) -> String {
         "implementation", "", "ns/op", "ns/op", "", "us", "us", "/op", "/op", "KiB"
     );
     for row in rows {
-        let spread = format!("{}..{}", whole(row.cpu_ns.min.round()), whole(row.cpu_ns.max.round()));
+        let spread =
+            format!("{}..{}", whole(row.cpu_ns.min.round()), whole(row.cpu_ns.max.round()));
         let peak = row.peak_rss_kb.map_or_else(|| "-".to_owned(), |kb| kb.to_string());
         let _ = writeln!(
             out,
@@ -154,7 +171,7 @@ fn table(scenario: &Scenario, rows: &[&Row]) -> String {
             whole(row.ops_per_s),
             figure(row.cpu_ns.median),
             spread,
-            row.x_raw.map_or_else(|| "-".to_owned(), |x| format!("{x:.2}")),
+            row.x_raw.map_or_else(|| "-".to_owned(), |x| format!("{:.2}", x.median)),
             optional(row.p50_us),
             optional(row.p99_us),
             row.allocs_per_op.map_or_else(|| "-".to_owned(), fraction),
@@ -181,18 +198,27 @@ fn optional(value: Option<f64>) -> String {
 
 /// A count per operation: an exact zero looks different from a small one.
 pub(crate) fn fraction(value: f64) -> String {
-    if value == 0.0 { "0".to_owned() } else if value < 0.0005 { "<0.001".to_owned() } else { format!("{value:.3}") }
+    if value == 0.0 {
+        "0".to_owned()
+    } else if value < 0.0005 {
+        "<0.001".to_owned()
+    } else {
+        format!("{value:.3}")
+    }
 }
 
-/// Wins and losses in the same words: less CPU than the raw loop wins.
+/// Wins and losses in the same words: less CPU than the raw loop wins. What the rounds do not agree on is said to be
+/// unclear.
 pub(crate) fn verdict(row: &Row) -> String {
-    match row.x_raw {
-        _ if row.imp == Imp::Raw => "baseline".to_owned(),
-        None => "no baseline".to_owned(),
-        Some(x) if (x - 1.0).abs() < 0.005 => "equal".to_owned(),
-        Some(x) if x < 1.0 => format!("wins {:.0} %", (1.0 - x) * 100.0),
-        Some(x) if x < 3.0 => format!("loses {:.0} %", (x - 1.0) * 100.0),
-        Some(x) => format!("loses, {}x", figure(x)),
+    let Some(ratio) = row.x_raw else { return "no baseline".to_owned() };
+    let x = ratio.median;
+    match () {
+        () if row.imp == Imp::Raw => "baseline".to_owned(),
+        () if (x - 1.0).abs() < 0.005 => "equal".to_owned(),
+        () if ratio.is_unclear() => "within noise".to_owned(),
+        () if x < 1.0 => format!("wins {:.0} %", (1.0 - x) * 100.0),
+        () if x < 3.0 => format!("loses {:.0} %", (x - 1.0) * 100.0),
+        () => format!("loses, {}x", figure(x)),
     }
 }
 
@@ -221,7 +247,7 @@ pub(crate) fn per_cpu_second(row: &Row) -> f64 {
 pub(crate) mod tests {
     use super::*;
     use crate::bench::plan::parse_scenario;
-    use crate::bench::stats::Spread;
+    use crate::bench::stats::{Ratio, Spread};
 
     fn row(scenario: &str, imp: Imp, cpu: f64, x_raw: Option<f64>) -> Row {
         let iouring = !imp.is_traditional();
@@ -230,7 +256,7 @@ pub(crate) mod tests {
             imp,
             ops_per_s: 12_345_678.9,
             cpu_ns: Spread { median: cpu, min: cpu * 0.9, max: cpu * 1.1 },
-            x_raw,
+            x_raw: x_raw.map(|x| Ratio { median: x, low: x, high: x }),
             p50_us: Some(123_456.7),
             p99_us: Some(1.234),
             allocs_per_op: Some(0.0),
@@ -274,6 +300,9 @@ pub(crate) mod tests {
         assert_eq!(verdict_of(Some(13.0)), "loses, 13.0x");
         assert_eq!(verdict_of(None), "no baseline");
         assert_eq!(verdict(&row("echo-1", Imp::Raw, 1.0, Some(1.0))), "baseline");
+        let mut unclear = row("echo-1", Imp::Local, 1.0, None);
+        unclear.x_raw = Some(Ratio { median: 1.2, low: 0.9, high: 1.4 });
+        assert_eq!(verdict(&unclear), "within noise");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::task::Poll;
 
-use safer_ring::{Fd, Mode, OpError, OwnedBuffer, Ring};
+use safer_ring::{Fd, IoBuf as _, Mode, OpError, OwnedBuffer, Ring};
 
 use super::lane::Lane;
 use super::{check_message, closed, message, race};
@@ -119,7 +119,11 @@ pub(super) async fn writes<M: Mode>(
 }
 
 /// Serves one connection until it closes, which no run expects.
-pub(super) async fn echo<M: Mode>(ring: Ring<M>, socket: Fd<M>, served: impl Fn(u64)) -> io::Result<()> {
+pub(super) async fn echo<M: Mode>(
+    ring: Ring<M>,
+    socket: Fd<M>,
+    served: impl Fn(u64),
+) -> io::Result<()> {
     let mut buffer = OwnedBuffer::new(MESSAGE);
     loop {
         let (mut sent, received);
@@ -129,7 +133,8 @@ pub(super) async fn echo<M: Mode>(ring: Ring<M>, socket: Fd<M>, served: impl Fn(
         }
         (sent, buffer) = ring.send(&socket, buffer).await?;
         while sent < received {
-            let (more, rest) = ring.send(&socket, buffer.slice(sent..received)).await.map_err(io::Error::from)?;
+            let (more, rest) =
+                ring.send(&socket, buffer.slice(sent..received)).await.map_err(io::Error::from)?;
             sent += more;
             buffer = rest.into_inner();
         }

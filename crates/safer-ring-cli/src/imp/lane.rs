@@ -1,9 +1,18 @@
 //! What one slice of work observes about itself: latencies, and allocations in its second half.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::bench::alloc::allocations;
 use crate::bench::stats::Histogram;
+
+static TIMED: AtomicBool = AtomicBool::new(true);
+
+/// From here on no latency is taken in this process: where instructions are counted, reading the clock is not part of
+/// what is counted.
+pub(crate) fn without_clock() {
+    TIMED.store(false, Ordering::Relaxed);
+}
 
 /// Observations of one lane (a loop, a thread or a task).
 #[derive(Debug)]
@@ -23,7 +32,9 @@ impl Lane {
     /// allocations of the process from its half to its end.
     pub(crate) fn new(every: u32, ops: u64, lead: bool) -> Self {
         let next = if lead { ops / 2 } else { u64::MAX };
-        Self { histogram: Histogram::new(), every, tick: 0, done: 0, ops, next, half: None, end: None }
+        let (every, tick) =
+            if TIMED.load(Ordering::Relaxed) { (every, 0) } else { (u32::MAX, u32::MAX) };
+        Self { histogram: Histogram::new(), every, tick, done: 0, ops, next, half: None, end: None }
     }
 
     /// What a server saw of a slice whose latencies were taken by its clients.

@@ -26,7 +26,10 @@ pub(crate) fn describe_setup() -> io::Result<String> {
     Ok(Ring::<Local>::new(8)?.features().to_string())
 }
 
-pub(super) fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
+pub(super) fn build(
+    scenario: &'static Scenario,
+    context: &Context,
+) -> io::Result<Box<dyn Workload>> {
     let ring = Ring::<Local>::new(scenario.depth.next_power_of_two().max(64))?;
     match scenario.kind {
         Kind::Nop => Ok(Box::new(Nops { ring, scenario })),
@@ -80,10 +83,17 @@ type Task<T> = Pin<Box<dyn Future<Output = io::Result<T>>>>;
 
 impl Files {
     fn batches(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
-        let offsets = (0..u64::from(self.scenario.depth)).map(|n| self.blocks.lane(n, slice)).collect();
+        let offsets =
+            (0..u64::from(self.scenario.depth)).map(|n| self.blocks.lane(n, slice)).collect();
         let lane = Lane::new(self.scenario.sample_every(), ops, true);
         let buffers = std::mem::take(&mut self.buffers);
-        let flow = flows::read_batches(self.ring.clone(), self.file.clone(), buffers, offsets, (ops, lane));
+        let flow = flows::read_batches(
+            self.ring.clone(),
+            self.file.clone(),
+            buffers,
+            offsets,
+            (ops, lane),
+        );
         let (lane, buffers) = self.ring.block_on(flow)?;
         self.buffers = buffers;
         Ok(lane)
@@ -94,7 +104,8 @@ impl Files {
         let mut tasks: FuturesUnordered<Task<(Lane, OwnedBuffer)>> = FuturesUnordered::new();
         for (number, buffer) in (0..).zip(self.buffers.drain(..)) {
             let lane = Lane::new(self.scenario.sample_every(), share, number == 0);
-            let (ring, file, offsets) = (self.ring.clone(), self.file.clone(), self.blocks.lane(number, slice));
+            let (ring, file, offsets) =
+                (self.ring.clone(), self.file.clone(), self.blocks.lane(number, slice));
             tasks.push(if self.scenario.kind == Kind::WriteDirect {
                 Box::pin(flows::writes(ring, file, buffer, offsets, (share, lane)))
             } else {
@@ -122,8 +133,10 @@ impl Files {
     fn one_by_one(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
         let lane = Lane::new(self.scenario.sample_every(), ops, true);
         let buffer = self.buffers.pop().ok_or(io::ErrorKind::NotFound)?;
-        let (ring, file, offsets) = (self.ring.clone(), self.file.clone(), self.blocks.lane(0, slice));
-        let (lane, buffer) = self.ring.block_on(flows::reads(ring, file, buffer, offsets, (ops, lane)))?;
+        let (ring, file, offsets) =
+            (self.ring.clone(), self.file.clone(), self.blocks.lane(0, slice));
+        let (lane, buffer) =
+            self.ring.block_on(flows::reads(ring, file, buffer, offsets, (ops, lane)))?;
         self.buffers.push(buffer);
         Ok(lane)
     }
@@ -193,7 +206,9 @@ impl Echo {
         for stream in streams {
             let served = Rc::clone(&progress);
             let task: Task<()> =
-                Box::pin(flows::echo(ring.clone(), Fd::new(stream), move |bytes| served.add(bytes)));
+                Box::pin(flows::echo(ring.clone(), Fd::new(stream), move |bytes| {
+                    served.add(bytes)
+                }));
             tasks.push(task);
         }
         Ok(Self { ring, tasks, progress, load })

@@ -1,9 +1,12 @@
 //! The implementations that are compared, behind one trait.
 
+mod flows;
 pub(crate) mod lane;
+pub(crate) mod local;
 pub(crate) mod raw;
 pub(crate) mod raw_net;
 pub(crate) mod raw_registered;
+pub(crate) mod shared;
 pub(crate) mod stdlib;
 pub(crate) mod tally;
 pub(crate) mod tokio;
@@ -78,7 +81,9 @@ pub(crate) fn build(
         },
         Imp::Std => stdlib::build(scenario, context),
         Imp::Tokio => tokio::build(scenario, context),
-        Imp::Local | Imp::Shared | Imp::SharedTasks => Err(io::ErrorKind::Unsupported.into()),
+        Imp::Local => local::build(scenario, context),
+        Imp::Shared => shared::build(scenario, context, scenario.is_batch()),
+        Imp::SharedTasks => shared::build(scenario, context, false),
     }
 }
 

@@ -36,15 +36,11 @@ const LADDER: [u32; 4] = [
     0,
 ];
 
-/// Completions copied out at a time.
-const REAP: usize = 128;
-
 /// A ring with its counters.
 pub(super) struct RawRing {
     uring: Uring,
     in_flight: u32,
     enters: u64,
-    cqes: [Cqe; REAP],
 }
 
 impl RawRing {
@@ -56,7 +52,7 @@ impl RawRing {
                 Ok(mut uring) => {
                     // Without a registered index (before Linux 5.18) each enter looks the descriptor up.
                     let _ = uring.register_ring_fd();
-                    return Ok(Self { uring, in_flight: 0, enters: 0, cqes: [Cqe::default(); REAP] });
+                    return Ok(Self { uring, in_flight: 0, enters: 0 });
                 }
                 Err(errno) => refusal = Some(refusal.unwrap_or(errno)),
             }
@@ -106,26 +102,14 @@ impl RawRing {
         }
     }
 
-    /// Copies completions out; the slice is empty when there are none.
+    /// Waits until `wanted` completions are there and copies what is there to the front of `out`, which has room for
+    /// everything in flight. Returns how many.
     #[inline]
-    pub(super) fn reap(&mut self) -> &[Cqe] {
-        let n = self.uring.reap(&mut self.cqes);
-        self.in_flight -= small(n);
-        self.cqes.get(..n).unwrap_or_default()
-    }
-
-    /// Waits until `wanted` completions are there and copies them to `out`, replacing what it held.
-    #[inline]
-    pub(super) fn collect(&mut self, wanted: u32, out: &mut Vec<Cqe>) -> io::Result<()> {
+    pub(super) fn collect(&mut self, wanted: u32, out: &mut [Cqe]) -> io::Result<usize> {
         self.enter(wanted)?;
-        out.clear();
-        loop {
-            let n = out.len();
-            out.extend_from_slice(self.reap());
-            if out.len() == n {
-                return Ok(());
-            }
-        }
+        let n = self.uring.reap(out);
+        self.in_flight -= small(n);
+        Ok(n)
     }
 
     /// Cancels what is in flight and waits for every completion. Afterwards the kernel uses no memory of this ring's
@@ -133,8 +117,10 @@ impl RawRing {
     pub(super) fn quiesce(&mut self) {
         let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
         let everything = cancel::ALL | cancel::ANY;
-        let sqe = Sqe { opcode: opcode::ASYNC_CANCEL, fd: -1, op_flags: everything, ..Sqe::default() };
+        let sqe =
+            Sqe { opcode: opcode::ASYNC_CANCEL, fd: -1, op_flags: everything, ..Sqe::default() };
         let mut asked = false;
+        let mut cqes = [Cqe::default(); 64];
         while self.in_flight > 0 {
             // SAFETY: a cancellation names neither memory nor a descriptor.
             asked = asked || unsafe { self.push(&sqe) }.is_ok();
@@ -143,7 +129,7 @@ impl RawRing {
             if matches!(entered, Err(errno) if errno != Errno::INTR) {
                 std::process::abort();
             }
-            self.reap();
+            self.in_flight -= small(self.uring.reap(&mut cqes));
         }
     }
 }
@@ -153,55 +139,72 @@ pub(crate) fn describe_setup() -> io::Result<String> {
     RawRing::new(8).map(|ring| ring.setup())
 }
 
-/// Buffers of operations in flight, and when each began.
-pub(super) struct Slots {
-    buffers: Vec<Aligned>,
-    offsets: Vec<u64>,
-    started: Vec<Option<Instant>>,
+/// An operation in flight: its entry, of which only the offset changes, and its memory.
+pub(super) struct Slot {
+    sqe: Sqe,
+    buffer: Aligned,
+    started: Option<Instant>,
 }
 
-impl Slots {
-    pub(super) fn new(depth: usize, size: usize) -> Self {
-        let buffers = (0..depth).map(|_| Aligned::new(size)).collect();
-        Self { buffers, offsets: vec![0; depth], started: vec![None; depth] }
+/// Slots with buffers of `size` bytes each.
+pub(super) fn slots(depth: usize, size: usize) -> Vec<Slot> {
+    let slot = |_| Slot { sqe: Sqe::default(), buffer: Aligned::new(size), started: None };
+    (0..depth).map(slot).collect()
+}
+
+impl Slot {
+    /// Address and length of the buffer.
+    pub(super) fn area(&mut self) -> (*mut u8, usize) {
+        (self.buffer.as_mut_ptr(), self.buffer.bytes().len())
     }
 
-    /// Address and length of each buffer, for registration.
-    pub(super) fn areas(&mut self) -> impl Iterator<Item = (*mut u8, usize)> {
-        self.buffers.iter_mut().map(|buffer| (buffer.bytes_mut().as_mut_ptr(), buffer.bytes().len()))
+    fn prepare(&mut self, number: u32, naming: &Naming) {
+        let (base, len) = self.area();
+        self.sqe = Sqe {
+            opcode: naming.opcode,
+            flags: naming.flags,
+            fd: naming.fd,
+            addr: address(base),
+            len: small(len),
+            user_data: u64::from(number),
+            buf_index: if naming.fixed { u16::try_from(number).unwrap_or(u16::MAX) } else { 0 },
+            ..Sqe::default()
+        };
     }
 }
 
 /// How entries name their file and their memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Naming {
-    pub(super) read: u8,
-    pub(super) write: u8,
-    pub(super) flags: u8,
-    pub(super) fd: i32,
+    opcode: u8,
+    flags: u8,
+    fd: i32,
     /// Buffers are registered, slot n as number n.
-    pub(super) fixed: bool,
+    fixed: bool,
 }
 
 impl Naming {
     /// By descriptor and address.
-    pub(super) fn plain(file: &File) -> Self {
-        let fd = file.as_raw_fd();
-        Self { read: opcode::READ, write: opcode::WRITE, flags: 0, fd, fixed: false }
+    pub(super) fn plain(scenario: &Scenario, file: &File) -> Self {
+        let write = scenario.kind == Kind::WriteDirect;
+        let opcode = if write { opcode::WRITE } else { opcode::READ };
+        Self { opcode, flags: 0, fd: file.as_raw_fd(), fixed: false }
     }
 
     /// By registered index.
-    pub(super) fn registered() -> Self {
-        let (read, write, flags) = (opcode::READ_FIXED, opcode::WRITE_FIXED, sqe_flags::FIXED_FILE);
-        Self { read, write, flags, fd: 0, fixed: true }
+    pub(super) fn registered(scenario: &Scenario) -> Self {
+        let write = scenario.kind == Kind::WriteDirect;
+        let opcode = if write { opcode::WRITE_FIXED } else { opcode::READ_FIXED };
+        Self { opcode, flags: sqe_flags::FIXED_FILE, fd: 0, fixed: true }
     }
 }
 
 /// Reads or writes of a file: batches from the page cache, a sliding window around it.
 pub(super) struct Files {
     ring: RawRing,
-    slots: Slots,
-    naming: Naming,
+    slots: Vec<Slot>,
+    cqes: Vec<Cqe>,
+    write: bool,
     scenario: &'static Scenario,
     blocks: Blocks,
     /// Keeps the descriptor open that the entries name.
@@ -211,121 +214,106 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn new(
         ring: RawRing,
-        slots: Slots,
-        naming: Naming,
+        mut slots: Vec<Slot>,
+        naming: &Naming,
         scenario: &'static Scenario,
         (file, blocks): (Arc<File>, Blocks),
     ) -> Self {
-        Self { ring, slots, naming, scenario, blocks, _file: file }
-    }
-
-    #[inline]
-    fn push(&mut self, slot: u32, at: u64) -> io::Result<()> {
-        let (number, write) = (index(slot), self.scenario.kind == Kind::WriteDirect);
-        let Some(buffer) = self.slots.buffers.get_mut(number) else { return Err(no_slot()) };
-        if let Some(offset) = self.slots.offsets.get_mut(number) {
-            *offset = at;
+        for (number, slot) in (0..).zip(&mut slots) {
+            slot.prepare(number, naming);
         }
-        if write {
-            mark(buffer.bytes_mut(), at / count(BLOCK));
-        }
-        let memory = buffer.bytes_mut();
-        let sqe = Sqe {
-            opcode: if write { self.naming.write } else { self.naming.read },
-            flags: self.naming.flags,
-            fd: self.naming.fd,
-            off: at,
-            addr: address(memory.as_mut_ptr()),
-            len: small(memory.len()),
-            user_data: u64::from(slot),
-            buf_index: if self.naming.fixed { u16::try_from(slot).unwrap_or(u16::MAX) } else { 0 },
-            ..Sqe::default()
-        };
-        // SAFETY: the buffer and the file live in `self` and are touched again only after the slot's completion;
-        // `Drop` quiesces the ring before they go.
-        unsafe { self.ring.push(&sqe) }
+        let (cqes, write) = (vec![Cqe::default(); slots.len()], scenario.kind == Kind::WriteDirect);
+        Self { ring, slots, cqes, write, scenario, blocks, _file: file }
     }
 
     /// Looks at a completed operation.
     #[inline]
     fn finish(&self, cqe: &Cqe) -> io::Result<usize> {
-        let slot = usize::try_from(cqe.user_data).unwrap_or(usize::MAX);
+        let number = usize::try_from(cqe.user_data).unwrap_or(usize::MAX);
         let n = index(Errno::from_result(cqe.res)?);
-        let (Some(buffer), Some(at)) = (self.slots.buffers.get(slot), self.slots.offsets.get(slot)) else {
-            return Err(no_slot());
-        };
-        if self.scenario.kind == Kind::WriteDirect {
-            return if n == buffer.bytes().len() { Ok(slot) } else { Err(io::ErrorKind::WriteZero.into()) };
+        let slot = self.slots.get(number).ok_or_else(no_slot)?;
+        if self.write {
+            return if n == self.blocks.size {
+                Ok(number)
+            } else {
+                Err(io::ErrorKind::WriteZero.into())
+            };
         }
-        check(buffer.bytes().get(..n).unwrap_or_default(), self.blocks.size, *at)?;
-        Ok(slot)
+        check(slot.buffer.bytes().get(..n).unwrap_or_default(), self.blocks.size, slot.sqe.off)?;
+        Ok(number)
     }
 
-    fn batches(&mut self, ops: u64, offsets: &mut [Offsets]) -> io::Result<Lane> {
+    fn batches(&mut self, ops: u64, offsets: &mut [Offsets], cqes: &mut [Cqe]) -> io::Result<Lane> {
         let depth = self.scenario.depth;
-        let mut lane = Lane::new(16, ops, true);
-        let mut cqes = Vec::with_capacity(lanes(self.scenario));
+        let mut lane = Lane::new(self.scenario.sample_every(), ops, true);
         for _ in 0..ops / u64::from(depth) {
             let started = lane.start();
-            for (slot, offsets) in (0..depth).zip(offsets.iter_mut()) {
-                self.push(slot, offsets.next())?;
+            for (slot, offsets) in self.slots.iter_mut().zip(offsets.iter_mut()) {
+                begin(&mut self.ring, slot, offsets.next(), self.write)?;
             }
-            let mut done = 0;
-            while done < depth {
-                self.ring.collect(depth - done, &mut cqes)?;
-                for cqe in &cqes {
+            let mut left = depth;
+            while left > 0 {
+                let n = self.ring.collect(left, cqes)?;
+                for cqe in cqes.iter().take(n) {
                     self.finish(cqe)?;
                 }
-                done += small(cqes.len());
+                left -= small(n);
             }
             lane.stop(started, u64::from(depth));
         }
         Ok(lane)
     }
 
-    fn window(&mut self, ops: u64, offsets: &mut [Offsets]) -> io::Result<Lane> {
+    fn window(&mut self, ops: u64, offsets: &mut [Offsets], cqes: &mut [Cqe]) -> io::Result<Lane> {
         let mut lane = Lane::new(self.scenario.sample_every(), ops, true);
-        let mut cqes = Vec::with_capacity(lanes(self.scenario));
-        let mut pushed = 0;
-        for (slot, offsets) in (0..self.scenario.depth).zip(offsets.iter_mut()) {
-            self.begin(slot, offsets, &mut lane)?;
-            pushed += 1;
+        for (slot, offsets) in self.slots.iter_mut().zip(offsets.iter_mut()) {
+            slot.started = lane.start();
+            begin(&mut self.ring, slot, offsets.next(), self.write)?;
         }
-        let mut done = 0;
+        let (mut pushed, mut done) = (u64::from(self.scenario.depth), 0);
         while done < ops {
-            self.ring.collect(1, &mut cqes)?;
-            for cqe in &cqes {
-                let slot = self.finish(cqe)?;
-                lane.stop(self.slots.started.get(slot).copied().flatten(), 1);
+            let n = self.ring.collect(1, cqes)?;
+            for cqe in cqes.iter().take(n) {
+                let number = self.finish(cqe)?;
+                let slot = self.slots.get_mut(number).ok_or_else(no_slot)?;
+                lane.stop(slot.started, 1);
                 done += 1;
                 if pushed < ops {
-                    let offsets = offsets.get_mut(slot).ok_or_else(no_slot)?;
-                    self.begin(small(slot), offsets, &mut lane)?;
+                    let offsets = offsets.get_mut(number).ok_or_else(no_slot)?;
+                    slot.started = lane.start();
+                    begin(&mut self.ring, slot, offsets.next(), self.write)?;
                     pushed += 1;
                 }
             }
         }
         Ok(lane)
     }
+}
 
-    #[inline]
-    fn begin(&mut self, slot: u32, offsets: &mut Offsets, lane: &mut Lane) -> io::Result<()> {
-        if let Some(started) = self.slots.started.get_mut(index(slot)) {
-            *started = lane.start();
-        }
-        self.push(slot, offsets.next())
+/// Queues a slot's operation at an offset.
+#[inline]
+fn begin(ring: &mut RawRing, slot: &mut Slot, at: u64, write: bool) -> io::Result<()> {
+    slot.sqe.off = at;
+    if write {
+        mark(slot.buffer.bytes_mut(), at / count(BLOCK));
     }
+    // SAFETY: the slot's buffer and the file live in the same `Files` as the ring and are touched again only after the
+    // slot's completion; its `Drop` quiesces the ring before they go.
+    unsafe { ring.push(&slot.sqe) }
 }
 
 impl Workload for Files {
     fn run(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
         let depth = u64::from(self.scenario.depth);
         let mut offsets: Vec<_> = (0..depth).map(|lane| self.blocks.lane(lane, slice)).collect();
-        if self.scenario.is_direct() {
-            self.window(ops, &mut offsets)
+        let mut cqes = std::mem::take(&mut self.cqes);
+        let lane = if self.scenario.is_direct() {
+            self.window(ops, &mut offsets, &mut cqes)
         } else {
-            self.batches(ops, &mut offsets)
-        }
+            self.batches(ops, &mut offsets, &mut cqes)
+        };
+        self.cqes = cqes;
+        lane
     }
 
     fn enters(&self) -> Option<u64> {
@@ -351,29 +339,31 @@ pub(super) fn no_slot() -> io::Error {
 /// Operations that do nothing, in batches.
 struct Nops {
     ring: RawRing,
-    depth: u32,
-    every: u32,
+    cqes: Vec<Cqe>,
+    scenario: &'static Scenario,
 }
 
 impl Workload for Nops {
     fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
-        let mut lane = Lane::new(self.every, ops, true);
-        for _ in 0..ops / u64::from(self.depth) {
+        let depth = self.scenario.depth;
+        let mut lane = Lane::new(self.scenario.sample_every(), ops, true);
+        let mut sqe = Sqe { opcode: opcode::NOP, fd: -1, ..Sqe::default() };
+        for _ in 0..ops / u64::from(depth) {
             let started = lane.start();
-            for slot in 0..self.depth {
-                let sqe = Sqe { opcode: opcode::NOP, fd: -1, user_data: u64::from(slot), ..Sqe::default() };
+            for slot in 0..u64::from(depth) {
+                sqe.user_data = slot;
                 // SAFETY: a NOP names neither memory nor a descriptor.
                 unsafe { self.ring.push(&sqe) }?;
             }
-            let mut done = 0;
-            while done < self.depth {
-                self.ring.enter(self.depth - done)?;
-                for cqe in self.ring.reap() {
+            let mut left = depth;
+            while left > 0 {
+                let n = self.ring.collect(left, &mut self.cqes)?;
+                for cqe in self.cqes.iter().take(n) {
                     Errno::from_result(cqe.res)?;
-                    done += 1;
                 }
+                left -= small(n);
             }
-            lane.stop(started, u64::from(self.depth));
+            lane.stop(started, u64::from(depth));
         }
         Ok(lane)
     }
@@ -387,12 +377,97 @@ impl Workload for Nops {
     }
 }
 
-pub(super) fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
+impl Drop for Nops {
+    fn drop(&mut self) {
+        self.ring.quiesce();
+    }
+}
+
+pub(super) fn build(
+    scenario: &'static Scenario,
+    context: &Context,
+) -> io::Result<Box<dyn Workload>> {
     let ring = RawRing::new(scenario.depth.next_power_of_two())?;
     if scenario.kind == Kind::Nop {
-        return Ok(Box::new(Nops { ring, depth: scenario.depth, every: scenario.sample_every() }));
+        return Ok(Box::new(Nops { ring, cqes: vec![Cqe::default(); lanes(scenario)], scenario }));
     }
     let target = context.file(scenario)?;
-    let (slots, naming) = (Slots::new(lanes(scenario), scenario.block), Naming::plain(&target.0));
-    Ok(Box::new(Files::new(ring, slots, naming, scenario, target)))
+    let naming = Naming::plain(scenario, &target.0);
+    Ok(Box::new(Files::new(
+        ring,
+        slots(lanes(scenario), scenario.block),
+        &naming,
+        scenario,
+        target,
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::plan::{Imp, SCENARIOS, parse_scenario};
+    use crate::data::Data;
+
+    fn context() -> Context {
+        let dir = std::env::current_dir().unwrap();
+        let data = Data::create(Some(&dir), 8 << 20).unwrap();
+        Context { data: Some(data), exe: std::env::current_exe().unwrap(), single_thread: false }
+    }
+
+    /// Whether raw rows can run here; where not, that is said and not passed over.
+    fn available() -> bool {
+        describe_setup()
+            .inspect_err(|e| eprintln!("skipped: io_uring is not available: {e}"))
+            .is_ok()
+    }
+
+    #[test]
+    fn raw_loops_read_what_is_stored() {
+        let context = context();
+        for scenario in SCENARIOS.iter().filter(|s| s.uses_file()) {
+            for imp in [Imp::Raw, Imp::RawRegistered] {
+                if !available() || (scenario.is_direct() && context.file(scenario).is_err()) {
+                    continue;
+                }
+                let mut work = super::super::build(imp, scenario, &context).unwrap();
+                let ops = scenario.round_ops(100);
+                work.run(ops, 0).unwrap();
+                assert!(work.enters().unwrap() >= ops / u64::from(scenario.depth));
+            }
+        }
+    }
+
+    #[test]
+    fn raw_drop_race_loses_nothing() {
+        let scenario = parse_scenario("drop-64").unwrap();
+        for imp in [Imp::Raw, Imp::RawRegistered] {
+            if available() {
+                // The work itself checks every message; a second slice goes on where the first one stopped.
+                let mut work = super::super::build(imp, scenario, &context()).unwrap();
+                work.run(640, 0).unwrap();
+                work.run(640, 1).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn quiescing_ends_receives_that_nobody_answers() {
+        if !available() {
+            return;
+        }
+        let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut memory = [0_u8; 16];
+        let mut ring = RawRing::new(1).unwrap();
+        let sqe = Sqe {
+            opcode: opcode::RECV,
+            fd: near.as_raw_fd(),
+            addr: address(memory.as_mut_ptr()),
+            len: 16,
+            ..Sqe::default()
+        };
+        // SAFETY: the memory and the socket outlive the call of `quiesce`.
+        unsafe { ring.push(&sqe) }.unwrap();
+        ring.quiesce();
+        assert_eq!(ring.in_flight, 0);
+    }
 }

@@ -36,7 +36,7 @@ impl Sockets {
     fn new(ring: RawRing, fds: Vec<i32>, registered: bool) -> io::Result<Self> {
         let n = fds.len();
         let buffers = (0..n).map(|_| vec![0; MESSAGE].into_boxed_slice()).collect();
-        let cqes = Vec::with_capacity(2 * n + 2);
+        let cqes = vec![Cqe::default(); 2 * n + 2];
         if !registered {
             return Ok(Self { ring, names: fds, flags: 0, buffers, cqes });
         }
@@ -48,7 +48,8 @@ impl Sockets {
     /// Queues a receive into, or a send from, `[from..to]` of a socket's buffer.
     #[inline]
     fn push(&mut self, opcode: u8, socket: usize, (from, to): (usize, usize)) -> io::Result<()> {
-        let (Some(fd), Some(buffer)) = (self.names.get(socket), self.buffers.get_mut(socket)) else {
+        let (Some(fd), Some(buffer)) = (self.names.get(socket), self.buffers.get_mut(socket))
+        else {
             return Err(no_slot());
         };
         let memory = buffer.get_mut(from..to).unwrap_or_default();
@@ -154,8 +155,8 @@ impl Workload for Echo {
         let (target, mut bytes, mut half) = (ops * count(MESSAGE), 0, None);
         let mut cqes = std::mem::take(&mut self.sockets.cqes);
         while bytes < target {
-            self.sockets.ring.collect(1, &mut cqes)?;
-            for cqe in &cqes {
+            let n = self.sockets.ring.collect(1, &mut cqes)?;
+            for cqe in cqes.iter().take(n) {
                 bytes += count(self.step(cqe)?);
             }
             if bytes >= target / 2 {
@@ -200,7 +201,7 @@ struct Drops {
 }
 
 impl Drops {
-    fn one_step(&mut self, cqes: &mut Vec<Cqe>) -> io::Result<()> {
+    fn one_step(&mut self, cqes: &mut [Cqe]) -> io::Result<()> {
         let (idle, ready) = race(self.step, self.far.len());
         let mut peer = self.far.get(ready).ok_or_else(no_slot)?;
         peer.write_all(&message(self.step))?;
@@ -208,8 +209,8 @@ impl Drops {
         self.sockets.receive(ready)?;
         let mut won = false;
         while !won {
-            self.sockets.ring.collect(1, cqes)?;
-            for cqe in cqes.iter() {
+            let n = self.sockets.ring.collect(1, cqes)?;
+            for cqe in cqes.iter().take(n) {
                 won |= self.look(cqe, ready)?;
             }
         }
@@ -257,7 +258,10 @@ impl Workload for Drops {
     }
 }
 
-pub(super) fn drop_race(scenario: &'static Scenario, registered: bool) -> io::Result<Box<dyn Workload>> {
+pub(super) fn drop_race(
+    scenario: &'static Scenario,
+    registered: bool,
+) -> io::Result<Box<dyn Workload>> {
     let Pairs { near, far } = Pairs::new(scenario)?;
     let fds = near.iter().map(AsRawFd::as_raw_fd).collect();
     let sockets = Sockets::new(RawRing::new(64)?, fds, registered)?;

@@ -13,19 +13,27 @@ use std::os::fd::AsRawFd;
 
 use safer_ring_sys::iovec;
 
-use super::raw::{Files, Naming, RawRing, Slots};
+use super::raw::{Files, Naming, RawRing, slots};
 use super::{Context, Workload, lanes};
 use crate::bench::plan::Scenario;
 
-pub(super) fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
+pub(super) fn build(
+    scenario: &'static Scenario,
+    context: &Context,
+) -> io::Result<Box<dyn Workload>> {
     let target = context.file(scenario)?;
     let ring = RawRing::new(scenario.depth.next_power_of_two())?;
-    let mut slots = Slots::new(lanes(scenario), scenario.block);
-    let areas: Vec<_> =
-        slots.areas().map(|(base, len)| iovec { iov_base: base.cast(), iov_len: len }).collect();
+    let mut slots = slots(lanes(scenario), scenario.block);
+    let areas: Vec<_> = slots
+        .iter_mut()
+        .map(|slot| {
+            let (base, len) = slot.area();
+            iovec { iov_base: base.cast(), iov_len: len }
+        })
+        .collect();
     // SAFETY: the buffers are owned by `slots`, which goes where the ring goes: into one `Files`, which lets nothing
     // go before every operation has completed.
     unsafe { ring.uring().register_buffers(&areas) }?;
     ring.uring().register_files(&[target.0.as_raw_fd()])?;
-    Ok(Box::new(Files::new(ring, slots, Naming::registered(), scenario, target)))
+    Ok(Box::new(Files::new(ring, slots, &Naming::registered(scenario), scenario, target)))
 }

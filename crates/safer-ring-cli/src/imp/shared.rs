@@ -124,7 +124,8 @@ struct Files {
 
 impl Files {
     fn batches(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
-        let offsets = (0..u64::from(self.scenario.depth)).map(|n| self.blocks.lane(n, slice)).collect();
+        let offsets =
+            (0..u64::from(self.scenario.depth)).map(|n| self.blocks.lane(n, slice)).collect();
         let lane = Lane::new(self.scenario.sample_every(), ops, true);
         let (ring, buffers) = (self.base.ring.clone(), std::mem::take(&mut self.buffers));
         let flow = flows::read_batches(ring, self.file.clone(), buffers, offsets, (ops, lane));
@@ -185,7 +186,9 @@ impl Echo {
             let (ring, tally) = (base.ring.clone(), Arc::clone(&tally));
             base.runtime.spawn(async move {
                 let served = Arc::clone(&tally);
-                if let Err(error) = flows::echo(ring, Fd::new(stream), move |bytes| served.add(bytes)).await {
+                if let Err(error) =
+                    flows::echo(ring, Fd::new(stream), move |bytes| served.add(bytes)).await
+                {
                     tally.fail(error);
                 }
             });

@@ -20,12 +20,16 @@ use crate::data::{Aligned, BLOCK, Blocks, check, mark};
 use crate::load::Load;
 use crate::num::count;
 
-pub(super) fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
+pub(super) fn build(
+    scenario: &'static Scenario,
+    context: &Context,
+) -> io::Result<Box<dyn Workload>> {
     match scenario.kind {
         Kind::Nop => Err(io::Error::from(io::ErrorKind::Unsupported)),
         Kind::ReadCached | Kind::ReadDirect | Kind::WriteDirect => {
             let (file, blocks) = context.file(scenario)?;
-            let threads = if scenario.is_direct() { lanes(scenario) } else { cores().min(lanes(scenario)) };
+            let threads =
+                if scenario.is_direct() { lanes(scenario) } else { cores().min(lanes(scenario)) };
             Ok(Box::new(Files::new(scenario, &file, blocks, threads)?))
         }
         Kind::Echo => Ok(Box::new(Echo::new(scenario, context)?)),
@@ -83,13 +87,14 @@ impl Thread {
     fn start(mut worker: Worker) -> io::Result<Self> {
         let (orders, incoming) = channel();
         let (outgoing, results) = channel();
-        let handle = std::thread::Builder::new().name("std worker".to_owned()).spawn(move || {
-            for (ops, slice) in incoming {
-                if outgoing.send(worker.slice(ops, slice)).is_err() {
-                    return;
+        let handle =
+            std::thread::Builder::new().name("std worker".to_owned()).spawn(move || {
+                for (ops, slice) in incoming {
+                    if outgoing.send(worker.slice(ops, slice)).is_err() {
+                        return;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Self { orders, results, handle })
     }
 }
@@ -110,7 +115,8 @@ impl Files {
             let (file, buffer) = (Arc::clone(file), Aligned::new(blocks.size));
             Worker { scenario, file, blocks, buffer, number }
         };
-        let others = (1..count(threads)).map(|n| Thread::start(worker(n))).collect::<Result<_, _>>()?;
+        let others =
+            (1..count(threads)).map(|n| Thread::start(worker(n))).collect::<Result<_, _>>()?;
         Ok(Self { own: worker(0), others })
     }
 }
@@ -191,7 +197,11 @@ impl Echo {
                     stream.write_all(buffer.get(..n).unwrap_or_default())?;
                     bytes += count(n);
                 }
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
                 Err(e) => return Err(e),
             }
         }

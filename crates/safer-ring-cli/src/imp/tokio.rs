@@ -17,7 +17,10 @@ use crate::data::{Aligned, Blocks};
 use crate::load::Load;
 use crate::num::count;
 
-pub(super) fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
+pub(super) fn build(
+    scenario: &'static Scenario,
+    context: &Context,
+) -> io::Result<Box<dyn Workload>> {
     let runtime = runtime(context)?;
     match scenario.kind {
         Kind::Nop => Err(io::Error::from(io::ErrorKind::Unsupported)),
@@ -33,8 +36,11 @@ pub(super) fn build(scenario: &'static Scenario, context: &Context) -> io::Resul
 
 /// The runtime that tokio's and the shared ring's rows run on.
 pub(super) fn runtime(context: &Context) -> io::Result<Runtime> {
-    let mut builder =
-        if context.single_thread { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    let mut builder = if context.single_thread {
+        Builder::new_current_thread()
+    } else {
+        Builder::new_multi_thread()
+    };
     builder.worker_threads(2).enable_all().build()
 }
 
@@ -71,7 +77,13 @@ impl Workload for Files {
             let lane = Lane::new(self.scenario.sample_every(), share, number == 0);
             let offsets = self.blocks.lane(number, slice);
             let file = Arc::clone(&self.file);
-            tasks.push(self.runtime.spawn(blocking_loop(file, buffer, offsets, write, (share, lane))));
+            tasks.push(self.runtime.spawn(blocking_loop(
+                file,
+                buffer,
+                offsets,
+                write,
+                (share, lane),
+            )));
         }
         let mut all = Vec::with_capacity(tasks.len());
         for task in tasks {

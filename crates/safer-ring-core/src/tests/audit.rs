@@ -92,6 +92,7 @@ impl World {
         for record in &self.model.ops {
             if !matches!(record.place, Place::Done { .. }) {
                 same("take", world.table.take(record.key).is_some(), false)?;
+                same("take_result", world.table.take_result(record.key).is_some(), false)?;
             }
             if record.in_table() && record.owner {
                 continue;

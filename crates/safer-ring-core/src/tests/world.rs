@@ -326,9 +326,14 @@ impl World {
         let record = self.model.ops[op];
         let Place::Done { res, flags } = record.place else { return Err("not done".into()) };
         self.model.ops[op].place = Place::Gone;
-        let Some((real, token, completion)) = self.table.take(record.key) else {
-            return Err("nothing to take".into());
+        // The two ways out take turns.
+        let taken = if op & 1 == 0 {
+            self.table.take(record.key)
+        } else {
+            let result = self.table.take_result(record.key);
+            result.map(|(token, completion)| (record.kind.op(), token, completion))
         };
+        let (real, token, completion) = taken.ok_or("nothing to take")?;
         let number = token.0;
         std::mem::forget(token);
         same("token", number, op)?;

@@ -1,0 +1,131 @@
+//! What the tests share. Add to it; do not change what is there.
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part of it")]
+
+use std::future::Future;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use safer_ring::{Builder, Failure, Local, Mode, OpError, Ring, Shared};
+
+/// A hang becomes a failure after this time.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs a test body on a thread of its own; one that does not end fails.
+#[track_caller]
+pub fn within_deadline(body: impl FnOnce() + Send + 'static) {
+    let (done, over) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        body();
+        // The receiver is gone only if the deadline has passed.
+        let _ = done.send(());
+    });
+    match over.recv_timeout(DEADLINE) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs: not over after {DEADLINE:?}"),
+        // A panic in the body drops the sender; joining it passes the panic on.
+        _ => {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+/// A way to hold a ring and to run a future with it.
+pub trait Exec: 'static {
+    /// How the ring is held.
+    type M: Mode;
+    /// The same settings for this kind of ring.
+    fn builder(shared: Builder<Shared>) -> Builder<Self::M>;
+    /// Runs a future to its end.
+    fn run<F: Future>(ring: &Ring<Self::M>, future: F) -> F::Output;
+}
+
+/// `local::Ring::block_on`.
+pub enum OnLocal {}
+/// A shared ring under pollster.
+pub enum OnPollster {}
+/// A shared ring under a multi-thread tokio runtime.
+pub enum OnTokio {}
+
+impl Exec for OnLocal {
+    type M = Local;
+    fn builder(shared: Builder<Shared>) -> Builder<Local> {
+        shared.local()
+    }
+    fn run<F: Future>(ring: &Ring<Local>, future: F) -> F::Output {
+        ring.block_on(future)
+    }
+}
+
+impl Exec for OnPollster {
+    type M = Shared;
+    fn builder(shared: Builder<Shared>) -> Builder<Shared> {
+        shared
+    }
+    fn run<F: Future>(_: &Ring<Shared>, future: F) -> F::Output {
+        pollster::block_on(future)
+    }
+}
+
+impl Exec for OnTokio {
+    type M = Shared;
+    fn builder(shared: Builder<Shared>) -> Builder<Shared> {
+        shared
+    }
+    fn run<F: Future>(_: &Ring<Shared>, future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all();
+        { runtime }.build().unwrap().block_on(future)
+    }
+}
+
+/// Makes a ring of `entries` and runs `body` with it.
+pub fn with_ring<E: Exec>(entries: u32, body: impl AsyncFnOnce(Ring<E::M>)) {
+    with_built::<E>(Ring::builder().entries(entries), body);
+}
+
+/// Makes a ring and runs `body` with it.
+pub fn with_built<E: Exec>(builder: Builder<Shared>, body: impl AsyncFnOnce(Ring<E::M>)) {
+    let ring = E::builder(builder).build().unwrap();
+    E::run(&ring, body(ring.clone()));
+}
+
+/// Makes of each generic function `name::<E: Exec>()` three tests: `local::name`, `pollster::name` and `tokio::name`.
+macro_rules! everywhere {
+    ($($name:ident),* $(,)?) => {
+        mod local {
+            $(#[test] fn $name() { crate::common::within_deadline(super::$name::<crate::common::OnLocal>) })*
+        }
+        mod shared_pollster {
+            $(#[test] fn $name() { crate::common::within_deadline(super::$name::<crate::common::OnPollster>) })*
+        }
+        mod shared_tokio {
+            $(#[test] fn $name() { crate::common::within_deadline(super::$name::<crate::common::OnTokio>) })*
+        }
+    };
+}
+pub(crate) use everywhere;
+
+/// The library's own reason in an error that is not the kernel's.
+pub fn failure(error: &std::io::Error) -> Option<Failure> {
+    error.get_ref()?.downcast_ref::<Failure>().copied()
+}
+
+/// The number and the buffer of an operation that must fail with the kernel's `errno`.
+#[track_caller]
+pub fn must_fail<T: std::fmt::Debug, B>(result: Result<T, OpError<B>>, errno: i32) -> B {
+    let error = result.expect_err("it must fail");
+    assert_eq!(error.raw_os_error(), Some(errno), "{error}");
+    error.into_buffer()
+}
+
+/// As [`must_fail`], for an operation without a buffer.
+#[track_caller]
+pub fn must_fail_plainly<T: std::fmt::Debug>(result: std::io::Result<T>, errno: i32) {
+    let error = result.expect_err("it must fail");
+    assert_eq!(error.raw_os_error(), Some(errno), "{error}");
+}
+
+/// Bytes that differ from their neighbours.
+pub fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| u8::try_from((at * 7 + at / 251) % 256).unwrap()).collect()
+}
