@@ -75,15 +75,15 @@ pub unsafe trait Backend {
     /// Operations that fit before the next [`Backend::enter`].
     fn room(&self) -> u32;
 
-    /// Queues one operation.
+    /// Queues one operation. There is room.
     ///
     /// # Safety
-    /// The memory at `ptr`, all memory that it or `op` points to, and both descriptors stay valid and
+    /// [`Backend::room`] was not 0. The memory at `ptr`, all memory that it or `op` points to, and both descriptors stay valid and
     /// unused by anyone else until the last completion of `user_data` has been reaped, even if
     /// `enter` fails and even if the backend is dropped.
     unsafe fn submit(&mut self, submission: &Submission<'_>) -> Submitted;
 
-    /// Queues the cancellation of the operation named `target`.
+    /// Queues the cancellation of the operation named `target`, if there is room; the driver makes sure.
     fn cancel(&mut self, user_data: u64, target: u64);
 
     /// Hands over what is queued, then waits for a completion.
@@ -94,6 +94,16 @@ pub unsafe trait Backend {
 
     /// Copies completions into `out` and returns how many there were.
     fn reap(&mut self, out: &mut [Cqe]) -> usize;
+
+    /// One completion; as [`Backend::reap`] otherwise.
+    #[inline(always)]
+    fn pop(&mut self) -> Option<Cqe> {
+        let mut one = [Cqe::default()];
+        match self.reap(&mut one) {
+            0 => None,
+            _ => one.first().copied(),
+        }
+    }
 
     /// Operations queued and not yet taken by the kernel.
     fn pending(&self) -> u32;

@@ -7,10 +7,12 @@ use std::task::{Context, Poll};
 
 use safer_ring_core::Group;
 
+use crate::driver::Refused;
 use crate::error::Failure;
 use crate::mode::Mode;
-use crate::operation::Operation;
-use crate::payload::Payload;
+use crate::operation::{Member, Operation};
+use crate::payload::{self, Payload};
+use crate::request::Request;
 
 /// Collects operations and submits them together.
 ///
@@ -33,31 +35,42 @@ impl<M: Mode> Batch<M> {
         Self { ring: ring.clone(), open: None }
     }
 
-    /// Adds an operation of the same ring.
-    #[inline]
-    pub fn add<P: Payload>(&mut self, mut operation: Operation<M, P>) -> Operation<M, P> {
-        match self.open() {
-            Ok((cell, group)) => {
-                M::with(cell, |driver| {
-                    if let Some(key) = operation.enlist(cell, driver, 0) {
-                        driver.table.join(*group, key);
-                    }
-                });
+    /// Adds an operation.
+    #[inline(always)]
+    pub fn add<P: Payload>(&mut self, request: Request<M::Guard, P>) -> Member<M, P> {
+        let (op, resources, rest) = request.into_parts();
+        let (cell, group) = match self.open() {
+            Ok(open) => open,
+            Err(failure) => {
+                let refused = Refused::new(failure, resources);
+                return Member::failed(Some(payload::refuse::<M::Guard, P>(refused, rest)));
             }
-            Err(failure) => operation.refuse(failure),
+        };
+        let Some(mut driver) = M::enter(cell) else { return Member::failed(None) };
+        let key = P::submit(&mut driver, op, resources, &rest);
+        if let Ok(key) = key {
+            driver.table.join_new(*group, key);
         }
-        operation
+        M::leave(cell, driver);
+        match key {
+            Ok(key) => Member::live(cell.clone(), key, rest),
+            Err(refused) => Member::failed(Some(payload::refuse::<M::Guard, P>(refused, rest))),
+        }
     }
 
-    /// The ring whose operations can be added.
-    pub fn ring(&self) -> &M::Ring {
-        &self.ring
+    /// Adds an operation that was made for a ring; it runs on the ring of the batch. One that runs already goes on
+    /// where it is, and the batch does not wait for it.
+    pub fn add_operation<P: Payload>(&mut self, operation: Operation<M, P>) -> Member<M, P> {
+        match operation.into_request() {
+            Ok(request) => self.add(request),
+            Err(member) => member,
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(&mut self) -> Result<&(M::Cell, Group), Failure> {
         if self.open.is_none() {
-            let cell = M::cell(self.ring.clone())?;
+            let (cell, _) = M::cell(self.ring.clone())?;
             let group = M::with(&cell, |driver| driver.table.group()).ok_or(Failure::Exhausted)?;
             self.open = Some((cell, group));
         }
@@ -103,7 +116,7 @@ impl<M: Mode> Future for SubmitBatch<'_, M> {
             if M::INLINE {
                 driver.flush();
             }
-            if driver.table.poll_group(*group, cx.waker()) {
+            if driver.poll_group(*group, cx.waker()) {
                 return true;
             }
             M::park(driver, cell);

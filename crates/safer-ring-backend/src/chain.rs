@@ -5,11 +5,47 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use safer_ring_core::Completion;
+use safer_ring_sys::Errno;
+
 use crate::driver::Driver;
 use crate::error::Failure;
 use crate::mode::Mode;
 use crate::operation::Operation;
 use crate::payload::{Payload, sealed::Sealed};
+
+/// What has become of a chain so far.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(unnameable_types, reason = "part of a sealed trait")]
+pub struct Broken(Option<Failure>);
+
+/// A member of a chain that has ended: it may have ended the chain, or have been ended by it.
+pub(crate) struct Chained<'a> {
+    pub(crate) broken: &'a mut Broken,
+    /// Its place, counted from 0.
+    pub(crate) member: u16,
+    /// Bytes that it had to move for the chain to go on.
+    pub(crate) wanted: Option<u32>,
+}
+
+impl Chained<'_> {
+    /// The result of the member, in the light of what came before it.
+    pub(crate) fn judge(&mut self, completion: Completion) -> Result<u32, Failure> {
+        let (broken, member) = (&mut self.broken.0, self.member);
+        let result = Errno::from_result(completion.res);
+        match (result, *broken) {
+            (Err(Errno::CANCELED), Some(failure)) => return Err(failure),
+            (Err(errno), None) => *broken = Some(Failure::ChainFailed { member, errno }),
+            (Ok(moved), None) => {
+                if let Some(wanted) = self.wanted.filter(|wanted| moved < *wanted) {
+                    *broken = Some(Failure::ChainShort { member, wanted, moved });
+                }
+            }
+            _ => {}
+        }
+        result.map_err(Failure::Os)
+    }
+}
 
 /// What can be a member of a chain: an [`Operation`] or a shorter [`Chain`]. Sealed.
 #[allow(private_interfaces, reason = "the driver's types are no part of the public contract")]
@@ -18,9 +54,15 @@ pub trait ChainLink<M: Mode>: Sealed {
     type Result;
     /// Operations in it.
     const LEN: u16;
+    /// Whether all of them can be linked.
+    #[doc(hidden)]
+    const LINKS: bool;
     /// The ring, if everything in it has yet to start.
     #[doc(hidden)]
     fn ring_of(&self) -> Option<M::Ring>;
+    /// Whether the kernel has all of the opcodes: a plain system call cannot be linked.
+    #[doc(hidden)]
+    fn has_opcodes(&self, driver: &Driver<M::Guard>) -> bool;
     #[doc(hidden)]
     fn enlist_all(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16);
     #[doc(hidden)]
@@ -29,7 +71,7 @@ pub trait ChainLink<M: Mode>: Sealed {
     fn poll_all(
         &mut self,
         waker: &Waker,
-        broken: &mut Option<Failure>,
+        broken: &mut Broken,
         member: u16,
     ) -> Poll<Self::Result>;
 }
@@ -40,9 +82,14 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Sealed for Chain<M, A, B> {}
 impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
     type Result = P::Output;
     const LEN: u16 = 1;
+    const LINKS: bool = P::LINKS;
 
     fn ring_of(&self) -> Option<M::Ring> {
         self.ring().cloned()
+    }
+
+    fn has_opcodes(&self, driver: &Driver<M::Guard>) -> bool {
+        self.op().is_some_and(|op| driver.backend().has_opcode_for(op))
     }
 
     fn enlist_all(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16) {
@@ -56,10 +103,10 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
     fn poll_all(
         &mut self,
         waker: &Waker,
-        broken: &mut Option<Failure>,
+        broken: &mut Broken,
         member: u16,
     ) -> Poll<Self::Result> {
-        self.poll_live(waker, Some(broken), member)
+        self.poll_live(waker, Some((broken, member)))
     }
 }
 
@@ -70,14 +117,15 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
 /// that did not run say so with their buffers back ([`Failure::ChainShort`], [`Failure::ChainFailed`]).
 /// The output is one result for each member: `(a, b)`, and `((a, b), c)` for three.
 ///
-/// All run on the ring of the first. A chain longer than its submission queue is refused with
+/// All run on the ring of the first. An operation that the kernel has no opcode for, and a timer, cannot be a member:
+/// the whole chain is refused with `EOPNOTSUPP` or `EINVAL`. A chain longer than its submission queue is refused with
 /// [`Failure::ChainTooLong`]. Dropping a chain drops its members, each by its own rule.
 #[must_use = "a chain does nothing until it is awaited"]
 pub struct Chain<M: Mode, A: ChainLink<M>, B: ChainLink<M>> {
     first: A,
     second: B,
     first_result: Option<A::Result>,
-    broken: Option<Failure>,
+    broken: Broken,
     started: bool,
 }
 
@@ -85,7 +133,7 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Unpin for Chain<M, A, B> {}
 
 impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Chain<M, A, B> {
     pub(crate) fn new(first: A, second: B) -> Self {
-        Self { first, second, first_result: None, broken: None, started: false }
+        Self { first, second, first_result: None, broken: Broken::default(), started: false }
     }
 
     /// Appends one more operation.
@@ -96,15 +144,19 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Chain<M, A, B> {
     fn start(&mut self) {
         self.started = true;
         let (Some(ring), Some(_)) = (self.first.ring_of(), self.second.ring_of()) else {
-            // A member was refused when it was made: nothing runs.
-            return self.refuse_all(Failure::ChainFailed { member: 0, errno: INVALID });
+            // A member was refused when it was made (`EINVAL` stands for that in the others): nothing runs.
+            return self.refuse_all(Failure::ChainFailed { member: 0, errno: Errno::INVAL });
         };
-        let cell = match M::cell(ring) {
-            Ok(cell) => cell,
+        let (cell, _hold) = match M::cell(ring) {
+            Ok(found) => found,
             Err(failure) => return self.refuse_all(failure),
         };
+        if !<Self as ChainLink<M>>::LINKS {
+            return self.refuse_all(Failure::Os(Errno::INVAL));
+        }
         let members = <Self as ChainLink<M>>::LEN;
         let room = M::with(&cell, |driver| match driver.reserve(members) {
+            Ok(()) if !self.has_opcodes(driver) => Err(Failure::Os(Errno::OPNOTSUPP)),
             Ok(()) => {
                 self.enlist_all(&cell, driver, 0);
                 if M::INLINE {
@@ -121,16 +173,18 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Chain<M, A, B> {
     }
 }
 
-/// Stands for "was refused when it was made" in the members that were not.
-const INVALID: safer_ring_sys::Errno = safer_ring_sys::Errno::INVAL;
-
 impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> ChainLink<M> for Chain<M, A, B> {
     type Result = (A::Result, B::Result);
     const LEN: u16 = A::LEN + B::LEN;
+    const LINKS: bool = A::LINKS && B::LINKS;
 
     fn ring_of(&self) -> Option<M::Ring> {
         self.second.ring_of()?;
         self.first.ring_of()
+    }
+
+    fn has_opcodes(&self, driver: &Driver<M::Guard>) -> bool {
+        self.first.has_opcodes(driver) && self.second.has_opcodes(driver)
     }
 
     fn enlist_all(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16) {
@@ -146,7 +200,7 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> ChainLink<M> for Chain<M, A, B> 
     fn poll_all(
         &mut self,
         waker: &Waker,
-        broken: &mut Option<Failure>,
+        broken: &mut Broken,
         member: u16,
     ) -> Poll<Self::Result> {
         if self.first_result.is_none() {

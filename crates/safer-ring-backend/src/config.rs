@@ -60,12 +60,12 @@ impl Config {
         if self.entries == 0 || self.entries > MAX_ENTRIES {
             return Err(SetupError::Entries { asked: self.entries });
         }
-        if let Some(completions) = self.completions {
-            if completions < self.entries || completions > 2 * MAX_ENTRIES {
-                return Err(SetupError::Conflict {
-                    what: "a ring needs at least as many completion entries as submission entries, and at most 65536",
-                });
-            }
+        if let Some(completions) = self.completions
+            && (completions < self.entries || completions > 2 * MAX_ENTRIES)
+        {
+            return Err(SetupError::Conflict {
+                what: "a ring needs at least as many completion entries as submission entries, and at most 65536",
+            });
         }
         if self.max_rings == 0 {
             return Err(SetupError::Conflict { what: "a shared ring needs at least one kernel ring" });

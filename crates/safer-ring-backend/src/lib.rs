@@ -35,7 +35,10 @@ mod operation;
 pub mod payload;
 mod reactor;
 mod request;
+mod root;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod uring;
 mod wake;
 
@@ -50,10 +53,10 @@ pub use fd::{Fd, Guard};
 pub use features::{Attempt, Features, FeatureSource};
 pub use local::LocalCell;
 pub use mode::{Local, Mode, Shared};
-pub use operation::Operation;
+pub use operation::{Member, Operation};
 pub use payload::Payload;
-pub use request::{Request, Resources};
-pub use shared::{SharedCell, SharedRing};
+pub use request::{Made, Request, Resources};
+pub use shared::{SharedCell, SharedHeld, SharedRing};
 pub use uring::UringBackend;
 
 pub use safer_ring_buf as buf;

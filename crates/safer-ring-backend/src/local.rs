@@ -1,6 +1,6 @@
 //! A ring of one thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use crate::driver::{Aftermath, Driver, Snapshot};
 use crate::error::SetupError;
 use crate::features::Features;
 use crate::uring::{Purpose, UringBackend};
-use crate::wake::{Doorbell, LocalWake, fire};
+use crate::wake::{Doorbell, LocalWake, conclude};
 
 /// How often a future may be polled in a row before the ring is looked at.
 const POLLS_PER_LOOK: u32 = 32;
@@ -41,7 +41,7 @@ impl LocalCell {
         backend.register_own_fd();
         let features = backend.features().clone();
         let limit = |errno| SetupError::Limit { errno };
-        let driver = Driver::new(backend, features.completions, features.entries).map_err(limit)?;
+        let driver = Driver::new(backend, features.entries).map_err(limit)?;
         Ok(Self {
             driver: RefCell::new(driver),
             spare: RefCell::default(),
@@ -60,24 +60,33 @@ impl LocalCell {
         self.driver.borrow().snapshot()
     }
 
-    #[inline]
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut LocalDriver) -> T) -> T {
-        let mut driver = self.driver.borrow_mut();
-        let result = work(&mut driver);
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> RefMut<'_, LocalDriver> {
+        self.driver.borrow_mut()
+    }
+
+    #[inline(always)]
+    pub(crate) fn leave(&self, driver: RefMut<'_, LocalDriver>) {
         if driver.has_aftermath() {
-            let spare = self.spare.take();
-            let aftermath = driver.aftermath(spare);
-            drop(driver);
-            self.clean_up(aftermath);
+            self.clean_up(driver);
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut LocalDriver) -> T) -> T {
+        let mut driver = self.enter();
+        let result = work(&mut driver);
+        self.leave(driver);
         result
     }
 
     /// Outside the borrow: wakers and destructors may use the ring.
-    fn clean_up(&self, mut aftermath: Aftermath<Rc<OwnedFd>>) {
-        aftermath.dead.clear();
-        aftermath.retired.clear();
-        fire(&mut aftermath.wakers);
+    #[inline(never)]
+    fn clean_up(&self, mut driver: RefMut<'_, LocalDriver>) {
+        let mut aftermath = driver.aftermath(self.spare.take());
+        drop(driver);
+        let Aftermath { wakers, dead, retired, .. } = &mut aftermath;
+        conclude(dead, retired, wakers);
         *self.spare.borrow_mut() = aftermath;
     }
 
@@ -87,41 +96,64 @@ impl LocalCell {
         let wake = LocalWake::new(Arc::clone(&self.bell));
         let waker = Waker::from(Arc::clone(&wake));
         let mut context = Context::from_waker(&waker);
+        let outer = self.with(|driver| driver.set_root(Some(waker.clone())));
         let mut polls = 0;
+        let mut woken = true;
         loop {
-            if !wake.take() {
+            if !(wake.take() || woken) {
                 polls = 0;
-                self.turn();
+                woken = self.turn();
                 continue;
             }
+            woken = false;
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                self.with(|driver| driver.set_root(outer));
                 return output;
             }
             polls += 1;
             if polls == POLLS_PER_LOOK {
                 // A future that keeps waking itself must not keep the kernel out.
                 polls = 0;
-                self.with(Driver::look);
+                woken = self.with(|driver| {
+                    driver.look();
+                    self.heed_bell(driver);
+                    driver.take_root_woken()
+                });
             }
         }
     }
 
-    /// Hands over what is queued, sleeps until a completion, and wakes who waited for it.
-    fn turn(&self) {
-        let bell = self.bell.fd();
+    /// Hands over what is queued, sleeps until a completion, and wakes who waited for it. Tells whether the
+    /// running `block_on` is one of them.
+    fn turn(&self) -> bool {
         self.with(|driver| {
-            if self.can_watch && !self.bell_armed.get() {
-                if driver.backend().room() == 0 {
-                    driver.flush();
-                }
-                self.bell_armed.set(driver.arm_wake(bell));
+            if !self.bell_armed.get() {
+                self.arm_bell(driver);
             }
             driver.wait(None);
-            if driver.take_rung() {
-                self.bell_armed.set(false);
-                self.bell.hush();
+            self.heed_bell(driver);
+            driver.take_root_woken()
+        })
+    }
+
+    /// If the bell was heard, it must be hushed and watched again before the next sleep, or its next ring is
+    /// lost. Between this and the sleep the caller looks at its flags: what rang before is seen there.
+    #[inline]
+    fn heed_bell(&self, driver: &mut LocalDriver) {
+        if driver.take_rung() {
+            self.bell_armed.set(false);
+            self.bell.hush();
+        }
+    }
+
+    #[cold]
+    fn arm_bell(&self, driver: &mut LocalDriver) {
+        if self.can_watch {
+            if driver.backend().room() == 0 {
+                driver.flush();
             }
-        });
+            self.bell_armed.set(driver.arm_wake(self.bell.fd()));
+        }
     }
 }
 

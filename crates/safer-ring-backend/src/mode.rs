@@ -1,7 +1,9 @@
 //! The two ways to hold a driver.
 
-use std::rc::Rc;
+use std::cell::RefMut;
+use std::ops::DerefMut;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -10,7 +12,7 @@ use crate::error::{Failure, SetupError};
 use crate::fd::Guard;
 use crate::features::Features;
 use crate::local::LocalCell;
-use crate::shared::{SharedCell, SharedRing};
+use crate::shared::{SharedCell, SharedHeld, SharedRing};
 
 mod sealed {
     #[allow(unnameable_types, reason = "sealed: nobody else implements what asks for it")]
@@ -27,6 +29,10 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     type Ring: Clone + 'static;
     /// The one kernel ring that an operation lives in.
     type Cell: Clone + 'static;
+    /// Access to the driver.
+    type Held<'a>: DerefMut<Target = Driver<Self::Guard>>;
+    /// What keeps the ring open until an operation is in its table.
+    type Hold;
     /// Whether an operation is handed to the kernel when it is first polled, rather than when its
     /// thread next waits.
     const INLINE: bool;
@@ -34,12 +40,18 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     /// Makes a ring.
     fn open(config: Config) -> Result<Self::Ring, SetupError>;
     /// The kernel ring for an operation that starts on this thread.
-    fn cell(ring: Self::Ring) -> Result<Self::Cell, Failure>;
-    /// Works on the driver, then does what must be done outside of it. `None` if the ring has ended.
-    fn with<T>(
-        cell: &Self::Cell,
-        work: impl FnOnce(&mut Driver<Self::Guard>) -> T,
-    ) -> Option<T>;
+    fn cell(ring: Self::Ring) -> Result<(Self::Cell, Self::Hold), Failure>;
+    /// The driver, for as long as this lives. `None` if the ring has ended. Ends in [`Mode::leave`].
+    fn enter(cell: &Self::Cell) -> Option<Self::Held<'_>>;
+    /// Gives the driver back, and does what must be done outside of it.
+    fn leave(cell: &Self::Cell, held: Self::Held<'_>);
+    /// [`Mode::enter`], some work, [`Mode::leave`].
+    fn with<T>(cell: &Self::Cell, work: impl FnOnce(&mut Driver<Self::Guard>) -> T) -> Option<T> {
+        let mut held = Self::enter(cell)?;
+        let result = work(&mut held);
+        Self::leave(cell, held);
+        Some(result)
+    }
     /// Makes sure that somebody will reap the completion of an operation that is now pending.
     fn park(driver: &mut Driver<Self::Guard>, cell: &Self::Cell);
     /// What the ring can do.
@@ -60,23 +72,27 @@ impl Mode for Local {
     type Guard = Rc<OwnedFd>;
     type Ring = Rc<LocalCell>;
     type Cell = Rc<LocalCell>;
+    type Held<'a> = RefMut<'a, Driver<Self::Guard>>;
+    type Hold = ();
     const INLINE: bool = false;
 
     fn open(config: Config) -> Result<Self::Ring, SetupError> {
         LocalCell::open(&config).map(Rc::new)
     }
 
-    #[inline]
-    fn cell(ring: Self::Ring) -> Result<Self::Cell, Failure> {
-        Ok(ring)
+    #[inline(always)]
+    fn cell(ring: Self::Ring) -> Result<(Self::Cell, ()), Failure> {
+        Ok((ring, ()))
     }
 
-    #[inline]
-    fn with<T>(
-        cell: &Self::Cell,
-        work: impl FnOnce(&mut Driver<Self::Guard>) -> T,
-    ) -> Option<T> {
-        Some(cell.with(work))
+    #[inline(always)]
+    fn enter(cell: &Self::Cell) -> Option<Self::Held<'_>> {
+        Some(cell.enter())
+    }
+
+    #[inline(always)]
+    fn leave(cell: &Self::Cell, held: Self::Held<'_>) {
+        cell.leave(held);
     }
 
     #[inline]
@@ -95,23 +111,28 @@ impl Mode for Shared {
     type Guard = Arc<OwnedFd>;
     type Ring = Arc<SharedRing>;
     type Cell = Arc<SharedCell>;
+    type Held<'a> = SharedHeld<'a>;
+    /// The last handle closes the ring.
+    type Hold = Arc<SharedRing>;
     const INLINE: bool = true;
 
     fn open(config: Config) -> Result<Self::Ring, SetupError> {
         SharedRing::open(config)
     }
 
-    #[inline]
-    fn cell(ring: Self::Ring) -> Result<Self::Cell, Failure> {
-        ring.cell()
+    #[inline(always)]
+    fn cell(ring: Self::Ring) -> Result<(Self::Cell, Self::Ring), Failure> {
+        Ok((ring.cell()?, ring))
     }
 
-    #[inline]
-    fn with<T>(
-        cell: &Self::Cell,
-        work: impl FnOnce(&mut Driver<Self::Guard>) -> T,
-    ) -> Option<T> {
-        cell.with(work)
+    #[inline(always)]
+    fn enter(cell: &Self::Cell) -> Option<Self::Held<'_>> {
+        cell.enter()
+    }
+
+    #[inline(always)]
+    fn leave(cell: &Self::Cell, held: Self::Held<'_>) {
+        cell.leave(held);
     }
 
     #[inline]

@@ -1,19 +1,28 @@
 //! The future of one operation.
+//!
+//! # Safety
+//! A variant of a future's state is moved out of its place, which is then overwritten with "over". That is what
+//! `mem::replace` does, without copying the room of the other variants, which are ten times as large. The state
+//! is `ManuallyDrop`, so that overwriting it drops nothing.
+//!
+//! Tests: read_and_write_return_the_buffer, ten_thousand_operations_through_eight_entries
+#![allow(unsafe_code, reason = "moves one variant out of a state")]
 
 use std::fmt;
 use std::future::Future;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
+use std::ptr;
 use std::task::{Context, Poll, Waker};
 
-use safer_ring_core::{Completion, Key, Op};
-use safer_ring_sys::Errno;
+use safer_ring_core::{Key, Op};
 
-use crate::chain::Chain;
-use crate::driver::Driver;
+use crate::chain::{Broken, Chain, Chained};
+use crate::driver::{Driver, Refused};
 use crate::error::Failure;
 use crate::mode::Mode;
-use crate::payload::{self, Done, Payload};
-use crate::request::{Request, Resources};
+use crate::payload::{self, Payload};
+use crate::request::Request;
 
 /// An operation that gives back what was lent to it.
 ///
@@ -27,7 +36,10 @@ use crate::request::{Request, Resources};
 /// kernel's last completion, and a descriptor that still arrives is closed and counted.
 #[must_use = "an operation does nothing until it is awaited or submitted with its batch"]
 pub struct Operation<M: Mode, P: Payload> {
-    state: State<M, P>,
+    /// Dropped out of line, if there is anything to drop: it is over in nearly every case.
+    state: ManuallyDrop<State<M, P>>,
+    /// Bytes it has to move for its chain to go on.
+    wanted: Option<u32>,
 }
 
 enum State<M: Mode, P: Payload> {
@@ -38,18 +50,18 @@ enum State<M: Mode, P: Payload> {
     Over,
 }
 
+/// A ring, and what is to be done on it.
+type Begin<M, P> = (<M as Mode>::Ring, Request<<M as Mode>::Guard, P>);
+
+/// An operation in the table.
 struct Live<M: Mode, P: Payload> {
     cell: M::Cell,
     key: Key,
-    /// Bytes it was asked to move, for chains.
-    wanted: Option<u32>,
     rest: P::Rest,
 }
 
 /// Nothing is pinned in place: the kernel's view is in the ring, never in the future.
 impl<M: Mode, P: Payload> Unpin for Operation<M, P> {}
-
-type Taken<K> = (Op, Resources<K>, Completion);
 
 impl<M: Mode, P: Payload> Operation<M, P> {
     /// An operation on `ring`; an `Err` is its output, given when it is awaited.
@@ -59,7 +71,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             Ok(request) => State::Ready { ring: ring.clone(), request },
             Err(output) => State::Failed(output),
         };
-        Self { state }
+        Self { state: ManuallyDrop::new(state), wanted: None }
     }
 
     /// Runs `next` after this operation, and only if this one succeeds in full: one submission of linked
@@ -68,11 +80,41 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         Chain::new(self, next)
     }
 
+    fn take_state(&mut self) -> State<M, P> {
+        ManuallyDrop::into_inner(mem::replace(&mut self.state, ManuallyDrop::new(State::Over)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_up(&mut self) {
+        if let State::Live(live) = self.take_state() {
+            live.orphan();
+        }
+    }
+
     /// The ring of an operation that has not started.
     pub(crate) fn ring(&self) -> Option<&M::Ring> {
-        match &self.state {
+        match &*self.state {
             State::Ready { ring, .. } => Some(ring),
             _ => None,
+        }
+    }
+
+    /// What it will do, of an operation that has not started.
+    pub(crate) fn op(&self) -> Option<&Op> {
+        match &*self.state {
+            State::Ready { request, .. } => Some(request.op()),
+            _ => None,
+        }
+    }
+
+    /// What it asks for, of an operation that has not started; else a handle on what became of it.
+    pub(crate) fn into_request(mut self) -> Result<Request<M::Guard, P>, Member<M, P>> {
+        match self.take_state() {
+            State::Ready { request, .. } => Ok(request),
+            State::Failed(output) => Err(Member::failed(Some(output))),
+            State::Live(live) => Err(Member::live(live.cell, live.key, live.rest)),
+            State::Over => Err(Member::failed(None)),
         }
     }
 
@@ -83,161 +125,276 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         cell: &M::Cell,
         driver: &mut Driver<M::Guard>,
         following: u16,
-    ) -> Option<Key> {
-        let State::Ready { request, .. } = std::mem::replace(&mut self.state, State::Over) else {
-            return None;
+    ) {
+        let State::Ready { request, .. } = self.take_state() else {
+            return;
         };
         let (op, resources, rest) = request.into_parts();
-        let wanted = P::wanted(&op, &resources.lease, &rest);
-        match P::submit(driver, op, resources, &rest, following) {
-            Ok(key) => {
-                self.state = State::Live(Live { cell: cell.clone(), key, wanted, rest });
-                Some(key)
-            }
-            Err((failure, resources)) => {
-                self.state = State::Failed(payload::refuse::<M, P>(resources, rest, failure));
-                None
-            }
-        }
+        self.wanted = P::wanted(&op, &resources.lease, &rest);
+        self.state = ManuallyDrop::new(match driver.submit_linked(op, resources, following) {
+            Ok(key) => State::Live(Live { cell: cell.clone(), key, rest }),
+            Err(refused) => State::Failed(payload::refuse::<M::Guard, P>(refused, rest)),
+        });
     }
 
     /// Ends an operation that has not started with `failure`.
     pub(crate) fn refuse(&mut self, failure: Failure) {
-        match std::mem::replace(&mut self.state, State::Over) {
+        match self.take_state() {
             State::Ready { request, .. } => {
                 let (_, resources, rest) = request.into_parts();
-                self.state = State::Failed(payload::refuse::<M, P>(resources, rest, failure));
+                let refused = Refused::new(failure, resources);
+                self.state =
+                    ManuallyDrop::new(State::Failed(payload::refuse::<M::Guard, P>(refused, rest)));
             }
-            other => self.state = other,
+            other => self.state = ManuallyDrop::new(other),
         }
     }
 
-    #[inline]
+    /// What a future that has not started is made of, which it no longer is.
+    #[inline(always)]
+    fn take_ready(&mut self) -> Option<Begin<M, P>> {
+        let State::Ready { ring, request } = &*self.state else { return None };
+        // SAFETY: a valid place. The state is overwritten below without being dropped, so the ring has one owner.
+        let ring = unsafe { ptr::read(ring) };
+        // SAFETY: as above, for the request.
+        let request = unsafe { ptr::read(request) };
+        self.state = ManuallyDrop::new(State::Over);
+        Some((ring, request))
+    }
+
+    #[inline(always)]
+    fn take_live(&mut self) -> Option<Live<M, P>> {
+        let State::Live(live) = &*self.state else { return None };
+        // SAFETY: a valid place. The state is overwritten below without being dropped, so this has one owner.
+        let live = unsafe { ptr::read(live) };
+        self.state = ManuallyDrop::new(State::Over);
+        Some(live)
+    }
+
+    #[inline(always)]
     fn start(&mut self, waker: &Waker) -> Poll<P::Output> {
-        let State::Ready { ring, request } = std::mem::replace(&mut self.state, State::Over) else {
-            // Polled again after its end: there is nothing to give and nobody to wake.
+        // Polled again after its end: there is nothing to give and nobody to wake.
+        let Some((ring, request)) = self.take_ready() else { return Poll::Pending };
+        let (op, resources, mut rest) = request.into_parts();
+        // The ring stays open until the operation is in its table.
+        let (cell, _hold) = match M::cell(ring) {
+            Ok(cell) => cell,
+            Err(failure) => {
+                let refused = Refused::new(failure, resources);
+                return Poll::Ready(payload::refuse::<M::Guard, P>(refused, rest));
+            }
+        };
+        let Some(mut driver) = M::enter(&cell) else {
+            // A ring closes only after its last handle is gone, and this operation held one.
             return Poll::Pending;
         };
-        let (op, resources, rest) = request.into_parts();
-        let cell = match M::cell(ring) {
-            Ok(cell) => cell,
-            Err(failure) => return Poll::Ready(payload::refuse::<M, P>(resources, rest, failure)),
+        let key = match P::submit(&mut driver, op, resources, &rest) {
+            Ok(key) => key,
+            Err(refused) => {
+                M::leave(&cell, driver);
+                return Poll::Ready(payload::refuse::<M::Guard, P>(refused, rest));
+            }
         };
-        let begun = M::with(&cell, |driver| {
-            let key = P::submit(driver, op, resources, &rest, 0)?;
-            if M::INLINE {
-                driver.flush();
-                if let Some(taken) = driver.take(key) {
-                    return Ok(Begun::Ended(key, taken));
+        let handed_over = if M::INLINE {
+            driver.flush();
+            true
+        } else {
+            driver.hand_over_if_alone()
+        };
+        if handed_over {
+            match driver.finish::<P>(key, rest, None) {
+                Ok(output) => {
+                    M::leave(&cell, driver);
+                    return Poll::Ready(output);
                 }
+                Err(back) => rest = back,
             }
-            driver.poll(key, waker);
-            M::park(driver, &cell);
-            Ok(Begun::Pending(key))
-        });
-        match begun {
-            Some(Ok(Begun::Pending(key))) => {
-                self.state = State::Live(Live { cell, key, wanted: None, rest });
-                Poll::Pending
+            if !M::INLINE {
+                driver.was_in_vain();
             }
-            Some(Ok(Begun::Ended(key, taken))) => {
-                Poll::Ready(finish::<M, P>(&cell, key, taken, rest, None))
-            }
-            Some(Err((failure, resources))) => {
-                Poll::Ready(payload::refuse::<M, P>(resources, rest, failure))
-            }
-            // A ring closes only after its last handle is gone, and this operation held one.
-            None => Poll::Pending,
         }
+        driver.attach(key, waker);
+        M::park(&mut driver, &cell);
+        M::leave(&cell, driver);
+        self.state = ManuallyDrop::new(State::Live(Live { cell, key, rest }));
+        Poll::Pending
     }
 
-    /// Polls an operation that has been put into the table; `broken` is what has ended its chain so far.
+    /// Polls an operation that has been put into the table; as a member of a chain, with what has become of
+    /// the chain so far and its place in it.
+    #[inline(always)]
     pub(crate) fn poll_live(
         &mut self,
         waker: &Waker,
-        broken: Option<&mut Option<Failure>>,
-        member: u16,
+        chain: Option<(&mut Broken, u16)>,
     ) -> Poll<P::Output> {
-        let State::Live(live) = &mut self.state else {
-            return match std::mem::replace(&mut self.state, State::Over) {
-                State::Failed(output) => Poll::Ready(output),
-                other => {
-                    self.state = other;
-                    Poll::Pending
-                }
+        let Some(live) = self.take_live() else { return self.poll_failed() };
+        let wanted = self.wanted;
+        let chained = chain.map(|(broken, member)| Chained { broken, member, wanted });
+        match live.poll(waker, chained) {
+            Polled::Ended(output) => Poll::Ready(output),
+            Polled::Pending(live) => {
+                self.state = ManuallyDrop::new(State::Live(live));
+                Poll::Pending
+            }
+            Polled::Gone => Poll::Pending,
+        }
+    }
+
+    #[cold]
+    fn poll_failed(&mut self) -> Poll<P::Output> {
+        match self.take_state() {
+            State::Failed(output) => Poll::Ready(output),
+            other => {
+                self.state = ManuallyDrop::new(other);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<M: Mode, P: Payload> Live<M, P> {
+    #[inline(always)]
+    fn poll(self, waker: &Waker, mut chained: Option<Chained<'_>>) -> Polled<M, P> {
+        let Self { cell, key, rest } = self;
+        // As in `start`.
+        let Some(mut driver) = M::enter(&cell) else { return Polled::Gone };
+        let mut finished = driver.finish::<P>(key, rest, chained.as_mut());
+        if finished.is_err() {
+            driver.poll(key, waker);
+        }
+        if M::INLINE && driver.has_queued() {
+            driver.flush();
+            // It may have ended in the flush, before its waker could be of use.
+            finished = match finished {
+                Err(rest) => driver.finish::<P>(key, rest, chained.as_mut()),
+                ended => ended,
             };
-        };
-        let (cell, key) = (&live.cell, live.key);
-        let taken = M::with(cell, |driver| {
-            if !driver.poll(key, waker) {
-                if M::INLINE && driver.has_queued() {
-                    driver.flush();
-                    M::park(driver, cell);
-                }
-                return None;
+            M::park(&mut driver, &cell);
+        }
+        M::leave(&cell, driver);
+        match finished {
+            Ok(finished) => Polled::Ended(finished),
+            Err(rest) => Polled::Pending(Self { cell, key, rest }),
+        }
+    }
+
+    /// The owner goes; what was lent stays until the kernel is done.
+    #[inline]
+    fn orphan(&self) {
+        M::with(&self.cell, |driver| {
+            driver.orphan(self.key);
+            if M::INLINE {
+                // A cancellation, if one was queued, must reach the kernel now.
+                driver.flush();
             }
-            driver.take(key)
         });
-        let Some(Some(taken)) = taken else {
-            // It may have ended in the flush; then its waker has fired.
-            return Poll::Pending;
-        };
-        let State::Live(live) = std::mem::replace(&mut self.state, State::Over) else {
-            return Poll::Pending;
-        };
-        let failure = broken.and_then(|broken| judge(broken, taken.2, live.wanted, member));
-        Poll::Ready(finish::<M, P>(&live.cell, live.key, taken, live.rest, failure))
     }
 }
 
-enum Begun<K> {
-    Pending(Key),
-    Ended(Key, Taken<K>),
+/// What became of a live operation.
+enum Polled<M: Mode, P: Payload> {
+    Ended(P::Output),
+    Pending(Live<M, P>),
+    Gone,
 }
 
-/// What a chain's member says of the rest of the chain, and what it suffered from an earlier one.
-fn judge(
-    broken: &mut Option<Failure>,
-    completion: Completion,
-    wanted: Option<u32>,
-    member: u16,
-) -> Option<Failure> {
-    match u32::try_from(completion.res) {
-        Ok(moved) => {
-            if let Some(wanted) = wanted.filter(|wanted| moved < *wanted) {
-                broken.get_or_insert(Failure::ChainShort { member, wanted, moved });
-            }
-            None
+/// The handle of an operation that was given to a [`Batch`](crate::Batch): the result of that member.
+///
+/// Ready once the batch has been submitted and has ended; awaiting it earlier works too. Dropping it is
+/// dropping the operation's future; see [`Operation`].
+#[must_use = "the result of the member is in its handle; dropping it may cancel the operation"]
+pub struct Member<M: Mode, P: Payload> {
+    /// As in [`Operation`].
+    state: ManuallyDrop<MemberState<M, P>>,
+}
+
+enum MemberState<M: Mode, P: Payload> {
+    Live(Live<M, P>),
+    Failed(P::Output),
+    Over,
+}
+
+/// As for [`Operation`].
+impl<M: Mode, P: Payload> Unpin for Member<M, P> {}
+
+impl<M: Mode, P: Payload> Member<M, P> {
+    #[inline]
+    pub(crate) fn live(cell: M::Cell, key: Key, rest: P::Rest) -> Self {
+        Self { state: ManuallyDrop::new(MemberState::Live(Live { cell, key, rest })) }
+    }
+
+    #[inline(always)]
+    fn take_live(&mut self) -> Option<Live<M, P>> {
+        let MemberState::Live(live) = &*self.state else { return None };
+        // SAFETY: a valid place. The state is overwritten below without being dropped, so this has one owner.
+        let live = unsafe { ptr::read(live) };
+        self.state = ManuallyDrop::new(MemberState::Over);
+        Some(live)
+    }
+
+    #[cold]
+    fn poll_failed(&mut self) -> Poll<P::Output> {
+        match self.take_state() {
+            MemberState::Failed(output) => Poll::Ready(output),
+            _ => Poll::Pending,
         }
-        Err(_) => {
-            let errno = Errno::from_result(completion.res).err()?;
-            if errno == Errno::CANCELED && broken.is_some() {
-                return *broken;
+    }
+
+    fn take_state(&mut self) -> MemberState<M, P> {
+        ManuallyDrop::into_inner(mem::replace(&mut self.state, ManuallyDrop::new(MemberState::Over)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_up(&mut self) {
+        if let MemberState::Live(live) = self.take_state() {
+            live.orphan();
+        }
+    }
+
+    #[cold]
+    pub(crate) fn failed(output: Option<P::Output>) -> Self {
+        Self { state: ManuallyDrop::new(output.map_or(MemberState::Over, MemberState::Failed)) }
+    }
+}
+
+impl<M: Mode, P: Payload> Future for Member<M, P> {
+    type Output = P::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<P::Output> {
+        let this = self.get_mut();
+        let Some(live) = this.take_live() else { return this.poll_failed() };
+        match live.poll(cx.waker(), None) {
+            Polled::Ended(output) => Poll::Ready(output),
+            Polled::Pending(live) => {
+                this.state = ManuallyDrop::new(MemberState::Live(live));
+                Poll::Pending
             }
-            broken.get_or_insert(Failure::ChainFailed { member, errno });
-            None
+            Polled::Gone => Poll::Pending,
         }
     }
 }
 
-#[inline]
-fn finish<M: Mode, P: Payload>(
-    cell: &M::Cell,
-    key: Key,
-    (op, resources, completion): Taken<M::Guard>,
-    rest: P::Rest,
-    failure: Option<Failure>,
-) -> P::Output {
-    let result = match failure {
-        Some(failure) => Err(failure),
-        None => Errno::from_result(completion.res).map_err(Failure::Os),
-    };
-    let more = if matches!(op, Op::Raw) {
-        M::with(cell, |driver| driver.take_more(key)).unwrap_or_default()
-    } else {
-        Vec::new()
-    };
-    payload::finish::<M, P>(resources, rest, Done { result, flags: completion.flags, more })
+impl<M: Mode, P: Payload> Drop for Member<M, P> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !matches!(*self.state, MemberState::Over) {
+            self.give_up();
+        }
+    }
+}
+
+impl<M: Mode, P: Payload> fmt::Debug for Member<M, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &*self.state {
+            MemberState::Live(live) => return f.debug_tuple("Member").field(&live.key).finish(),
+            MemberState::Failed(_) => "refused",
+            MemberState::Over => "over",
+        };
+        f.debug_tuple("Member").field(&state).finish()
+    }
 }
 
 impl<M: Mode, P: Payload> Future for Operation<M, P> {
@@ -246,32 +403,25 @@ impl<M: Mode, P: Payload> Future for Operation<M, P> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<P::Output> {
         let this = self.get_mut();
-        match this.state {
+        match *this.state {
             State::Ready { .. } => this.start(cx.waker()),
-            _ => this.poll_live(cx.waker(), None, 0),
+            _ => this.poll_live(cx.waker(), None),
         }
     }
 }
 
 impl<M: Mode, P: Payload> Drop for Operation<M, P> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if let State::Live(live) = &self.state {
-            let key = live.key;
-            M::with(&live.cell, |driver| {
-                driver.orphan(key);
-                if M::INLINE {
-                    // A cancellation, if one was queued, must reach the kernel now.
-                    driver.flush();
-                }
-            });
+        if !matches!(*self.state, State::Over) {
+            self.give_up();
         }
     }
 }
 
 impl<M: Mode, P: Payload> fmt::Debug for Operation<M, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
+        let state = match &*self.state {
             State::Ready { request, .. } => return request.fmt(f),
             State::Live(live) => return f.debug_tuple("Operation").field(&live.key).finish(),
             State::Failed(_) => "refused",

@@ -56,10 +56,10 @@ fn errno(e: OsErrno) -> Errno {
 pub(crate) fn start() -> Result<Arc<Reactor>, Errno> {
     let epoch = fork::arm()?;
     let mut running = lock(&REACTOR);
-    if let Some((owner, reactor)) = &*running {
-        if *owner == epoch {
-            return Ok(Arc::clone(reactor));
-        }
+    if let Some((owner, reactor)) = &*running
+        && *owner == epoch
+    {
+        return Ok(Arc::clone(reactor));
     }
     let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(errno)?;
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(errno)?;
@@ -122,6 +122,7 @@ impl Reactor {
 
     fn run(&self) {
         let mut events = Vec::with_capacity(EVENTS);
+        let mut due = Vec::with_capacity(EVENTS);
         let mut retry = false;
         loop {
             events.clear();
@@ -132,13 +133,14 @@ impl Reactor {
                 // Only a closed or wrong descriptor is left, and this thread owns it.
                 Err(_) => return,
             }
-            retry = self.turn(&events);
+            retry = self.turn(&events, &mut due);
         }
     }
 
     /// Turns the rings that are readable or due for another try; says whether some are tried again.
-    fn turn(&self, events: &[Event]) -> bool {
-        let mut due = Vec::new();
+    ///
+    /// `due` is empty before and after: its memory is used again.
+    fn turn(&self, events: &[Event], due: &mut Vec<Arc<SharedCell>>) -> bool {
         {
             let mut known = lock(&self.known);
             for event in events {
@@ -152,7 +154,7 @@ impl Reactor {
             }
             due.extend(known.retries.drain(..).filter_map(|cell| cell.upgrade()));
         }
-        for cell in due {
+        for cell in due.drain(..) {
             // A panic is a foreign waker's; the other rings must go on.
             drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cell.turn())));
         }

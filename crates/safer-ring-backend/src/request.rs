@@ -6,11 +6,13 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
 use safer_ring_buf::Lease;
 use safer_ring_core::Op;
 
 use crate::fd::Guard;
+use crate::mode::Mode;
 use crate::payload::Payload;
 
 /// What a slot of the table owns while the kernel works.
@@ -29,6 +31,9 @@ impl<K: Guard> fmt::Debug for Resources<K> {
     }
 }
 
+/// A request, or the output of one that was refused when it was made.
+pub type Made<M, P> = Result<Request<<M as Mode>::Guard, P>, <P as Payload>::Output>;
+
 /// An operation that has not been submitted yet.
 pub struct Request<K, P: Payload> {
     op: Op,
@@ -40,6 +45,7 @@ pub struct Request<K, P: Payload> {
 impl<K, P: Payload> Request<K, P> {
     /// Pairs the parts. The caller (a constructor of `payload`) vouches that `lease` was made for
     /// `op` and that `rest` came with it.
+    #[inline(always)]
     pub(crate) fn new(op: Op, lease: Lease, rest: P::Rest) -> Self {
         Self {
             op,
@@ -47,6 +53,11 @@ impl<K, P: Payload> Request<K, P> {
             rest,
             payload: PhantomData,
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn op(&self) -> &Op {
+        &self.op
     }
 
     pub(crate) fn on(mut self, fd: K) -> Self {
@@ -59,9 +70,11 @@ impl<K, P: Payload> Request<K, P> {
         self
     }
 
-    #[inline]
-    pub(crate) fn into_parts(self) -> (Op, Resources<K>, P::Rest) {
-        (self.op, self.resources, self.rest)
+    /// The resources go into a slot, or to whoever refuses them; nobody else drops them. `ManuallyDrop` spares
+    /// the hot path the code for a panic on the way.
+    #[inline(always)]
+    pub(crate) fn into_parts(self) -> (Op, ManuallyDrop<Resources<K>>, P::Rest) {
+        (self.op, ManuallyDrop::new(self.resources), self.rest)
     }
 }
 

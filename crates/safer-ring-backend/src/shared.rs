@@ -13,6 +13,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -24,7 +25,7 @@ use crate::error::{Failure, SetupError};
 use crate::features::Features;
 use crate::reactor::{self, Reactor};
 use crate::uring::{Purpose, UringBackend};
-use crate::wake::fire;
+use crate::wake::conclude;
 
 type SharedDriver = Driver<Arc<OwnedFd>>;
 
@@ -58,6 +59,39 @@ struct State {
     driver: Option<SharedDriver>,
     closing: bool,
     spare: Aftermath<Arc<OwnedFd>>,
+}
+
+/// The driver of a cell, under its lock.
+pub struct SharedHeld<'a> {
+    state: MutexGuard<'a, State>,
+}
+
+impl Deref for SharedHeld<'_> {
+    type Target = SharedDriver;
+
+    #[inline(always)]
+    fn deref(&self) -> &SharedDriver {
+        match &self.state.driver {
+            Some(driver) => driver,
+            None => unreachable!("`enter` has seen it, and only `after` takes it"),
+        }
+    }
+}
+
+impl DerefMut for SharedHeld<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut SharedDriver {
+        match &mut self.state.driver {
+            Some(driver) => driver,
+            None => unreachable!("`enter` has seen it, and only `after` takes it"),
+        }
+    }
+}
+
+impl fmt::Debug for SharedHeld<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedHeld")
+    }
 }
 
 /// What a thread knows of the rings it has used.
@@ -199,7 +233,7 @@ impl SharedCell {
         let features = backend.features().clone();
         let limit = |errno| SetupError::Limit { errno };
         let reactor = reactor::start().map_err(limit)?;
-        let driver = Driver::new(backend, features.completions, features.entries).map_err(limit)?;
+        let driver = Driver::new(backend, features.entries).map_err(limit)?;
         let state = State {
             driver: Some(driver),
             closing: false,
@@ -217,15 +251,28 @@ impl SharedCell {
         self.id
     }
 
-    #[inline]
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut SharedDriver) -> T) -> Option<T> {
-        let mut state = lock(&self.state);
-        let driver = state.driver.as_mut()?;
-        let result = work(driver);
-        let clean = !driver.has_aftermath() && !state.closing;
-        if !clean {
-            self.after(state);
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> Option<SharedHeld<'_>> {
+        let state = lock(&self.state);
+        state.driver.is_some().then_some(SharedHeld { state })
+    }
+
+    #[inline(always)]
+    pub(crate) fn leave(&self, mut held: SharedHeld<'_>) {
+        if held.wants_timer() {
+            // Else the next deadline would pass unnoticed: the reactor has not seen this one.
+            held.arm_timer();
+            held.flush();
         }
+        if held.has_aftermath() || held.state.closing {
+            self.after(held.state);
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut SharedDriver) -> T) -> Option<T> {
+        let mut held = self.enter()?;
+        let result = work(&mut held);
+        self.leave(held);
         Some(result)
     }
 
@@ -235,15 +282,14 @@ impl SharedCell {
         let spare = std::mem::take(&mut state.spare);
         let Some(driver) = state.driver.as_mut() else { return };
         let mut aftermath = driver.aftermath(spare);
-        let over = state.closing && state.driver.as_ref().is_some_and(Driver::is_idle);
+        let over = state.closing && state.driver.as_ref().is_some_and(Driver::is_over);
         let ended = if over { state.driver.take() } else { None };
         drop(state);
         if let Some(driver) = ended {
             self.reactor.forget(self.id, driver.backend().fd());
         }
-        aftermath.dead.clear();
-        aftermath.retired.clear();
-        fire(&mut aftermath.wakers);
+        let Aftermath { wakers, dead, retired, .. } = &mut aftermath;
+        conclude(dead, retired, wakers);
         lock(&self.state).spare = aftermath;
     }
 
@@ -276,7 +322,14 @@ impl SharedCell {
 
     /// The last handle is gone: close now if nothing is in flight, else when nothing is.
     fn close(self: &Arc<Self>) {
-        lock(&self.state).closing = true;
+        {
+            let mut state = lock(&self.state);
+            if state.driver.as_ref().is_some_and(|driver| !driver.is_ours()) {
+                // A forked child: its parent's ring is watched and reaped by the parent.
+                return;
+            }
+            state.closing = true;
+        }
         let cell = Arc::clone(self);
         self.with(|driver| {
             if !driver.is_idle() {

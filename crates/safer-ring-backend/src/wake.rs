@@ -60,10 +60,11 @@ impl Doorbell {
 
     /// Silences it, so that the next ring is heard again.
     pub(crate) fn hush(&self) {
-        // In this order: a ring in between writes again, which costs one idle turn and loses nothing.
+        // In this order: a ring in between writes nothing and is heard by the swap, which sees all that came
+        // before that ring; a plain store would not, and the owner could go to sleep without having seen it.
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.eventfd, &mut count);
-        self.rung.store(false, Ordering::Release);
+        self.rung.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -112,6 +113,33 @@ impl Wake for LocalWake {
             self.remote.store(true, Ordering::Release);
             self.bell.ring();
         }
+    }
+}
+
+/// Drops what is dead and fires the wakers, each even if another one panics; the first panic goes on
+/// afterwards.
+#[inline]
+pub(crate) fn conclude<T>(dead: &mut Vec<T>, retired: &mut Vec<Waker>, wakers: &mut Vec<Waker>) {
+    if dead.is_empty() && retired.is_empty() {
+        return fire(wakers);
+    }
+    let mut panic: Option<Box<dyn Any + Send>> = None;
+    let mut guarded = |work: &mut dyn FnMut()| {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+            panic.get_or_insert(payload);
+        }
+    };
+    while let Some(value) = dead.pop() {
+        let mut value = Some(value);
+        guarded(&mut || drop(value.take()));
+    }
+    while let Some(waker) = retired.pop() {
+        let mut waker = Some(waker);
+        guarded(&mut || drop(waker.take()));
+    }
+    guarded(&mut || fire(wakers));
+    if let Some(payload) = panic {
+        resume_unwind(payload);
     }
 }
 

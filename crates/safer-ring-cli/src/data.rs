@@ -83,8 +83,8 @@ fn choose_dir(wish: Option<&Path>) -> io::Result<(PathBuf, Option<String>)> {
 }
 
 fn is_memory(dir: &Path) -> bool {
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-    rustix::fs::statfs(dir).is_ok_and(|fs| i64::try_from(fs.f_type) == Ok(TMPFS_MAGIC))
+    const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+    rustix::fs::statfs(dir).is_ok_and(|fs| fs.f_type == TMPFS_MAGIC)
 }
 
 fn check_direct(file: &File) -> io::Result<()> {
@@ -155,8 +155,8 @@ fn wrong(got: usize, wanted: usize, offset: u64) -> io::Error {
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+    pub(crate) fn new(start: u64) -> Self {
+        Self(start)
     }
 
     #[inline]

@@ -1,5 +1,7 @@
 //! Completions: from a word of the kernel to what is to be done.
 
+use core::task::Waker;
+
 use crate::intent::NONE;
 use crate::key::{decode, halves, position};
 use crate::outcome::{EAGAIN, ECANCELED, EINTR, F_MORE, F_NOTIF};
@@ -17,28 +19,39 @@ enum Verdict {
 
 impl<R> Table<R> {
     /// Takes one completion entry: its `user_data`, `res` and `flags`.
-    #[inline]
+    #[inline(always)]
     pub fn complete(&mut self, user_data: u64, res: i32, flags: u32) -> Outcome<R> {
+        match self.complete_plain(user_data, res, flags) {
+            Some(waker) => Outcome::Wake(waker),
+            None => self.complete_other(user_data, res, flags),
+        }
+    }
+
+    /// The common case of [`Table::complete`], [`Outcome::Wake`]: a success, the only completion of an
+    /// operation with an owner. `None`: it is another case, and nothing was done.
+    #[inline(always)]
+    pub fn complete_plain(&mut self, user_data: u64, res: i32, flags: u32) -> Option<Option<Waker>> {
         let (index, stamp) = halves(user_data);
-        // The common case: a success, the only completion of an operation with an owner.
-        if let Some(slot) = self.slots.get_mut(position(index))
-            && slot.stamp == stamp
+        let slot = self.slots.get_mut(position(index))?;
+        let plain = slot.stamp == stamp
             && slot.is_plain_in_flight()
             && res >= 0
             && flags & (F_MORE | F_NOTIF) == 0
-            && slot.group == 0
-            && !planted!(WakerDropped)
-        {
-            slot.finish(Completion { res, flags });
-            self.in_flight -= 1;
-            self.stats.completed += 1;
-            return Outcome::Wake(slot.waker.take());
+            && (slot.group == 0 || slot.waker.is_none())
+            && !planted!(WakerDropped);
+        if !plain {
+            return None;
         }
-        self.complete_other(user_data, res, flags)
+        slot.finish(Completion { res, flags });
+        let group = core::mem::take(&mut slot.group);
+        self.in_flight -= 1;
+        self.stats.completed += 1;
+        Some(if group == 0 { slot.waker.take() } else { self.groups.leave(group) })
     }
 
+    /// Any case of [`Table::complete`].
     #[inline(never)]
-    fn complete_other(&mut self, user_data: u64, res: i32, flags: u32) -> Outcome<R> {
+    pub fn complete_other(&mut self, user_data: u64, res: i32, flags: u32) -> Outcome<R> {
         let Some((tag, key)) = decode(user_data) else { return self.stray() };
         match tag {
             Tag::Operation => {}
@@ -78,6 +91,10 @@ impl<R> Table<R> {
         }
         slot.note(completion);
         let key = slot.key(index);
+        if slot.has(CANCEL_WANTED) {
+            // It goes on although it was to end: a request that met it between two completions found nothing.
+            self.request_cancel(index);
+        }
         if planted!(MoreCounted) {
             self.in_flight -= 1;
         }
@@ -165,10 +182,10 @@ fn judge<R>(slot: &mut Slot<R>, res: i32, flags: u32) -> Verdict {
     let cancel = slot.has(CANCEL_WANTED) && !planted!(CancelLostOnRequeue);
     let cancelled = Verdict::Finish(Completion { res: ECANCELED, flags: 0 });
     if slot.state() == State::Polling && !planted!(PollTakenForResult) {
-        if cancel || res == ECANCELED {
+        if cancel {
             return cancelled;
         }
-        if res < 0 {
+        if res < 0 && res != ECANCELED {
             // It cannot be polled. The operation itself will say what is wrong, and is not
             // polled for again: the two could go on for ever.
             slot.bits |= NO_POLL;
@@ -179,6 +196,9 @@ fn judge<R>(slot: &mut Slot<R>, res: i32, flags: u32) -> Verdict {
     let again = match res {
         EINTR => slot.op().restarts(),
         EAGAIN => slot.op().poll_events().is_some() && !slot.has(NO_POLL),
+        // Nobody asked for it: the thread that submitted it has ended, and the kernel gives up what
+        // that thread was to work on. Nothing was done, or its count would be the result.
+        ECANCELED => slot.op().restarts() && !cancel,
         _ => false,
     };
     if again && !chained && !slot.has(MORE_SEEN) && !planted!(InterruptionDelivered) {

@@ -50,6 +50,7 @@ impl Groups {
         Group { index, generation: 0 }
     }
 
+    #[inline(always)]
     fn find(&mut self, group: Group) -> Option<&mut Members> {
         self.all
             .get_mut(position(group.index))
@@ -57,6 +58,7 @@ impl Groups {
     }
 
     /// One more member; the number the slot keeps, 0 if there is no such group.
+    #[inline(always)]
     pub(crate) fn enter(&mut self, group: Group) -> u32 {
         match self.find(group) {
             Some(members) => {
@@ -68,6 +70,7 @@ impl Groups {
     }
 
     /// One member less, by the number the slot kept; the waker when it was the last.
+    #[inline]
     pub(crate) fn leave(&mut self, number: u32) -> Option<Waker> {
         let index = number.checked_sub(1)?;
         let members = self.all.get_mut(position(index))?;

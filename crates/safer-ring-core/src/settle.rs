@@ -3,7 +3,7 @@
 use crate::intent::NONE;
 use crate::key::position;
 use crate::outcome::{ECANCELED, ETIME};
-use crate::slot::{CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LINKED, ORPHAN, STARTED, State};
+use crate::slot::{CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LINKED, ORPHAN, State};
 use crate::table::Table;
 use crate::{Completion, Key, OnDrop, Orphaned, Outcome};
 
@@ -22,7 +22,7 @@ impl<R> Table<R> {
             return Orphaned::Unknown;
         }
         let (state, on_drop) = (slot.state(), slot.op().on_drop());
-        let finishes = slot.has(STARTED) && on_drop == OnDrop::Finish;
+        let finishes = on_drop == OnDrop::Finish;
         self.leave(index);
         let goes_on = match state {
             State::Free | State::Draining => return Orphaned::Unknown,
@@ -102,7 +102,7 @@ impl<R> Table<R> {
 
     /// Marks an operation as to be cancelled, and queues the request if the kernel has it and
     /// none is under way.
-    fn request_cancel(&mut self, index: u32) {
+    pub(crate) fn request_cancel(&mut self, index: u32) {
         let Some(slot) = self.slots.get_mut(position(index)) else { return };
         #[cfg(test)]
         if planted!(FreedOnCancel) {

@@ -46,8 +46,6 @@ pub(crate) const LINKED: u8 = 1 << 4;
 pub(crate) const MORE_SEEN: u8 = 1 << 5;
 /// Polling its descriptor failed: `-EAGAIN` is the answer from now on.
 pub(crate) const NO_POLL: u8 = 1 << 6;
-/// It was in flight before and has been put back.
-pub(crate) const STARTED: u8 = 1 << 7;
 
 /// Where an operation is, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -155,7 +153,7 @@ impl<R> Slot<R> {
     }
 
     /// In flight, and nothing but its completion is to be considered.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_plain_in_flight(&self) -> bool {
         self.state == State::InFlight && self.bits & !LINKED == 0
     }
@@ -173,7 +171,7 @@ impl<R> Slot<R> {
     }
 
     /// An operation moves in, to be staged.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn occupy(&mut self, op: Op, resources: R, bits: u8, following: u16) {
         self.go(State::Queued);
         self.fill(op, resources, bits, following);
@@ -185,7 +183,7 @@ impl<R> Slot<R> {
         self.fill(op, resources, 0, 0);
     }
 
-    #[inline]
+    #[inline(always)]
     fn fill(&mut self, op: Op, resources: R, bits: u8, following: u16) {
         self.bits = bits;
         self.following = following;
@@ -196,7 +194,7 @@ impl<R> Slot<R> {
     }
 
     /// To the kernel; the events to wait for where a poll goes first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn stage(&mut self) -> Option<u32> {
         if self.state == State::Queued {
             self.go(State::InFlight);
@@ -209,7 +207,6 @@ impl<R> Slot<R> {
     /// Back from the kernel, which has done nothing.
     pub(crate) fn requeue(&mut self, as_poll: bool) {
         self.go(if as_poll { State::QueuedPoll } else { State::Queued });
-        self.bits |= STARTED;
     }
 
     /// One result of several.
@@ -219,7 +216,7 @@ impl<R> Slot<R> {
     }
 
     /// The result is final.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(&mut self, completion: Completion) {
         self.go(State::Done);
         self.completion = completion;
@@ -227,7 +224,7 @@ impl<R> Slot<R> {
 
     /// Free from now on, or as soon as the request to cancel has been answered; what it held is
     /// for [`Slot::carry_out`]. Refused while the kernel may use it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn vacate(&mut self) -> bool {
         let held =
             matches!(self.state, State::InFlight | State::Polling | State::Free | State::Draining);
@@ -245,7 +242,7 @@ impl<R> Slot<R> {
 
     /// The resources move out: the only way for them to leave. Last of all, so that they are
     /// copied once, from the slot to the caller.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn carry_out(&mut self) -> Option<R> {
         if self.in_kernel() { None } else { self.resources.take() }
     }
@@ -281,7 +278,7 @@ impl<R> Slot<R> {
         drop(self.resources.take());
     }
 
-    #[inline]
+    #[inline(always)]
     fn go(&mut self, to: State) {
         #[cfg(test)]
         crate::tests::graph::observe(self.state, to);

@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::task::Waker;
 
 use crate::deadline::Deadlines;
@@ -77,7 +78,7 @@ impl<R> Table<R> {
     ///
     /// Gives it back when the table is full, while a chain is being inserted, and for
     /// [`Op::Timeout`], which needs a deadline.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, op: Op, resources: R) -> Result<Key, (Op, R)> {
         if self.open_left != 0 || matches!(op, Op::Timeout) {
             return Err((op, resources));
@@ -153,7 +154,7 @@ impl<R> Table<R> {
         Ok(key)
     }
 
-    #[inline]
+    #[inline(always)]
     fn enqueue(&mut self, op: Op, resources: R, bits: u8, following: u16) -> Result<Key, (Op, R)> {
         let tail = self.queue.tail();
         let Some((index, slot)) = self.vacant() else { return Err((op, resources)) };
@@ -168,7 +169,7 @@ impl<R> Table<R> {
     }
 
     /// A free slot, taken from the list of free ones.
-    #[inline]
+    #[inline(always)]
     fn vacant(&mut self) -> Option<(u32, &mut Slot<R>)> {
         if self.free == NONE {
             self.grow()?;
@@ -196,7 +197,7 @@ impl<R> Table<R> {
     /// given to [`Table::complete`], whatever the system call that submits it returns. Requests
     /// to cancel come first. A chain comes out member by member, and only when all of it fits;
     /// the caller goes on until the last member (`link` is false) before it submits.
-    #[inline]
+    #[inline(always)]
     pub fn stage(&mut self, room: u32) -> Option<Staged<'_, R>> {
         if room == 0 {
             return None;
@@ -236,7 +237,7 @@ impl<R> Table<R> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn unqueue(&mut self, next: u32) {
         if !planted!(StagedTwice) {
             self.queue.pop_front(next);
@@ -343,7 +344,7 @@ impl<R> Table<R> {
     }
 
     /// Whether [`Table::take`] has a result.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn is_done(&self, key: Key) -> bool {
         self.find(key).is_some_and(|slot| slot.state() == State::Done)
@@ -359,15 +360,96 @@ impl<R> Table<R> {
         self.release(key.index())
     }
 
-    /// As [`Table::take`], without the operation, which an owner knows and need not copy.
-    #[inline]
-    pub fn take_result(&mut self, key: Key) -> Option<(R, Completion)> {
+    /// Makes sure that the next [`Table::insert_into_room`] finds a slot.
+    #[inline(always)]
+    pub fn make_room(&mut self) -> bool {
+        self.open_left == 0 && (self.free != NONE || self.grow().is_some())
+    }
+
+    /// [`Table::insert`] into the slot that [`Table::make_room`] has just made sure of: the resources go straight
+    /// into it, without a way back. Not for [`Op::Timeout`]. `ManuallyDrop` spares the code for a panic on
+    /// the way, which would keep a copy of them in memory.
+    ///
+    /// Without that they are leaked, and the key names nothing.
+    #[inline(always)]
+    pub fn insert_into_room(&mut self, op: Op, resources: ManuallyDrop<R>) -> Key {
+        let tail = self.queue.tail();
+        let index = self.free;
+        let Some(slot) = self.slots.get_mut(position(index)) else {
+            return Key::from_stamp(NONE, 0);
+        };
+        self.free = slot.next;
+        slot.occupy(op, ManuallyDrop::into_inner(resources), 0, 0);
+        slot.prev = tail;
+        slot.next = NONE;
+        let key = slot.key(index);
+        self.used += 1;
+        self.stats.inserted += 1;
+        self.queue.append(&mut self.slots, index);
+        key
+    }
+
+    /// Whether anything waits to be staged.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_queued(&self) -> bool {
+        self.queue.head() != NONE || self.cancels.head() != NONE
+    }
+
+    /// Whether an operation may go to the kernel at once, ahead of nothing that waits; makes sure of a slot
+    /// for [`Table::insert_in_flight`].
+    #[inline(always)]
+    pub fn may_go_at_once(&mut self) -> bool {
+        // A chain that is being inserted or staged has members in the queue.
+        self.queue.head() == NONE
+            && self.cancels.head() == NONE
+            && self.in_flight < self.operation_limit
+            && (self.free != NONE || self.grow().is_some())
+    }
+
+    /// Inserts and stages in one step, after [`Table::may_go_at_once`]: the operation is in flight from now
+    /// on and must be submitted. Otherwise as [`Table::insert_into_room`].
+    #[inline(always)]
+    pub fn insert_in_flight(&mut self, op: Op, resources: ManuallyDrop<R>) -> Option<Key> {
+        let index = self.free;
+        let slot = self.slots.get_mut(position(index))?;
+        self.free = slot.next;
+        slot.occupy(op, ManuallyDrop::into_inner(resources), 0, 0);
+        slot.stage();
+        slot.next = NONE;
+        self.used += 1;
+        self.in_flight += 1;
+        self.stats.inserted += 1;
+        self.stats.staged += 1;
+        Some(slot.key(index))
+    }
+
+    /// [`Table::join`] for an operation that was inserted just now: nothing else has happened to the table.
+    #[inline(always)]
+    pub fn join_new(&mut self, group: Group, key: Key) {
+        if let Some(slot) = self.slots.get_mut(position(key.index())) {
+            slot.group = self.groups.enter(group);
+        }
+    }
+
+    /// Gives a waker to an operation that was inserted just now: nothing else has happened to the table.
+    #[inline(always)]
+    pub fn attach(&mut self, key: Key, waker: Waker) {
+        if let Some(slot) = self.slots.get_mut(position(key.index())) {
+            slot.waker = Some(waker);
+        }
+    }
+
+    /// As [`Table::take`], without the operation, which an owner knows and need not copy. The caller drops
+    /// the resources, or what it makes of them.
+    #[inline(always)]
+    pub fn take_result(&mut self, key: Key) -> Option<(ManuallyDrop<R>, Completion)> {
         if !self.is_done(key) {
             return None;
         }
         let slot = self.vacate(key.index())?;
         let completion = slot.completion();
-        slot.carry_out().map(|resources| (resources, completion))
+        slot.carry_out().map(|resources| (ManuallyDrop::new(resources), completion))
     }
 
     /// Moves everything out of a slot that the kernel does not use, and frees it.
@@ -380,7 +462,7 @@ impl<R> Table<R> {
 
     /// The only exit: a slot that the kernel does not use, free from now on, whose resources are
     /// to be carried out at once.
-    #[inline]
+    #[inline(always)]
     fn vacate(&mut self, index: u32) -> Option<&mut Slot<R>> {
         let slot = self.slots.get_mut(position(index))?;
         if !slot.vacate() {

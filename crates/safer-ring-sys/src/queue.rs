@@ -178,6 +178,22 @@ impl SubmissionQueue {
         Ok(())
     }
 
+    /// [`push`](Self::push) into a queue that has room, as [`room`](Self::room) has just told. Without room
+    /// nothing is pushed in a debug build, and in a release build an entry that waits is overwritten: the
+    /// kernel then runs this one twice or not at all.
+    ///
+    /// # Safety
+    /// As [`Uring::push`](crate::Uring::push), and there is room.
+    #[inline(always)]
+    pub unsafe fn push_in_room(&mut self, sqe: &Sqe) {
+        debug_assert!(self.room() > 0, "the caller has looked");
+        if self.parts.layout == Layout::Large {
+            self.write_large(&Sqe128 { sqe: *sqe, cmd: [0; 64] });
+        } else {
+            self.write_small(sqe);
+        }
+    }
+
     /// [`push`](Self::push) of an entry of 128 bytes. In a mixed queue it takes two entries, and one
     /// more (a no-op without a completion) when it would wrap around.
     ///
@@ -211,7 +227,7 @@ impl SubmissionQueue {
     }
 
     /// Writes the next entry of a queue of small entries. There is room.
-    #[inline]
+    #[inline(always)]
     fn write_small(&mut self, sqe: &Sqe) {
         let slot = index(self.tail & self.mask);
         // SAFETY: the masked index is below `count`, and there are `count` entries (contract).
@@ -392,6 +408,27 @@ impl CompletionQueue {
             .find(|cqe| cqe.flags & cqe_flags::SKIP == 0)
     }
 
+    /// The next completion; fillers are passed over. The head is published before this returns. Of a
+    /// 32-byte completion the first half is kept.
+    #[inline(always)]
+    pub fn pop(&mut self) -> Option<Cqe> {
+        loop {
+            // Acquire: the entry was written before the tail that covers it.
+            if self.shared(self.parts.tail).load(Ordering::Acquire) == self.head {
+                return None;
+            }
+            let cqe = self.small(self.head);
+            let special = cqe.flags & (cqe_flags::SKIP | cqe_flags::F_32);
+            let both = special & cqe_flags::F_32 != 0 && self.parts.layout == Layout::Mixed;
+            self.head = self.head.wrapping_add(1 + u32::from(both));
+            // Release: the entry is read before the kernel may overwrite it.
+            self.shared(self.parts.head).store(self.head, Ordering::Release);
+            if special & cqe_flags::SKIP == 0 {
+                return Some(cqe);
+            }
+        }
+    }
+
     /// Moves completions into `out` and returns how many; fillers are left out. The head is
     /// published before this returns. Of a 32-byte completion the first half is kept.
     #[inline]
@@ -401,13 +438,34 @@ impl CompletionQueue {
             return 0;
         }
         if self.parts.layout == Layout::Small {
-            self.take(ready, out, |queue, at, _| (queue.small(at), 1))
-        } else {
-            self.take(ready, out, |queue, at, left| {
-                let (cqe, entries) = queue.any(at, left);
-                (cqe.cqe, entries)
-            })
+            return self.take_small(ready, out);
         }
+        self.take(ready, out, |queue, at, left| {
+            let (cqe, entries) = queue.any(at, left);
+            (cqe.cqe, entries)
+        })
+    }
+
+    /// [`take`](Self::take) for the common queue, whose entries are all alike.
+    #[inline]
+    fn take_small(&mut self, ready: u32, out: &mut [Cqe]) -> usize {
+        let (end, mut at, mut filled) = (self.head.wrapping_add(ready), self.head, 0);
+        while let Some(place) = out.get_mut(filled) {
+            if at == end {
+                break;
+            }
+            // SAFETY: the masked index is below `count`, and there are `count` entries (contract).
+            let entry = unsafe { self.parts.entries.add(index(at & self.mask)) };
+            // SAFETY: inside the entries, initialised, and not written by the kernel before the head
+            // has passed it.
+            *place = unsafe { entry.read() };
+            at = at.wrapping_add(1);
+            filled += usize::from(place.flags & cqe_flags::SKIP == 0);
+        }
+        self.head = at;
+        // Release: the entries are read before the kernel may overwrite them.
+        self.shared(self.parts.head).store(at, Ordering::Release);
+        filled
     }
 
     /// [`reap`](Self::reap) with both halves; the second is zero where there is none.
@@ -447,7 +505,7 @@ impl CompletionQueue {
     }
 
     /// The (first half of the) entry at a free-running index between head and tail.
-    #[inline]
+    #[inline(always)]
     fn small(&self, at: u32) -> Cqe {
         let width = if self.parts.layout == Layout::Large { 2 } else { 1 };
         let slot = index(at & self.mask) * width;

@@ -158,6 +158,17 @@ impl Uring {
         unsafe { self.sq.push(sqe) }
     }
 
+    /// [`push`](Uring::push) into a queue that has room: [`sq_room`](Uring::sq_room) was not 0, and nothing was
+    /// pushed since that it did not count.
+    ///
+    /// # Safety
+    /// As [`push`](Uring::push), and there is room.
+    #[inline(always)]
+    pub unsafe fn push_in_room(&mut self, sqe: &Sqe) {
+        // SAFETY: the caller's promise.
+        unsafe { self.sq.push_in_room(sqe) };
+    }
+
     /// [`push`](Uring::push) of an entry of 128 bytes, in a ring with `SQE128` or `SQE_MIXED`.
     ///
     /// # Errors
@@ -360,6 +371,13 @@ impl Uring {
     #[must_use]
     pub fn peek(&self) -> Option<Cqe> {
         self.cq.peek()
+    }
+
+    /// The next completion. The place in the queue is the kernel's again before this returns; see
+    /// [`CompletionQueue::pop`](crate::queue::CompletionQueue::pop).
+    #[inline(always)]
+    pub fn pop(&mut self) -> Option<Cqe> {
+        self.cq.pop()
     }
 
     /// Moves completions into `out` and returns how many. Fillers (`F_SKIP`) are left out, and of a

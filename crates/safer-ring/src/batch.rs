@@ -3,14 +3,14 @@
 use std::fmt;
 
 use safer_ring_backend::payload::{self, Payload, Read, Unit, Write};
-use safer_ring_backend::{Batch as Inner, Mode, Operation, Shared, SubmitBatch};
+use safer_ring_backend::{Batch as Inner, Member, Mode, Operation, Shared, SubmitBatch};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
-use crate::{Fd, Ring};
+use crate::{Fd, RingOf};
 
 /// Collects operations and hands them to the kernel in one `io_uring_enter`.
 ///
-/// Each method returns a handle with the result of that member, ready once [`Batch::submit`] has ended:
+/// Each method returns a handle ([`Member`]) with the result of that member, ready once [`Batch::submit`] has ended:
 ///
 /// ```
 /// # use safer_ring::{Fd, Ring};
@@ -34,75 +34,66 @@ pub struct Batch<M: Mode = Shared> {
 }
 
 impl<M: Mode> Batch<M> {
-    pub(crate) fn new(ring: &Ring<M>) -> Self {
+    pub(crate) fn new(ring: &RingOf<M>) -> Self {
         Self { inner: Inner::new(ring.inner()) }
     }
 
     /// Adds any operation of the ring: `batch.add(ring.fsync(&file))`.
     #[inline]
-    pub fn add<P: Payload>(&mut self, operation: Operation<M, P>) -> Operation<M, P> {
-        self.inner.add(operation)
+    pub fn add<P: Payload>(&mut self, operation: Operation<M, P>) -> Member<M, P> {
+        self.inner.add_operation(operation)
     }
 
+    /// Adds [`Ring::nop`](crate::RingOf::nop).
     #[inline]
-    fn push<P: Payload>(
-        &mut self,
-        request: safer_ring_backend::Request<M::Guard, P>,
-    ) -> Operation<M, P> {
-        let operation = Operation::new(self.inner.ring(), Ok(request));
-        self.inner.add(operation)
+    pub fn nop(&mut self) -> Member<M, Unit> {
+        self.inner.add(payload::nop::<M>())
     }
 
-    /// Adds [`Ring::nop`].
+    /// Adds [`Ring::read_owned`](crate::RingOf::read_owned).
     #[inline]
-    pub fn nop(&mut self) -> Operation<M, Unit> {
-        self.push(payload::nop::<M>())
+    pub fn read<B: IoBufMut>(&mut self, fd: &Fd<M>, buffer: B) -> Member<M, Read<B>> {
+        self.inner.add(payload::read(fd, buffer, crate::ops::CURSOR))
     }
 
-    /// Adds [`Ring::read_owned`].
+    /// Adds [`Ring::write_owned`](crate::RingOf::write_owned).
     #[inline]
-    pub fn read<B: IoBufMut>(&mut self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
-        self.push(payload::read(fd, buffer, crate::ops::CURSOR))
+    pub fn write<B: IoBuf>(&mut self, fd: &Fd<M>, buffer: B) -> Member<M, Write<B>> {
+        self.inner.add(payload::write(fd, buffer, crate::ops::CURSOR))
     }
 
-    /// Adds [`Ring::write_owned`].
-    #[inline]
-    pub fn write<B: IoBuf>(&mut self, fd: &Fd<M>, buffer: B) -> Operation<M, Write<B>> {
-        self.push(payload::write(fd, buffer, crate::ops::CURSOR))
-    }
-
-    /// Adds [`Ring::read_at_owned`].
+    /// Adds [`Ring::read_at_owned`](crate::RingOf::read_at_owned).
     #[inline]
     pub fn read_at<B: IoBufMut>(
         &mut self,
         fd: &Fd<M>,
         buffer: B,
         offset: u64,
-    ) -> Operation<M, Read<B>> {
-        self.push(payload::read(fd, buffer, offset))
+    ) -> Member<M, Read<B>> {
+        self.inner.add(payload::read(fd, buffer, offset))
     }
 
-    /// Adds [`Ring::write_at_owned`].
+    /// Adds [`Ring::write_at_owned`](crate::RingOf::write_at_owned).
     #[inline]
     pub fn write_at<B: IoBuf>(
         &mut self,
         fd: &Fd<M>,
         buffer: B,
         offset: u64,
-    ) -> Operation<M, Write<B>> {
-        self.push(payload::write(fd, buffer, offset))
+    ) -> Member<M, Write<B>> {
+        self.inner.add(payload::write(fd, buffer, offset))
     }
 
-    /// Adds [`Ring::recv`].
+    /// Adds [`Ring::recv`](crate::RingOf::recv).
     #[inline]
-    pub fn recv<B: IoBufMut>(&mut self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
-        self.push(payload::recv(fd, buffer, 0))
+    pub fn recv<B: IoBufMut>(&mut self, fd: &Fd<M>, buffer: B) -> Member<M, Read<B>> {
+        self.inner.add(payload::recv(fd, buffer, 0))
     }
 
-    /// Adds [`Ring::send`].
+    /// Adds [`Ring::send`](crate::RingOf::send).
     #[inline]
-    pub fn send<B: IoBuf>(&mut self, fd: &Fd<M>, buffer: B) -> Operation<M, Write<B>> {
-        self.push(payload::send(fd, buffer, 0))
+    pub fn send<B: IoBuf>(&mut self, fd: &Fd<M>, buffer: B) -> Member<M, Write<B>> {
+        self.inner.add(payload::send(fd, buffer, 0))
     }
 
     /// Hands all members to the kernel and waits until the last one has ended. The results are in the

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use safer_ring_backend::{Config, Local, Mode, SetupError, Shared, Sqpoll};
 
-use crate::Ring;
+use crate::RingOf;
 
 /// Shapes a ring before it is made.
 ///
@@ -74,7 +74,7 @@ impl<M: Mode> Builder<M> {
 
     /// The kernel refuses every opcode that this library does not use itself (`EACCES`): operations of
     /// a ring bypass seccomp filters, and this narrows what a hijacked program can do with it.
-    /// [`Ring::raw`] is then limited to the same opcodes. Kernel 5.10.
+    /// [`Ring::raw`](crate::RingOf::raw) is then limited to the same opcodes. Kernel 5.10.
     pub fn restricted(mut self, restricted: bool) -> Self {
         self.config.restricted = restricted;
         self
@@ -113,7 +113,7 @@ impl<M: Mode> Builder<M> {
     ///
     /// # Errors
     /// See [`SetupError`].
-    pub fn build(self) -> Result<Ring<M>, SetupError> {
-        Ring::with_config(self.config)
+    pub fn build(self) -> Result<RingOf<M>, SetupError> {
+        RingOf::with_config(self.config)
     }
 }

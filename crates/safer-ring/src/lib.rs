@@ -17,17 +17,17 @@
 //! # What it does
 //! * [`Ring`] is `Send + Sync + Clone` and works inside any executor: multi-thread tokio with
 //!   `tokio::spawn`, current-thread tokio, smol, a plain `block_on`. [`local::Ring`] stays on one
-//!   thread, without locks and atomics, and runs futures itself ([`Ring::block_on`](local::Ring)).
+//!   thread, without locks and atomics, and runs futures itself ([`block_on`](RingOf::block_on)).
 //! * The kernel works on memory that the ring owns: the buffer moves in when the operation starts and
 //!   moves out after its last completion, and nothing else releases it: not a drop, not
 //!   `mem::forget`, not a failed system call, not the end of the ring.
 //! * Every error has the buffer in it ([`OpError`]), and `?` turns it into an [`std::io::Error`].
-//! * Many operations in one system call: [`Ring::batch`]. One after the other: [`Operation::then`].
+//! * Many operations in one system call: [`Ring::batch`](crate::RingOf::batch). One after the other: [`Operation::then`].
 //!
 //! # What it does not do
 //! * It does not lend `&mut [u8]` to the kernel: a borrow can end while the kernel still writes.
 //! * It does not print, does not exit, and reads no clock but the monotonic one.
-//! * It does not yet fall back to other mechanisms where io_uring is not available: [`Ring::new`] says
+//! * It does not yet fall back to other mechanisms where io_uring is not available: [`Ring::new`](crate::RingOf::new) says
 //!   why it is not ([`SetupError`]).
 #![deny(unsafe_code)]
 
@@ -50,14 +50,14 @@ pub use ops::{
     FallocateMode, Interest, PipeOptions, ReadRingBuffer, RenameMode, Shutdown, SocketKind,
     SpliceFlags,
 };
-pub use ring::Ring;
+pub use ring::{Ring, RingOf};
 pub use ring_buffer::RingBuffer;
 pub use safer_ring_backend::payload::{
     Control, ControlMessage, Metadata, Payload, RawOutput, Received,
 };
 pub use safer_ring_backend::sys;
 pub use safer_ring_backend::{
-    Address, Attempt, Chain, Failure, FeatureSource, Features, Fd, Local, Mode, OpError, Operation,
+    Address, Attempt, Chain, Failure, FeatureSource, Features, Fd, Local, Member, Mode, OpError, Operation,
     SetupError, Shared, Snapshot, Sqpoll,
 };
 pub use safer_ring_buf::{
@@ -69,7 +69,7 @@ pub mod local {
     use super::Local;
 
     /// A ring of one thread; see [`Ring`](crate::Ring).
-    pub type Ring = crate::Ring<Local>;
+    pub type Ring = crate::RingOf<Local>;
     /// A descriptor of a local ring; see [`Fd`](crate::Fd).
     pub type Fd = crate::Fd<Local>;
     /// Operations of a local ring, submitted together; see [`Batch`](crate::Batch).
@@ -77,3 +77,14 @@ pub mod local {
     /// How to make a local ring; see [`Builder`](crate::Builder).
     pub type Builder = crate::Builder<Local>;
 }
+
+// The documents beside the code are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/GUIDE-buffers.md")]
+mod guide_buffers {}
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/GUIDE-modes.md")]
+mod guide_modes {}

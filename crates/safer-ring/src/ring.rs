@@ -9,25 +9,31 @@ use safer_ring_backend::{
 use crate::ring_buffer::Lender;
 use crate::{Batch, Builder};
 
-/// An io_uring that any thread and any executor can use, or, as [`local::Ring`](crate::local::Ring), one thread's own.
+/// An io_uring that any thread and any executor can use: [`RingOf`] with [`Shared`].
+pub type Ring = RingOf<Shared>;
+
+/// An io_uring that any thread and any executor can use ([`Ring`](crate::Ring)), or one thread's own
+/// ([`local::Ring`](crate::local::Ring)).
+///
+/// Use one of these two names; this one is for code that is generic over the [`Mode`].
 ///
 /// A handle: cloning it makes another one of the same ring. Operations are methods; each gives a future that
 /// does nothing until it is first polled. When the last handle is dropped, what is in flight is brought
 /// to its end in the background (local rings: within a bounded time, on the spot), and no memory is freed
 /// that the kernel may still use.
-pub struct Ring<M: Mode = Shared> {
+pub struct RingOf<M: Mode> {
     inner: M::Ring,
     lender: Lender,
 }
 
-impl Ring<Shared> {
+impl RingOf<Shared> {
     /// How to make a ring that is not the default.
     pub fn builder() -> Builder<Shared> {
         Builder::new()
     }
 }
 
-impl<M: Mode> Ring<M> {
+impl<M: Mode> RingOf<M> {
     /// A ring with `entries` places in its submission queue, 1 to 32768; 256 is a good start. More
     /// operations may be started than fit: they wait inside.
     ///
@@ -77,7 +83,7 @@ impl<M: Mode> Ring<M> {
     }
 }
 
-impl Ring<Local> {
+impl RingOf<Local> {
     /// Runs a future to its end on this thread. The thread sleeps in the ring while the future waits, so
     /// what it starts is submitted and reaped in the same system call; wakers may be used from any thread.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -85,13 +91,13 @@ impl Ring<Local> {
     }
 }
 
-impl<M: Mode> Clone for Ring<M> {
+impl<M: Mode> Clone for RingOf<M> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), lender: self.lender.clone() }
     }
 }
 
-impl<M: Mode> fmt::Debug for Ring<M> {
+impl<M: Mode> fmt::Debug for RingOf<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring").field("features", self.features()).finish_non_exhaustive()
     }

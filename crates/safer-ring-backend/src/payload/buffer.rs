@@ -61,16 +61,25 @@ pub fn send<M: Mode, B: IoBuf>(fd: &Fd<M>, buffer: B, flags: u32) -> WriteReques
     Request::new(Op::Send { flags: flags | super::message::NOSIGNAL }, lease, rest).on(fd.guard())
 }
 
+/// Whether a short transfer ends a chain: that of a file does, that of a socket only if all was asked for.
+fn ends_short(op: &Op) -> bool {
+    const WAITALL: u32 = 0x100;
+    match op {
+        Op::Read { .. } | Op::Write { .. } => true,
+        Op::Recv { flags } | Op::Send { flags } => flags & WAITALL != 0,
+        _ => false,
+    }
+}
+
 impl<B: IoBufMut> Payload for Read<B> {
     type Rest = B::Rest;
     type Output = Result<(usize, B), OpError<B>>;
 
     fn wanted(op: &Op, lease: &Lease, _: &B::Rest) -> Option<u32> {
-        // A short receive does not end a chain, a short read does.
-        matches!(op, Op::Read { .. }).then(|| transfer(lease.capacity()))
+        ends_short(op).then(|| transfer(lease.capacity()))
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
         match done.result {
             Ok(count) => {
@@ -91,10 +100,10 @@ impl<B: IoBuf> Payload for Write<B> {
     type Output = Result<(usize, B), OpError<B>>;
 
     fn wanted(op: &Op, lease: &Lease, _: &B::Rest) -> Option<u32> {
-        matches!(op, Op::Write { .. }).then(|| transfer(lease.init_len()))
+        ends_short(op).then(|| transfer(lease.init_len()))
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
         // SAFETY: the lease is of a `B` (contract).
         let buffer = unsafe { B::reclaim(lease, rest) };

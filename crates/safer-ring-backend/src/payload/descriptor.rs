@@ -22,7 +22,7 @@ use crate::addr::{Address, RawAddress};
 use crate::adopt::adopt;
 use crate::fd::Fd;
 use crate::mode::Mode;
-use crate::request::Request;
+use crate::request::{Made, Request};
 
 /// `SOCK_CLOEXEC` and `O_CLOEXEC`: every descriptor this library makes closes on exec.
 const CLOEXEC: u32 = 0o2_000_000;
@@ -54,7 +54,7 @@ pub fn open<M: Mode>(
     path: &std::path::Path,
     flags: u32,
     mode: u32,
-) -> Result<Request<M::Guard, OpenFd<M>>, io::Result<Fd<M>>> {
+) -> Made<M, OpenFd<M>> {
     let state = PathState::one(path).map_err(Err)?;
     let op = Op::OpenAt { flags: flags | CLOEXEC, mode };
     Ok(super::path::at(Request::new(op, state.lease(), ()), dir))
@@ -70,7 +70,7 @@ pub fn openat2<M: Mode>(
     flags: u64,
     mode: u64,
     resolve: u64,
-) -> Result<Request<M::Guard, OpenFd<M>>, io::Result<Fd<M>>> {
+) -> Made<M, OpenFd<M>> {
     let how = RawOpenHow { flags: flags | u64::from(CLOEXEC), mode, resolve };
     let state = PathState::with(path, how).map_err(Err)?;
     let (lease, aux) = state.lease_with_extra();
@@ -97,7 +97,7 @@ pub fn accept<M: Mode>(fd: &Fd<M>) -> Request<M::Guard, Accept<M>> {
 pub fn connect<M: Mode>(
     fd: &Fd<M>,
     address: &Address,
-) -> Result<Request<M::Guard, Unit>, io::Result<()>> {
+) -> Made<M, Unit> {
     let raw = RawAddress::encode(address).map_err(Err)?;
     let op = Op::Connect { len: raw.len };
     Ok(Request::new(op, Lease::from_box(Box::new(raw)), ()).on(fd.guard()))
@@ -110,7 +110,7 @@ pub fn connect<M: Mode>(
 pub fn bind<M: Mode>(
     fd: &Fd<M>,
     address: &Address,
-) -> Result<Request<M::Guard, Unit>, io::Result<()>> {
+) -> Made<M, Unit> {
     let raw = RawAddress::encode(address).map_err(Err)?;
     let op = Op::Bind { len: raw.len };
     Ok(Request::new(op, Lease::from_box(Box::new(raw)), ()).on(fd.guard()))

@@ -23,7 +23,7 @@ use crate::adopt::adopt;
 use crate::error::OpError;
 use crate::fd::Fd;
 use crate::mode::Mode;
-use crate::request::Request;
+use crate::request::{Made, Request};
 
 /// `MSG_NOSIGNAL`.
 pub(super) const NOSIGNAL: u32 = 0x4000;
@@ -244,7 +244,7 @@ pub fn send_msg<M: Mode, B: IoBuf>(
     address: Option<&Address>,
     control: Control,
     flags: u32,
-) -> Result<Request<M::Guard, SendMsg<B>>, Result<(usize, B), OpError<B>>> {
+) -> Made<M, SendMsg<B>> {
     let name = match address.map(RawAddress::encode).transpose() {
         Ok(name) => name,
         Err(error) => return Err(Err(OpError { error, buffer })),

@@ -17,6 +17,8 @@ mod raw;
 mod simple;
 mod vectored;
 
+use std::mem::ManuallyDrop;
+
 use safer_ring_buf::Lease;
 use safer_ring_core::{Completion, Key, Op};
 
@@ -28,17 +30,16 @@ pub use message::{Control, ControlMessage, Received, RecvMsg, SendMsg, recv_msg,
 pub use path::{Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
 pub(crate) use raw::sanitize;
 pub use raw::{Raw, RawOutput, raw};
-pub(crate) use simple::close_did_not_run;
+pub(crate) use simple::bury_close;
 pub use simple::{
     Close, Count, PollEvents, Sleep, Unit, close, fallocate, fsync, ftruncate, listen, nop, poll,
     shutdown, splice, tee, timeout,
 };
 pub use vectored::{Lists, ReadVectored, WriteVectored, read_vectored, write_vectored};
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Refused};
 use crate::error::Failure;
 use crate::fd::Guard;
-use crate::mode::Mode;
 use crate::request::Resources;
 
 /// How an operation ended.
@@ -60,17 +61,24 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     /// What awaiting it gives.
     type Output: 'static;
 
-    /// Puts it into the table.
+    /// Whether it wants the completions before the last one.
     #[doc(hidden)]
-    #[inline]
+    const KEEPS_ALL: bool = false;
+
+    /// Whether it can be a member of a chain.
+    #[doc(hidden)]
+    const LINKS: bool = true;
+
+    /// Puts it into the table, if it is not an operation like any other.
+    #[doc(hidden)]
+    #[inline(always)]
     fn submit<K: Guard>(
         driver: &mut Driver<K>,
         op: Op,
-        resources: Resources<K>,
+        resources: ManuallyDrop<Resources<K>>,
         _rest: &Self::Rest,
-        following: u16,
-    ) -> Result<Key, (Failure, Resources<K>)> {
-        driver.submit(op, resources, following)
+    ) -> Result<Key, Refused<K>> {
+        driver.submit(op, resources)
     }
 
     /// Bytes that it has to move for a chain to go on; `None` if it moves none.
@@ -92,26 +100,20 @@ pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
-/// Takes the resources apart and lets the payload make its output.
-#[inline]
-pub(crate) fn finish<M: Mode, P: Payload>(
-    resources: Resources<M::Guard>,
-    rest: P::Rest,
-    done: Done,
-) -> P::Output {
+/// Lets the payload make its output.
+#[inline(always)]
+pub(crate) fn finish<P: Payload>(lease: Lease, rest: P::Rest, done: Done) -> P::Output {
     // SAFETY: a `Request` keeps op, lease and rest of one constructor together, and the table has given the
     // lease out: after its final completion, or without ever showing it to the kernel (invariant 3).
-    unsafe { P::finish(resources.lease, rest, done) }
+    unsafe { P::finish(lease, rest, done) }
 }
 
 /// The output of an operation that never reached the kernel.
 #[cold]
-pub(crate) fn refuse<M: Mode, P: Payload>(
-    resources: Resources<M::Guard>,
-    rest: P::Rest,
-    failure: Failure,
-) -> P::Output {
-    finish::<M, P>(resources, rest, Done { result: Err(failure), flags: 0, more: Vec::new() })
+pub(crate) fn refuse<K: Guard, P: Payload>(refused: Refused<K>, rest: P::Rest) -> P::Output {
+    let Refused { failure, resources } = refused;
+    let done = Done { result: Err(failure), flags: 0, more: Vec::new() };
+    finish::<P>(resources.lease, rest, done)
 }
 
 /// An address as the kernel wants it.

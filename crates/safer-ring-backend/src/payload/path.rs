@@ -21,7 +21,7 @@ use safer_ring_core::Op;
 use super::{Done, Payload, sealed::Sealed, simple::Unit};
 use crate::fd::Fd;
 use crate::mode::Mode;
-use crate::request::Request;
+use crate::request::{Made, Request};
 
 /// Operations on paths that give nothing but success.
 pub type PathOp = Unit;
@@ -100,13 +100,13 @@ pub fn statx<M: Mode>(
     path: &Path,
     flags: u32,
     mask: u32,
-) -> Result<Request<M::Guard, Stat>, io::Result<Metadata>> {
+) -> Made<M, Stat> {
     let area = RawStatx([0; STATX]);
     let (lease, aux) = PathState::with(path, area).map_err(Err)?.lease_with_extra();
     Ok(at(Request::new(Op::Statx { flags, mask, aux }, lease, ()), dir))
 }
 
-type PathRequest<M> = Result<Request<<M as Mode>::Guard, PathOp>, io::Result<()>>;
+type PathRequest<M> = Made<M, PathOp>;
 
 fn one_path<M: Mode>(dir: Option<&Fd<M>>, path: &Path, op: Op) -> PathRequest<M> {
     let lease = PathState::one(path).map_err(Err)?.lease();
@@ -176,7 +176,7 @@ struct RawStatx([u8; STATX]);
 /// What statx(2) tells of a file. A field that the file system did not fill is `None` or 0 as there.
 #[derive(Clone)]
 pub struct Metadata {
-    raw: RawStatx,
+    raw: Box<RawStatx>,
 }
 
 /// `STATX_DIOALIGN`, kernel 6.1.
@@ -315,6 +315,6 @@ impl Payload for Stat {
         // SAFETY: `statx` boxed this type; any bytes are a valid `RawStatx`.
         let state = unsafe { lease.into_box::<PathState<RawStatx>>() };
         done.result?;
-        Ok(Metadata { raw: state.extra })
+        Ok(Metadata { raw: Box::new(state.extra) })
     }
 }

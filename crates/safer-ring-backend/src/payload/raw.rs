@@ -67,6 +67,7 @@ pub unsafe fn raw<M: Mode, T: Send + 'static>(
 impl<T: Send + 'static> Payload for Raw<T> {
     type Rest = ();
     type Output = RawOutput<T>;
+    const KEEPS_ALL: bool = true;
 
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: `raw` boxed this type; what the kernel wrote into it is by the contract of `raw` valid.

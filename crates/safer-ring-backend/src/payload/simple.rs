@@ -1,13 +1,15 @@
 //! Operations that lend no memory.
 //!
 //! # Safety
-//! Their leases are empty. One block: a descriptor that was to be closed and was not has an owner again.
+//! Their leases are empty but for that of a close, which owns the descriptor until the kernel has closed it; it is
+//! boxed, and unboxed as the type it was boxed as.
 //!
-//! Tests: close_reports_and_a_shared_descriptor_is_given_back
+//! Tests: close_reports_and_a_shared_descriptor_is_given_back, a_close_that_never_starts_still_closes
 #![allow(unsafe_code, reason = "implements the unsafe Payload::finish; adopts a descriptor")]
 
 use std::io;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::os::fd::{IntoRawFd, RawFd};
 use std::time::Duration;
 
@@ -17,11 +19,12 @@ use safer_ring_sys::Errno;
 
 use super::{Done, Payload, sealed::Sealed};
 use crate::adopt::adopt;
-use crate::driver::Driver;
+use crate::driver::{Driver, Refused};
 use crate::error::{Failure, OpError};
 use crate::fd::{Fd, Guard};
 use crate::mode::Mode;
-use crate::request::{Request, Resources};
+use crate::request::{Made, Request, Resources};
+use crate::uring::MAX_TRANSFER;
 
 /// Gives nothing but success.
 #[derive(Debug)]
@@ -118,12 +121,12 @@ pub fn timeout<M: Mode>(after: Duration) -> Request<M::Guard, Sleep> {
 ///
 /// # Errors
 /// The output of the operation, with the handle in it, if another handle or operation shares the descriptor.
-pub fn close<M: Mode>(fd: Fd<M>) -> Result<Request<M::Guard, Close<M>>, CloseOutput<M>> {
+pub fn close<M: Mode>(fd: Fd<M>) -> Made<M, Close<M>> {
     let others = fd.holders().saturating_sub(1);
     match fd.try_into_owned() {
         Ok(owned) => {
             let fd = owned.into_raw_fd();
-            Ok(Request::new(Op::Close { fd }, Lease::empty(), fd))
+            Ok(Request::new(Op::Close { fd }, Lease::from_box(Box::new(CloseState { fd })), ()))
         }
         Err(fd) => Err(Err(OpError::new(Failure::Busy { others: others.max(1) }, Some(fd)))),
     }
@@ -132,9 +135,36 @@ pub fn close<M: Mode>(fd: Fd<M>) -> Result<Request<M::Guard, Close<M>>, CloseOut
 /// The handle comes back if it is still open.
 type CloseOutput<M> = Result<(), OpError<Option<Fd<M>>>>;
 
+/// The descriptor until it is closed: whoever drops this before the kernel has closed it closes it.
+struct CloseState {
+    fd: RawFd,
+}
+
+impl Drop for CloseState {
+    fn drop(&mut self) {
+        if self.fd >= 0 {
+            // SAFETY: `close` made the number of an owned descriptor; it is taken out (leaving -1) by whoever
+            // learns that it is closed or owns it again.
+            drop(unsafe { adopt(self.fd) });
+        }
+    }
+}
+
+/// Ends a close that nobody waits for any more.
+///
+/// # Safety
+/// `lease` is that of a close, and `result` that of its completion.
+pub(crate) unsafe fn bury_close(lease: Lease, result: i32) {
+    // SAFETY: `close` boxed this type.
+    let mut state = unsafe { lease.into_box::<CloseState>() };
+    if !Errno::from_result(result).is_err_and(close_did_not_run) {
+        state.fd = -1;
+    }
+}
+
 /// Whether close(2) was not run: the kernel gives a descriptor up even if closing reports an error, so these
 /// are the answers that come from before it.
-pub(crate) fn close_did_not_run(errno: Errno) -> bool {
+fn close_did_not_run(errno: Errno) -> bool {
     matches!(errno, Errno::CANCELED | Errno::INVAL | Errno::OPNOTSUPP | Errno::ACCESS)
 }
 
@@ -142,8 +172,9 @@ impl Payload for Unit {
     type Rest = ();
     type Output = io::Result<()>;
 
-    #[inline]
-    unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
+    #[inline(always)]
+    unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
+        lease.discard();
         done.result.map(drop).map_err(Into::into)
     }
 }
@@ -151,6 +182,13 @@ impl Payload for Unit {
 impl Payload for Count {
     type Rest = ();
     type Output = io::Result<usize>;
+
+    fn wanted(op: &Op, _: &Lease, (): &()) -> Option<u32> {
+        match op {
+            Op::Splice { len, .. } | Op::Tee { len, .. } => Some((*len).min(MAX_TRANSFER)),
+            _ => None,
+        }
+    }
 
     unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
         done.result.map(super::bytes).map_err(Into::into)
@@ -170,18 +208,16 @@ impl Payload for Sleep {
     type Rest = Duration;
     type Output = io::Result<()>;
 
+    /// A timer of the ring is no submission entry, so nothing can be linked to it.
+    const LINKS: bool = false;
+
     #[allow(private_interfaces, reason = "as in the trait")]
     fn submit<K: Guard>(
         driver: &mut Driver<K>,
         _: Op,
-        resources: Resources<K>,
+        resources: ManuallyDrop<Resources<K>>,
         after: &Duration,
-        following: u16,
-    ) -> Result<Key, (Failure, Resources<K>)> {
-        if following > 0 {
-            // A timer of the ring is no submission entry, so nothing can be linked to it.
-            return Err((Failure::Os(Errno::INVAL), resources));
-        }
+    ) -> Result<Key, Refused<K>> {
         driver.submit_timer(resources, *after)
     }
 
@@ -194,10 +230,13 @@ impl Payload for Sleep {
 }
 
 impl<M: Mode> Payload for Close<M> {
-    type Rest = RawFd;
+    type Rest = ();
     type Output = CloseOutput<M>;
 
-    unsafe fn finish(_: Lease, fd: RawFd, done: Done) -> Self::Output {
+    unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
+        // SAFETY: `close` boxed this type.
+        let mut state = unsafe { lease.into_box::<CloseState>() };
+        let fd = std::mem::replace(&mut state.fd, -1);
         let failure = match done.result {
             Ok(_) => return Ok(()),
             Err(failure) => failure,

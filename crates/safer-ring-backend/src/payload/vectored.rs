@@ -16,7 +16,7 @@ use super::{Done, Payload, sealed::Sealed};
 use crate::error::OpError;
 use crate::fd::Fd;
 use crate::mode::Mode;
-use crate::request::Request;
+use crate::request::{Made, Request};
 use crate::uring::transfer;
 
 /// Fills buffers one after the other.
@@ -55,7 +55,7 @@ pub fn read_vectored<M: Mode, B: IoBufMut>(
     fd: &Fd<M>,
     buffers: Vec<B>,
     offset: u64,
-) -> Result<Request<M::Guard, ReadVectored<B>>, Output<B>> {
+) -> Made<M, ReadVectored<B>> {
     let total = transfer(Vectored::total_capacity(&buffers).unwrap_or(usize::MAX));
     let (lease, count, rest) = Vectored::lend_for_read(buffers).map_err(too_many)?;
     let op = Op::ReadVectored { offset, count };
@@ -70,7 +70,7 @@ pub fn write_vectored<M: Mode, B: IoBuf>(
     fd: &Fd<M>,
     buffers: Vec<B>,
     offset: u64,
-) -> Result<Request<M::Guard, WriteVectored<B>>, Output<B>> {
+) -> Made<M, WriteVectored<B>> {
     let total = transfer(Vectored::total_init(&buffers).unwrap_or(usize::MAX));
     let (lease, count, rest) = Vectored::lend_for_write(buffers).map_err(too_many)?;
     let op = Op::WriteVectored { offset, count };

@@ -25,13 +25,13 @@ use std::time::Duration;
 
 use safer_ring_buf::Lease;
 use safer_ring_core::Op;
-use safer_ring_sys::{Cqe, Errno, Sqe, Timespec, Uring, opcode, setup as setup_flag, sq_ring};
+use safer_ring_sys::{Cqe, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring};
 
 use crate::backend::{Backend, Submission, Submitted, Wait};
 use crate::features::Features;
 use crate::payload::{address, sanitize};
 
-pub(crate) use prep::transfer;
+pub(crate) use prep::{MAX_TRANSFER, transfer};
 pub(crate) use setup::Purpose;
 
 /// One kernel ring.
@@ -41,6 +41,8 @@ pub struct UringBackend {
     /// Flags of every `enter`.
     enter_flags: u32,
     can_wait_with_timeout: bool,
+    /// All of the hot operations (`prep::hot`) are to be used.
+    all_hot: bool,
 }
 
 impl UringBackend {
@@ -62,6 +64,13 @@ impl UringBackend {
     /// of the descriptor. Only an optimisation: a refusal changes nothing.
     pub(crate) fn register_own_fd(&mut self) {
         let _ = self.ring.register_ring_fd();
+    }
+
+    /// As on a kernel before 5.11.
+    #[cfg(test)]
+    pub(crate) fn without_timed_waits(mut self) -> Self {
+        self.can_wait_with_timeout = false;
+        self
     }
 
     pub(crate) fn timespec(after: Duration) -> Lease {
@@ -92,7 +101,7 @@ impl UringBackend {
         self.push(&sqe);
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, sqe: &Sqe) {
         // SAFETY: the memory and descriptors of `sqe` stay valid until its final completion: promised by
         // the caller of `submit`; kept by the driver for timers; none for polls and cancellations.
@@ -122,24 +131,18 @@ unsafe impl Backend for UringBackend {
         self.ring.sq_room()
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn submit(&mut self, submission: &Submission<'_>) -> Submitted {
-        let mut sqe = prep::prepare(submission);
-        if matches!(submission.op, Op::Raw) {
-            // SAFETY: the memory of a raw operation starts with the entry that its caller prepared
-            // (`payload::raw`, the only constructor of `Op::Raw`).
-            let prepared = unsafe { submission.ptr.cast::<Sqe>().read() };
-            sqe = sanitize(prepared, submission.user_data, submission.link);
+        if self.all_hot
+            && submission.poll_first.is_none()
+            && let Some(sqe) = prep::hot(submission)
+        {
+            // SAFETY: the contract of `submit`: the operation's memory lives, and there is room.
+            unsafe { self.ring.push_in_room(&sqe) };
+            return Submitted::Queued;
         }
-        if !self.features.supports(sqe.opcode) && !matches!(submission.op, Op::Raw) {
-            // SAFETY: the contract of `submit` covers the length of the call.
-            return match unsafe { plain::perform(submission) } {
-                Some(result) => Submitted::Done(result),
-                None => Submitted::Done(-Errno::OPNOTSUPP.raw_os_error()),
-            };
-        }
-        self.push(&sqe);
-        Submitted::Queued
+        // SAFETY: the contract is the same.
+        unsafe { self.submit_any(*submission) }
     }
 
     fn cancel(&mut self, user_data: u64, target: u64) {
@@ -153,20 +156,20 @@ unsafe impl Backend for UringBackend {
         self.push(&sqe);
     }
 
-    #[inline]
+    #[inline(always)]
     fn enter(&mut self, wait: Wait) -> Result<(), Errno> {
         let result = match wait {
-            Wait::No => self.ring.enter(0, self.enter_flags, None),
-            Wait::One => self.ring.enter(1, self.enter_flags, None),
+            Wait::No => self.ring.enter(0, self.flags_of_enter(), None),
+            Wait::One => self.ring.enter(1, self.flags_of_enter(), None),
             Wait::For(limit) if self.can_wait_with_timeout => {
-                self.ring.enter(1, self.enter_flags, Some(&to_timespec(limit)))
+                self.ring.enter(1, self.flags_of_enter(), Some(&to_timespec(limit)))
             }
             Wait::For(limit) => return self.enter_and_poll(limit),
         };
         result.map(drop)
     }
 
-    #[inline]
+    #[inline(always)]
     fn reap(&mut self, out: &mut [Cqe]) -> usize {
         let count = self.ring.reap(out);
         if count == 0 && self.ring.sq_flags() & sq_ring::CQ_OVERFLOW != 0 {
@@ -177,6 +180,14 @@ unsafe impl Backend for UringBackend {
             };
         }
         count
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> Option<Cqe> {
+        match self.ring.pop() {
+            None if self.ring.sq_flags() & sq_ring::CQ_OVERFLOW != 0 => self.pop_overflowed(),
+            popped => popped,
+        }
     }
 
     #[inline]
@@ -197,6 +208,64 @@ unsafe impl Backend for UringBackend {
 }
 
 impl UringBackend {
+    /// The kernel holds completions back for lack of room: there is room now.
+    #[cold]
+    fn pop_overflowed(&mut self) -> Option<Cqe> {
+        self.ring.enter(0, self.enter_flags, None).ok()?;
+        self.ring.pop()
+    }
+
+    /// Any operation (by value, so that the short way need not keep it in memory), looked up among what the kernel supports.
+    ///
+    /// # Safety
+    /// As [`Backend::submit`].
+    #[inline(never)]
+    unsafe fn submit_any(&mut self, submission: Submission<'_>) -> Submitted {
+        let submission = &submission;
+        let mut sqe = prep::prepare(submission);
+        if matches!(submission.op, Op::Raw) {
+            // SAFETY: the memory of a raw operation starts with the entry that its caller prepared
+            // (`payload::raw`, the only constructor of `Op::Raw`).
+            let prepared = unsafe { submission.ptr.cast::<Sqe>().read() };
+            sqe = sanitize(prepared, submission.user_data, submission.link);
+        } else if !self.features.supports(sqe.opcode) {
+            // SAFETY: the contract of `submit` covers the length of the call.
+            let result = unsafe { plain::perform(submission) };
+            return Submitted::Done(result.unwrap_or(-Errno::OPNOTSUPP.raw_os_error()));
+        }
+        self.push(&sqe);
+        Submitted::Queued
+    }
+
+    /// A polling kernel thread takes entries when it comes to them. While the queue is full, more may wait behind it,
+    /// and nobody would be told of the room: then `enter` waits for it (`IORING_ENTER_SQ_WAIT`, kernel 5.10).
+    #[inline(always)]
+    fn flags_of_enter(&self) -> u32 {
+        if self.has_sqpoll()
+            && self.ring.sq_room() == 0
+            && self.features.has_feature(feat::SQPOLL_NONFIXED)
+        {
+            return self.enter_flags | enter::SQ_WAIT;
+        }
+        self.enter_flags
+    }
+
+    /// Whether the kernel runs this operation, rather than a plain system call in its place.
+    pub(crate) fn has_opcode_for(&self, op: &Op) -> bool {
+        let nothing = Submission {
+            user_data: 0,
+            op,
+            fd: -1,
+            other: -1,
+            ptr: std::ptr::null_mut(),
+            init: 0,
+            capacity: 0,
+            link: false,
+            poll_first: None,
+        };
+        matches!(op, Op::Raw) || self.features.supports(prep::prepare(&nothing).opcode)
+    }
+
     /// `enter` with a limit on kernels before 5.11, which have no argument for it: hand over, then
     /// wait for the ring's descriptor in poll(2).
     #[cold]

@@ -9,14 +9,20 @@ use crate::payload::address;
 /// The most that one read or write moves: `MAX_RW_COUNT` of read(2).
 pub(crate) const MAX_TRANSFER: u32 = 0x7fff_f000;
 
+/// The same, as a length of memory.
+const MAX_LEN: usize = 0x7fff_f000;
+
 pub(super) const POLLIN: u32 = 1;
 const AT_FDCWD: i32 = -100;
 const FSYNC_DATASYNC: u32 = 1;
 
 /// A length for a submission entry; the rest of a longer buffer is left, as read(2) does.
-#[inline]
+#[inline(always)]
 pub(crate) fn transfer(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(MAX_TRANSFER).min(MAX_TRANSFER)
+    let len = len.min(MAX_LEN);
+    #[expect(clippy::as_conversions, reason = "at most MAX_TRANSFER, by the line above")]
+    let len = len as u32;
+    len
 }
 
 /// Poll events as `poll32_events` wants them: the half-words are swapped on big-endian machines.
@@ -24,10 +30,41 @@ pub(super) fn poll_word(events: u32) -> u32 {
     if cfg!(target_endian = "big") { events.rotate_left(16) } else { events }
 }
 
-#[inline]
+/// The opcodes of [`hot`].
+pub(super) const HOT: [u8; 5] =
+    [opcode::NOP, opcode::READ, opcode::WRITE, opcode::RECV, opcode::SEND];
+
+/// The entry of one of the few operations that are worth a short way.
+#[inline(always)]
+pub(super) fn hot(s: &Submission<'_>) -> Option<Sqe> {
+    let (opcode, off, len, op_flags) = match *s.op {
+        Op::Read { offset } => (opcode::READ, offset, transfer(s.capacity), 0),
+        Op::Write { offset } => (opcode::WRITE, offset, transfer(s.init), 0),
+        Op::Recv { flags } => (opcode::RECV, 0, transfer(s.capacity), flags),
+        Op::Send { flags } => (opcode::SEND, 0, transfer(s.init), flags),
+        Op::Nop => (opcode::NOP, 0, 0, 0),
+        _ => return None,
+    };
+    Some(Sqe {
+        opcode,
+        flags: if s.link { sqe_flags::IO_LINK } else { 0 },
+        fd: s.fd,
+        off,
+        addr: address(s.ptr),
+        len,
+        op_flags,
+        user_data: s.user_data,
+        ..Sqe::default()
+    })
+}
+
+/// The entry of any operation.
 pub(super) fn prepare(s: &Submission<'_>) -> Sqe {
     let mut sqe = match s.poll_first {
-        None => operation(s),
+        None => hot(s).unwrap_or_else(|| {
+            let base = Sqe { fd: s.fd, addr: address(s.ptr), ..Sqe::default() };
+            other_operation(s, base)
+        }),
         Some(events) => Sqe {
             opcode: opcode::POLL_ADD,
             fd: s.fd,
@@ -42,31 +79,10 @@ pub(super) fn prepare(s: &Submission<'_>) -> Sqe {
     sqe
 }
 
-/// The hot operations; the others are out of line so that these stay small.
-#[inline]
-fn operation(s: &Submission<'_>) -> Sqe {
-    let base = Sqe { fd: s.fd, addr: address(s.ptr), ..Sqe::default() };
-    match *s.op {
-        Op::Nop => nop(),
-        Op::Read { offset } => {
-            Sqe { opcode: opcode::READ, off: offset, len: transfer(s.capacity), ..base }
-        }
-        Op::Write { offset } => {
-            Sqe { opcode: opcode::WRITE, off: offset, len: transfer(s.init), ..base }
-        }
-        Op::Recv { flags } => {
-            Sqe { opcode: opcode::RECV, len: transfer(s.capacity), op_flags: flags, ..base }
-        }
-        Op::Send { flags } => {
-            Sqe { opcode: opcode::SEND, len: transfer(s.init), op_flags: flags, ..base }
-        }
-        _ => other_operation(s, base),
-    }
-}
-
 #[inline(never)]
 fn other_operation(s: &Submission<'_>, base: Sqe) -> Sqe {
     match *s.op {
+        // Hot, and not seen here.
         Op::Nop | Op::Read { .. } | Op::Write { .. } | Op::Recv { .. } | Op::Send { .. } => nop(),
         Op::ReadVectored { offset, count } => {
             Sqe { opcode: opcode::READV, off: offset, len: count, ..base }

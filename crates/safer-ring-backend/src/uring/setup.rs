@@ -4,7 +4,7 @@ use safer_ring_sys::{
     Errno, Params, Restriction, Uring, enter, feat, opcode, probe, register_op, setup, sqe_flags,
 };
 
-use super::UringBackend;
+use super::{UringBackend, prep};
 use crate::config::Config;
 use crate::error::SetupError;
 use crate::features::{Attempt, FeatureSource, Features};
@@ -22,6 +22,9 @@ pub(crate) enum Purpose {
 /// and -1 is the file's cursor. All of kernel 5.6.
 const REQUIRED_FEATURES: u32 =
     feat::NODROP | feat::SUBMIT_STABLE | feat::RW_CUR_POS;
+/// Completion entries unless asked otherwise, or twice the submission entries: 16 bytes each, so that bursts
+/// of waiting sockets do not take the kernel's slower path for a full queue.
+const COMPLETIONS: u32 = 1024;
 /// Fewer entries than this are not tried when memory is short.
 const SMALLEST: u32 = 8;
 /// Opcodes of kernel 5.6, for when the kernel does not let itself be asked.
@@ -85,6 +88,7 @@ impl UringBackend {
             0
         };
         Ok(Self {
+            all_hot: prep::HOT.iter().all(|code| features.supports(*code)),
             can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
             enter_flags: enter::GETEVENTS | no_iowait,
             ring,
@@ -99,15 +103,12 @@ fn ladder(config: &Config, purpose: Purpose) -> Vec<u32> {
         COOP_TASKRUN as COOP, DEFER_TASKRUN as DEFER, NO_SQARRAY, SINGLE_ISSUER as SINGLE,
         SUBMIT_ALL as ALL,
     };
-    let mut wanted = 0;
+    let mut wanted = setup::CQSIZE;
     if config.iopoll {
         wanted |= setup::IOPOLL;
     }
     if config.restricted {
         wanted |= setup::R_DISABLED;
-    }
-    if config.completions.is_some() {
-        wanted |= setup::CQSIZE;
     }
     let extras: &[u32] = match (config.sqpoll, purpose) {
         (Some(sqpoll), _) => {
@@ -138,7 +139,7 @@ fn climb_down(
     loop {
         let mut last = Errno::INVAL;
         for setup_flags in ladder(config, purpose) {
-            match Uring::new(entries, params(config, setup_flags)) {
+            match Uring::new(entries, params(config, entries, setup_flags)) {
                 Ok(ring) => return Ok(ring),
                 Err(errno) => {
                     attempts.push(Attempt { setup_flags, entries, errno });
@@ -163,11 +164,12 @@ fn climb_down(
     }
 }
 
-fn params(config: &Config, setup_flags: u32) -> Params {
+fn params(config: &Config, entries: u32, setup_flags: u32) -> Params {
     let mut params = Params { flags: setup_flags, ..Params::default() };
-    if let Some(completions) = config.completions {
-        params.cq_entries = completions;
-    }
+    params.cq_entries = match config.completions {
+        Some(completions) => completions,
+        None => (2 * entries).max(COMPLETIONS),
+    };
     if let Some(sqpoll) = config.sqpoll {
         params.sq_thread_idle = u32::try_from(sqpoll.idle.as_millis()).unwrap_or(u32::MAX);
         params.sq_thread_cpu = sqpoll.cpu.unwrap_or(0);

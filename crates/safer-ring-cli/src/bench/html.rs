@@ -70,7 +70,7 @@ fn summary(out: &mut String, report: &Report) {
     out.push_str(
         "higher is better.</p><div class=\"scroll\"><table><tr><th>work</th><th>scenario</th>",
     );
-    out.push_str("<th>traditional</th><th>raw io_uring</th><th>Safer-Ring</th></tr>");
+    out.push_str("<th>traditional</th><th>raw io_uring</th><th>Safer-RingOf</th></tr>");
     for line in summary_lines(report) {
         let _ = write!(out, "<tr><td>{}</td><td>{}</td>", escape(line.name), escape(line.scenario));
         for cell in &line.cells {
@@ -145,7 +145,7 @@ fn table(out: &mut String, rows: &[&Row]) {
             whole(per_cpu_second(row)).to_string(),
             figure(row.cpu_ns.median),
             format!("{}..{}", figure(row.cpu_ns.min), figure(row.cpu_ns.max)),
-            dash(row.x_raw.map(|x| format!("{:.2}", x.median))),
+            dash(row.x_raw.map(|x| figure(x.median))),
             dash(row.p50_us.map(figure)),
             dash(row.p99_us.map(figure)),
             dash(row.allocs_per_op.map(fraction)),

@@ -3,9 +3,9 @@
 //! A process runs one scenario with one implementation; the difference between two runs with different numbers of
 //! operations leaves out everything but the operations.
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use serde::{Deserialize, Serialize};
@@ -133,11 +133,10 @@ fn count_all(
     scenarios: &[&'static Scenario],
     data: Option<&Data>,
 ) -> io::Result<(Vec<Row>, Vec<String>, bool)> {
-    let dir = tempfile::tempdir()?;
     let (mut rows, mut notes, mut failed) = (Vec::new(), Vec::new(), false);
     for scenario in scenarios {
         for imp in IMPS {
-            match count_pair(scenario, imp, data, dir.path()) {
+            match count_pair(scenario, imp, data) {
                 Ok((instr_per_op, setup)) => {
                     rows.push(Row { scenario: scenario.name, imp: imp.name(), instr_per_op });
                     let note =
@@ -160,10 +159,9 @@ fn count_pair(
     scenario: &'static Scenario,
     imp: Imp,
     data: Option<&Data>,
-    dir: &Path,
 ) -> io::Result<(f64, Option<String>)> {
-    let (few, few_report) = instructions(scenario, imp, OPS.0, data, dir)?;
-    let (many, report) = instructions(scenario, imp, OPS.1, data, dir)?;
+    let (few, few_report) = instructions(scenario, imp, OPS.0, data)?;
+    let (many, report) = instructions(scenario, imp, OPS.1, data)?;
     if few_report.setup != report.setup {
         return Err(io::Error::other("the two runs used different setups"));
     }
@@ -177,12 +175,13 @@ fn instructions(
     imp: Imp,
     ops: u64,
     data: Option<&Data>,
-    dir: &Path,
 ) -> io::Result<(u64, Report)> {
-    let profile = dir.join("callgrind.out");
+    // Without a name from the start, so that nothing remains however this ends.
+    let mut profile = tempfile::tempfile()?;
+    let name = format!("/proc/{}/fd/{}", std::process::id(), profile.as_raw_fd());
     let mut command = Command::new("valgrind");
     command.args(["--quiet", "--tool=callgrind"]);
-    command.arg(format!("--callgrind-out-file={}", profile.display()));
+    command.arg(format!("--callgrind-out-file={name}"));
     command.arg(std::env::current_exe()?);
     command.args([
         "instr-run",
@@ -201,10 +200,9 @@ fn instructions(
         let message = String::from_utf8_lossy(&output.stderr);
         return Err(io::Error::other(format!("{}: {}", output.status, message.trim())));
     }
-    let total = total_of(&fs::read_to_string(&profile)?);
-    let report = Report::parse(&output.stdout);
-    fs::remove_file(&profile)?;
-    match (total, report) {
+    let mut text = String::new();
+    profile.read_to_string(&mut text)?;
+    match (total_of(&text), Report::parse(&output.stdout)) {
         (Some(total), Some(report)) => Ok((total, report)),
         _ => Err(io::Error::other("callgrind's output has no total")),
     }

@@ -148,10 +148,13 @@ pub(crate) fn make_data(
     Data::create(args.dir.as_deref(), bytes).map(Some)
 }
 
+/// A kind of ring: its name, which rows need it, and its setup or why there is none.
+type Trial = (&'static str, fn(Imp) -> bool, io::Result<String>);
+
 /// Which implementations this machine allows; the setup of the rings goes into the header, refusals into the notes.
 fn usable(machine: &mut Machine, notes: &mut Vec<String>) -> Vec<Imp> {
     let mut usable = Imp::ALL.to_vec();
-    let trials: [(&str, fn(Imp) -> bool, io::Result<String>); 3] = [
+    let trials: [Trial; 3] = [
         ("raw", Imp::is_raw, imp::raw::describe_setup()),
         ("safer-ring/local", |imp| imp == Imp::Local, imp::local::describe_setup()),
         (

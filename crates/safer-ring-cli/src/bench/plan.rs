@@ -73,7 +73,7 @@ pub(crate) const MESSAGE: usize = 64;
 
 /// Every scenario, in the order in which they run: direct writes come last of the file scenarios because they throw
 /// cached pages out.
-pub(crate) const SCENARIOS: [Scenario; 11] = [
+pub(crate) static SCENARIOS: [Scenario; 11] = [
     scenario("nop-qd1", "no operation, one at a time", Kind::Nop, 1, 0),
     scenario("nop-qd64", "no operation, batches of 64", Kind::Nop, 64, 0),
     scenario(
@@ -169,9 +169,9 @@ impl Imp {
             Self::Tokio => {
                 "multi-thread runtime, 2 workers: spawn_blocking for files, tokio::net for sockets"
             }
-            Self::Local => "Ring<Local> on one thread, driven by its own block_on",
+            Self::Local => "RingOf<Local> on one thread, driven by its own block_on",
             Self::Shared => {
-                "Ring<Shared> on a multi-thread tokio runtime, 2 workers; batches from one task"
+                "RingOf<Shared> on a multi-thread tokio runtime, 2 workers; batches from one task"
             }
             Self::SharedTasks => {
                 "the same with one task per operation in flight in place of a batch"

@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 
 use super::plan::{Imp, Scenario, Timing};
 use super::stats::{Histogram, Ratio, Spread, paired_ratio, spread};
+use crate::data::Data;
 use crate::imp::{Context, Workload, build};
 use crate::num::{count, float, whole};
 
@@ -114,13 +115,10 @@ pub(crate) fn scenario(
     progress: &ProgressBar,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    if let Some(data) =
-        context.data.as_ref().filter(|_| scenario.uses_file() && !scenario.is_direct())
-    {
-        if let Err(error) = data.warm() {
-            outcome.note_failure(scenario, None, &error);
-            return outcome;
-        }
+    let cached = context.data.as_ref().filter(|_| scenario.uses_file() && !scenario.is_direct());
+    if let Some(Err(error)) = cached.map(Data::warm) {
+        outcome.note_failure(scenario, None, &error);
+        return outcome;
     }
     let mut entries = prepare(scenario, imps, context, timing, &mut outcome);
     progress.inc(1);

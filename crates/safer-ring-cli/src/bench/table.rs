@@ -171,7 +171,7 @@ fn table(scenario: &Scenario, rows: &[&Row]) -> String {
             whole(row.ops_per_s),
             figure(row.cpu_ns.median),
             spread,
-            row.x_raw.map_or_else(|| "-".to_owned(), |x| format!("{:.2}", x.median)),
+            optional(row.x_raw.map(|x| x.median)),
             optional(row.p50_us),
             optional(row.p99_us),
             row.allocs_per_op.map_or_else(|| "-".to_owned(), fraction),

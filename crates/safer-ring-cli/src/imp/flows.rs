@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::task::Poll;
 
-use safer_ring::{Fd, IoBuf as _, Mode, OpError, OwnedBuffer, Ring};
+use safer_ring::{BufferPool, Fd, IoBuf as _, Mode, OpError, OwnedBuffer, RingOf};
 
 use super::lane::Lane;
 use super::{check_message, closed, message, race};
@@ -15,7 +15,7 @@ use crate::data::{BLOCK, Offsets, check, mark};
 use crate::num::count;
 
 /// No operation, one at a time.
-pub(super) async fn nops<M: Mode>(ring: Ring<M>, ops: u64, mut lane: Lane) -> io::Result<Lane> {
+pub(super) async fn nops<M: Mode>(ring: RingOf<M>, ops: u64, mut lane: Lane) -> io::Result<Lane> {
     for _ in 0..ops {
         let started = lane.start();
         ring.nop().await?;
@@ -26,7 +26,7 @@ pub(super) async fn nops<M: Mode>(ring: Ring<M>, ops: u64, mut lane: Lane) -> io
 
 /// No operation, a batch at a time.
 pub(super) async fn nop_batches<M: Mode>(
-    ring: Ring<M>,
+    ring: RingOf<M>,
     depth: usize,
     ops: u64,
     mut lane: Lane,
@@ -53,7 +53,7 @@ pub(super) fn buffers(scenario: &Scenario, depth: usize) -> io::Result<Vec<Owned
 
 /// Reads of a file, a batch at a time.
 pub(super) async fn read_batches<M: Mode>(
-    ring: Ring<M>,
+    ring: RingOf<M>,
     file: Fd<M>,
     mut buffers: Vec<OwnedBuffer>,
     mut offsets: Vec<Offsets>,
@@ -81,7 +81,7 @@ pub(super) async fn read_batches<M: Mode>(
 
 /// Reads of a file, one at a time; several of these run side by side.
 pub(super) async fn reads<M: Mode>(
-    ring: Ring<M>,
+    ring: RingOf<M>,
     file: Fd<M>,
     mut buffer: OwnedBuffer,
     mut offsets: Offsets,
@@ -99,7 +99,7 @@ pub(super) async fn reads<M: Mode>(
 
 /// Writes of a file, one at a time; several of these run side by side.
 pub(super) async fn writes<M: Mode>(
-    ring: Ring<M>,
+    ring: RingOf<M>,
     file: Fd<M>,
     mut buffer: OwnedBuffer,
     mut offsets: Offsets,
@@ -120,7 +120,7 @@ pub(super) async fn writes<M: Mode>(
 
 /// Serves one connection until it closes, which no run expects.
 pub(super) async fn echo<M: Mode>(
-    ring: Ring<M>,
+    ring: RingOf<M>,
     socket: Fd<M>,
     served: impl Fn(u64),
 ) -> io::Result<()> {
@@ -159,11 +159,14 @@ impl<M: Mode> Race<M> {
 /// Receives race: the one on an idle socket is dropped when the other is done, and issued again at that socket's next
 /// turn, when its message is there.
 pub(super) async fn races<M: Mode>(
-    ring: Ring<M>,
+    ring: RingOf<M>,
     mut sockets: Race<M>,
     (ops, mut lane): (u64, Lane),
 ) -> io::Result<(Lane, Race<M>)> {
-    let mut buffer = OwnedBuffer::new(MESSAGE);
+    // Buffers of dropped receives come back to the pool when the kernel is done with them.
+    let pool = BufferPool::new(2 * sockets.near.len() + 2, MESSAGE);
+    let empty = || io::Error::other("dropped receives do not give their buffers back");
+    let mut buffer = pool.take().ok_or_else(empty)?;
     for _ in 0..ops {
         let started = lane.start();
         let (idle, ready) = race(sockets.step, sockets.near.len());
@@ -172,7 +175,7 @@ pub(super) async fn races<M: Mode>(
         };
         let mut peer = sockets.far.get(ready).ok_or(io::ErrorKind::NotFound)?;
         peer.write_all(&message(sockets.step))?;
-        let loser = ring.recv(idle, OwnedBuffer::new(MESSAGE));
+        let loser = ring.recv(idle, pool.take().ok_or_else(empty)?);
         let winner = ring.recv(socket, buffer);
         let n;
         (n, buffer) = second_of(loser, winner).await?;

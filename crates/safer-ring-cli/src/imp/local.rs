@@ -1,4 +1,4 @@
-//! Safer-Ring on one thread: `Ring<Local>` driven by its own `block_on`.
+//! Safer-Ring on one thread: `RingOf<Local>` driven by its own `block_on`.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, Stream};
-use safer_ring::{Fd, Local, OwnedBuffer, Ring};
+use safer_ring::{Fd, Local, OwnedBuffer, RingOf};
 
 use super::flows::{self, Race};
 use super::lane::{Lane, merge_all};
@@ -23,14 +23,14 @@ use crate::num::count;
 
 /// Describes the ring that these rows use, or says why there is none.
 pub(crate) fn describe_setup() -> io::Result<String> {
-    Ok(Ring::<Local>::new(8)?.features().to_string())
+    Ok(RingOf::<Local>::new(64)?.features().to_string())
 }
 
 pub(super) fn build(
     scenario: &'static Scenario,
     context: &Context,
 ) -> io::Result<Box<dyn Workload>> {
-    let ring = Ring::<Local>::new(scenario.depth.next_power_of_two().max(64))?;
+    let ring = RingOf::<Local>::new(scenario.depth.next_power_of_two().max(64))?;
     match scenario.kind {
         Kind::Nop => Ok(Box::new(Nops { ring, scenario })),
         Kind::ReadCached | Kind::ReadDirect | Kind::WriteDirect => {
@@ -48,7 +48,7 @@ fn handle(file: &File) -> io::Result<Fd<Local>> {
 }
 
 struct Nops {
-    ring: Ring<Local>,
+    ring: RingOf<Local>,
     scenario: &'static Scenario,
 }
 
@@ -72,7 +72,7 @@ impl Workload for Nops {
 }
 
 struct Files {
-    ring: Ring<Local>,
+    ring: RingOf<Local>,
     scenario: &'static Scenario,
     file: Fd<Local>,
     blocks: Blocks,
@@ -192,14 +192,14 @@ impl Progress {
 
 /// An echo server with one task per connection.
 struct Echo {
-    ring: Ring<Local>,
+    ring: RingOf<Local>,
     tasks: FuturesUnordered<Task<()>>,
     progress: Rc<Progress>,
     load: Load,
 }
 
 impl Echo {
-    fn new(ring: Ring<Local>, scenario: &Scenario, context: &Context) -> io::Result<Self> {
+    fn new(ring: RingOf<Local>, scenario: &Scenario, context: &Context) -> io::Result<Self> {
         let (streams, load) = Load::start(&context.exe, scenario.depth)?;
         let progress = Rc::new(Progress::default());
         let tasks = FuturesUnordered::new();
@@ -243,7 +243,7 @@ impl Workload for Echo {
 }
 
 struct Drops {
-    ring: Ring<Local>,
+    ring: RingOf<Local>,
     race: Option<Race<Local>>,
 }
 

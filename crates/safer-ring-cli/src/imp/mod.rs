@@ -24,7 +24,7 @@ use lane::Lane;
 
 /// One implementation of one scenario, ready to run.
 pub(crate) trait Workload {
-    /// Performs `ops` operations, a multiple of the scenario's depth. `slice` seeds the offsets.
+    /// Performs `ops` operations, a multiple of the scenario's depth. `slice` selects the offsets.
     fn run(&mut self, ops: u64, slice: u64) -> io::Result<Lane>;
 
     /// `io_uring_enter(2)` calls so far, where they are counted.

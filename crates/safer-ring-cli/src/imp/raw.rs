@@ -4,12 +4,12 @@
 //! completions are copied out plainly and say by their `user_data` which slot they are about.
 //!
 //! # Safety
-//! Pushing an entry promises that its memory and its descriptor stay valid until its final completion. Both live in
-//! [`Slots`] and its users' fields beside the [`RawRing`]; a slot's buffer is touched only between its completion and
-//! its next push; and [`RawRing::quiesce`], which every owner calls in `Drop` before anything else of it goes, ends
-//! the process rather than let memory go that the kernel may still write.
+//! Pushing an entry promises that its memory and its descriptor stay valid until its final completion. Both live in the
+//! struct that owns the [`RawRing`]; a slot's buffer is touched only between its completion and its next push; and
+//! [`RawRing::quiesce`], which every owner calls in `Drop` before anything else of it goes, ends the process rather than
+//! let memory go that the kernel may still write.
 //!
-//! Tests: raw_loops_read_what_is_stored, raw_drop_race_loses_nothing
+//! Tests: raw_loops_read_what_is_stored, raw_drop_race_loses_nothing, quiescing_ends_receives_that_nobody_answers
 #![allow(unsafe_code, reason = "pushing a submission entry is a promise about memory")]
 
 use std::fs::File;
@@ -80,31 +80,36 @@ impl RawRing {
     ///
     /// # Safety
     /// As [`Uring::push`]: memory and descriptor of the entry stay valid and untouched until its final completion.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn push(&mut self, sqe: &Sqe) -> io::Result<()> {
         // SAFETY: the caller's promise is the one that is asked for.
         let pushed = unsafe { self.uring.push(sqe) };
-        pushed.map_err(|_| io::Error::other("the submission queue is full"))?;
         self.in_flight += 1;
-        Ok(())
+        pushed.map_err(|_| self.full())
+    }
+
+    #[cold]
+    fn full(&mut self) -> io::Error {
+        self.in_flight -= 1;
+        io::Error::other("the submission queue is full")
     }
 
     /// Submits what is queued and waits for at least `wanted` completions to be in the queue.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter(&mut self, wanted: u32) -> io::Result<()> {
         loop {
             self.enters += 1;
             match self.uring.enter(wanted, enter::GETEVENTS, None) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return Err(refused(errno)),
             }
         }
     }
 
     /// Waits until `wanted` completions are there and copies what is there to the front of `out`, which has room for
     /// everything in flight. Returns how many.
-    #[inline]
+    #[inline(always)]
     pub(super) fn collect(&mut self, wanted: u32, out: &mut [Cqe]) -> io::Result<usize> {
         self.enter(wanted)?;
         let n = self.uring.reap(out);
@@ -291,7 +296,7 @@ impl Files {
 }
 
 /// Queues a slot's operation at an offset.
-#[inline]
+#[inline(always)]
 fn begin(ring: &mut RawRing, slot: &mut Slot, at: u64, write: bool) -> io::Result<()> {
     slot.sqe.off = at;
     if write {
@@ -329,6 +334,11 @@ impl Drop for Files {
     fn drop(&mut self) {
         self.ring.quiesce();
     }
+}
+
+#[cold]
+fn refused(errno: Errno) -> io::Error {
+    errno.into()
 }
 
 #[cold]

@@ -1,4 +1,4 @@
-//! Safer-Ring as an addition to a program that exists: `Ring<Shared>` on multi-thread tokio, futures spawned as usual.
+//! Safer-Ring as an addition to a program that exists: `RingOf<Shared>` on multi-thread tokio, futures spawned as usual.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ::tokio::runtime::Runtime;
 use ::tokio::task::JoinHandle;
-use safer_ring::{Fd, OwnedBuffer, Ring, Shared};
+use safer_ring::{Fd, OwnedBuffer, RingOf, Shared};
 
 use super::flows::{self, Race};
 use super::lane::{Lane, merge_all};
@@ -21,7 +21,7 @@ use crate::num::count;
 
 /// Describes the rings that these rows use, or says why there are none.
 pub(crate) fn describe_setup() -> io::Result<String> {
-    Ok(Ring::<Shared>::new(8)?.features().to_string())
+    Ok(RingOf::<Shared>::new(64)?.features().to_string())
 }
 
 pub(super) fn build(
@@ -30,7 +30,7 @@ pub(super) fn build(
     batched: bool,
 ) -> io::Result<Box<dyn Workload>> {
     let base = Base {
-        ring: Ring::<Shared>::new(scenario.depth.next_power_of_two().max(64))?,
+        ring: RingOf::<Shared>::new(scenario.depth.next_power_of_two().max(64))?,
         runtime: runtime(context)?,
     };
     match scenario.kind {
@@ -52,7 +52,7 @@ fn handle(file: &File) -> io::Result<Fd<Shared>> {
 /// The runtime goes first: its tasks use the ring.
 struct Base {
     runtime: Runtime,
-    ring: Ring<Shared>,
+    ring: RingOf<Shared>,
 }
 
 impl Base {

@@ -83,7 +83,6 @@ pub(crate) struct Record {
     pub(crate) following: Option<u16>,
     more: Option<i32>,
     unpollable: bool,
-    started: bool,
     pub(crate) waker: Option<usize>,
     pub(crate) group: Option<u32>,
 }
@@ -225,7 +224,6 @@ impl Model {
             following,
             more: None,
             unpollable: false,
-            started: false,
             waker: None,
             group: None,
         });
@@ -302,6 +300,9 @@ impl Model {
                 return Expect::Ignored;
             }
             record.more = Some(res);
+            if record.wanted {
+                self.ask(op, stats);
+            }
             return Expect::More { op, res };
         }
         if record.ask == Ask::Queued {
@@ -311,14 +312,15 @@ impl Model {
         let nothing_done = match res {
             -4 => record.kind.tried_again(),
             -11 => record.kind.waits_for().is_some() && !record.unpollable,
+            ECANCELED => record.kind.tried_again() && !record.wanted,
             _ => false,
         } && record.following.is_none()
             && record.more.is_none();
         if polling {
-            if record.wanted || res == ECANCELED {
+            if record.wanted {
                 return self.finish(op, ECANCELED, 0, stats);
             }
-            record.unpollable |= res < 0;
+            record.unpollable |= res < 0 && res != ECANCELED;
             return self.requeue(op, false, stats);
         }
         if nothing_done {
@@ -333,7 +335,6 @@ impl Model {
 
     fn requeue(&mut self, op: usize, poll: bool, stats: &mut Stats) -> Expect {
         stats.requeued += 1;
-        self.ops[op].started = true;
         self.ops[op].place = Place::Queued { poll };
         let head = self.open.and_then(|(head, _)| self.queue.iter().position(|at| *at == head));
         self.queue.insert(head.unwrap_or(self.queue.len()), op);
@@ -398,7 +399,7 @@ impl Model {
             }
             Place::Kernel { .. } => true,
             Place::Queued { .. } => {
-                let finishes = record.started && !record.kind.cancelled_when_dropped();
+                let finishes = !record.kind.cancelled_when_dropped();
                 finishes || self.expected_by_kernel(op)
             }
             Place::Armed { .. } | Place::Gone => false,

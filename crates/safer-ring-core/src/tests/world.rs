@@ -3,6 +3,7 @@
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::format;
+use std::mem::ManuallyDrop;
 use std::string::String;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -133,10 +134,12 @@ impl World {
     fn happen(&mut self, event: Event) -> Verdict {
         match event {
             Event::Insert(kind) => {
-                let place = Place::Queued { poll: false };
-                let real = self.table.insert(kind.op(), self.next_token());
-                let refused = self.model.open.is_some() || self.full(1);
-                self.inserted(real, kind, place, None, refused)
+                // The three ways in take turns.
+                match self.model.ops.len() % 3 {
+                    0 => self.insert(kind),
+                    1 => self.insert_into_room(kind),
+                    _ => self.insert_in_flight(kind),
+                }
             }
             Event::Link(kind, members) => self.link(kind, members),
             Event::Arm(deadline) => {
@@ -232,6 +235,44 @@ impl World {
                 std::mem::forget(token);
                 same("token given back", number, self.model.ops.len())
             }
+        }
+    }
+
+    fn insert(&mut self, kind: Kind) -> Verdict {
+        let real = self.table.insert(kind.op(), self.next_token());
+        let refused = self.model.open.is_some() || self.full(1);
+        self.inserted(real, kind, Place::Queued { poll: false }, None, refused)
+    }
+
+    fn insert_into_room(&mut self, kind: Kind) -> Verdict {
+        let refused = self.model.open.is_some() || self.full(1);
+        same("room", self.table.make_room(), !refused)?;
+        if refused {
+            return self.insert(kind);
+        }
+        let token = ManuallyDrop::new(self.next_token());
+        let key = self.table.insert_into_room(kind.op(), token);
+        self.inserted(Ok(key), kind, Place::Queued { poll: false }, None, false)
+    }
+
+    /// As an insertion and the staging that would follow, if nothing goes before it.
+    fn insert_in_flight(&mut self, kind: Kind) -> Verdict {
+        if !self.table.may_go_at_once() {
+            return self.insert(kind);
+        }
+        same("full", self.full(1), false)?;
+        let token = ManuallyDrop::new(self.next_token());
+        let number = token.0;
+        let inserted = self.table.insert_in_flight(kind.op(), token);
+        let key = inserted.ok_or("no room after all")?;
+        let (op, resources) = self.table.get(key).ok_or("not inserted")?;
+        same("op", *op, kind.op())?;
+        same("token", resources.0, number)?;
+        self.inserted(Ok(key), kind, Place::Queued { poll: false }, None, false)?;
+        let op = self.model.ops.len() - 1;
+        match self.model.stage(1, self.table.limits(), &mut self.stats) {
+            Next::Operation { op: staged, link: false, poll: false } => same("staged", staged, op),
+            next => Err(format!("went at once, before {next:?}")),
         }
     }
 
@@ -331,7 +372,9 @@ impl World {
             self.table.take(record.key)
         } else {
             let result = self.table.take_result(record.key);
-            result.map(|(token, completion)| (record.kind.op(), token, completion))
+            result.map(|(token, completion)| {
+                (record.kind.op(), ManuallyDrop::into_inner(token), completion)
+            })
         };
         let (real, token, completion) = taken.ok_or("nothing to take")?;
         let number = token.0;

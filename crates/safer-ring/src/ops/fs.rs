@@ -6,7 +6,7 @@ use std::path::Path;
 use safer_ring_backend::payload::{self, Close, OpenFd, PathOp, Stat, Unit};
 use safer_ring_backend::{Mode, Operation};
 
-use crate::{Fd, OpenHow, OpenOptions, Ring};
+use crate::{Fd, OpenHow, OpenOptions, RingOf};
 
 const AT_REMOVEDIR: u32 = 0x200;
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
@@ -41,7 +41,7 @@ pub enum FallocateMode {
     ZeroRange,
 }
 
-impl<M: Mode> Ring<M> {
+impl<M: Mode> RingOf<M> {
     /// Opens a file: openat(2), close-on-exec.
     ///
     /// # Errors
@@ -53,13 +53,13 @@ impl<M: Mode> Ring<M> {
         self.open_in(None, path.as_ref(), options)
     }
 
-    /// [`Ring::open`] with a path relative to a directory.
+    /// [`Ring::open`](crate::RingOf::open) with a path relative to a directory.
     ///
     /// # Errors
-    /// As [`Ring::open`].
+    /// As [`Ring::open`](crate::RingOf::open).
     ///
     /// # Dropping
-    /// As [`Ring::open`].
+    /// As [`Ring::open`](crate::RingOf::open).
     pub fn open_at(
         &self,
         dir: &Fd<M>,
@@ -90,7 +90,7 @@ impl<M: Mode> Ring<M> {
     /// Those of openat2(2).
     ///
     /// # Dropping
-    /// As [`Ring::open`].
+    /// As [`Ring::open`](crate::RingOf::open).
     pub fn openat2(
         &self,
         dir: Option<&Fd<M>>,
@@ -123,7 +123,7 @@ impl<M: Mode> Ring<M> {
         self.try_start(payload::statx::<M>(None, path.as_ref(), 0, STATX_MASK))
     }
 
-    /// [`Ring::statx`] of a symbolic link itself.
+    /// [`Ring::statx`](crate::RingOf::statx) of a symbolic link itself.
     ///
     /// # Errors
     /// Those of statx(2).
@@ -134,7 +134,7 @@ impl<M: Mode> Ring<M> {
         self.try_start(payload::statx::<M>(None, path.as_ref(), AT_SYMLINK_NOFOLLOW, STATX_MASK))
     }
 
-    /// [`Ring::statx`] of an open file.
+    /// [`Ring::statx`](crate::RingOf::statx) of an open file.
     ///
     /// # Errors
     /// Those of statx(2).
@@ -159,7 +159,7 @@ impl<M: Mode> Ring<M> {
     /// Brings the file's data, and what metadata is needed to read it back, to stable storage: fdatasync(2).
     ///
     /// # Errors
-    /// As [`Ring::fsync`].
+    /// As [`Ring::fsync`](crate::RingOf::fsync).
     ///
     /// # Dropping
     /// It runs to its end.

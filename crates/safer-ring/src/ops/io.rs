@@ -11,13 +11,13 @@ use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{Acquire, IoBuf, IoBufMut, PooledBuffer};
 
 use super::CURSOR;
-use crate::{Fd, Ring, RingBuffer};
+use crate::{Fd, RingOf, RingBuffer};
 
 // One transfer moves at most 2,147,479,552 bytes (`MAX_RW_COUNT` of read(2)); more is a short transfer.
-impl<M: Mode> Ring<M> {
+impl<M: Mode> RingOf<M> {
     /// Reads from the file's cursor, or from a socket or pipe, into `buffer`: read(2). Fills at most the buffer's
     /// capacity; 0 bytes are the end of the file or a closed peer. The cursor moves with the bytes: use
-    /// one read at a time, or [`Ring::read_at_owned`].
+    /// one read at a time, or [`Ring::read_at_owned`](crate::RingOf::read_at_owned).
     ///
     /// On success the buffer has the length of what was read. On error it comes back as it was.
     ///
@@ -36,7 +36,7 @@ impl<M: Mode> Ring<M> {
     ///
     /// # Errors
     /// Those of write(2); `EINTR` and `EAGAIN` are handled inside. A pipe without a reader gives `EPIPE`, and the
-    /// process gets `SIGPIPE` as with write(2) (Rust programs ignore it by default); sockets: [`Ring::send`].
+    /// process gets `SIGPIPE` as with write(2) (Rust programs ignore it by default); sockets: [`Ring::send`](crate::RingOf::send).
     ///
     /// # Dropping
     /// The write runs to its end.
@@ -67,7 +67,7 @@ impl<M: Mode> Ring<M> {
     /// offset.
     ///
     /// # Errors
-    /// Those of pwrite(2); alignment as for [`Ring::read_at_owned`].
+    /// Those of pwrite(2); alignment as for [`Ring::read_at_owned`](crate::RingOf::read_at_owned).
     ///
     /// # Dropping
     /// The write runs to its end.
@@ -84,10 +84,10 @@ impl<M: Mode> Ring<M> {
     /// Reads at the cursor into many buffers, one after the other: readv(2). At most 1024 buffers.
     ///
     /// # Errors
-    /// As [`Ring::read_owned`]; `InvalidInput` for too many buffers.
+    /// As [`Ring::read_owned`](crate::RingOf::read_owned); `InvalidInput` for too many buffers.
     ///
     /// # Dropping
-    /// As [`Ring::read_owned`].
+    /// As [`Ring::read_owned`](crate::RingOf::read_owned).
     pub fn read_vectored<B: IoBufMut>(
         &self,
         fd: &Fd<M>,
@@ -99,7 +99,7 @@ impl<M: Mode> Ring<M> {
     /// Writes many buffers at the cursor: writev(2). At most 1024 buffers.
     ///
     /// # Errors
-    /// As [`Ring::write_owned`]; `InvalidInput` for too many buffers.
+    /// As [`Ring::write_owned`](crate::RingOf::write_owned); `InvalidInput` for too many buffers.
     ///
     /// # Dropping
     /// The write runs to its end.
@@ -114,7 +114,7 @@ impl<M: Mode> Ring<M> {
     /// Reads at `offset` into many buffers: preadv(2). At most 1024 buffers.
     ///
     /// # Errors
-    /// As [`Ring::read_at_owned`]; `InvalidInput` for too many buffers.
+    /// As [`Ring::read_at_owned`](crate::RingOf::read_at_owned); `InvalidInput` for too many buffers.
     ///
     /// # Dropping
     /// Cancels; nothing is lost.
@@ -130,7 +130,7 @@ impl<M: Mode> Ring<M> {
     /// Writes many buffers at `offset`: pwritev(2). At most 1024 buffers.
     ///
     /// # Errors
-    /// As [`Ring::write_at_owned`]; `InvalidInput` for too many buffers.
+    /// As [`Ring::write_at_owned`](crate::RingOf::write_at_owned); `InvalidInput` for too many buffers.
     ///
     /// # Dropping
     /// The write runs to its end.
@@ -147,10 +147,10 @@ impl<M: Mode> Ring<M> {
     /// share): read(2). It is given back when it is dropped; while all of them are out the read waits.
     ///
     /// # Errors
-    /// As [`Ring::read_owned`].
+    /// As [`Ring::read_owned`](crate::RingOf::read_owned).
     ///
     /// # Dropping
-    /// As [`Ring::read_owned`].
+    /// As [`Ring::read_owned`](crate::RingOf::read_owned).
     pub fn read_ring_buffer(&self, fd: &Fd<M>) -> ReadRingBuffer<M> {
         ReadRingBuffer {
             ring: self.clone(),
@@ -212,10 +212,10 @@ impl SpliceFlags {
     pub const MORE: Self = Self(4);
 }
 
-/// The future of [`Ring::read_ring_buffer`]: the number of bytes and the buffer.
+/// The future of [`Ring::read_ring_buffer`](crate::RingOf::read_ring_buffer): the number of bytes and the buffer.
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct ReadRingBuffer<M: Mode> {
-    ring: Ring<M>,
+    ring: RingOf<M>,
     fd: Fd<M>,
     step: Step<M>,
 }

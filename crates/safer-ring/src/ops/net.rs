@@ -6,7 +6,7 @@ use safer_ring_backend::payload::{
 use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
-use crate::{Address, Control, Fd, Ring};
+use crate::{Address, Control, Fd, RingOf};
 
 /// What a socket carries: the type argument of socket(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl From<std::net::Shutdown> for Shutdown {
     }
 }
 
-impl<M: Mode> Ring<M> {
+impl<M: Mode> RingOf<M> {
     /// Receives into `buffer`: recv(2). 0 bytes are a peer that has shut down its side.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl<M: Mode> Ring<M> {
         self.recv_with(fd, buffer, 0)
     }
 
-    /// [`Ring::recv`] with flags of recv(2): `MSG_PEEK`, `MSG_WAITALL`.
+    /// [`Ring::recv`](crate::RingOf::recv) with flags of recv(2): `MSG_PEEK`, `MSG_WAITALL`.
     #[inline]
     pub fn recv_with<B: IoBufMut>(
         &self,
@@ -87,7 +87,7 @@ impl<M: Mode> Ring<M> {
         self.send_with(fd, buffer, 0)
     }
 
-    /// [`Ring::send`] with flags of send(2): `MSG_MORE`, `MSG_OOB`.
+    /// [`Ring::send`](crate::RingOf::send) with flags of send(2): `MSG_MORE`, `MSG_OOB`.
     #[inline]
     pub fn send_with<B: IoBuf>(
         &self,

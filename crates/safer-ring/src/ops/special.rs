@@ -13,7 +13,7 @@ use safer_ring_backend::payload::{self, PipeEnds, PollEvents, Raw, Sleep, Unit};
 use safer_ring_backend::sys::Sqe;
 use safer_ring_backend::{Mode, Operation};
 
-use crate::{Fd, Ring};
+use crate::{Fd, RingOf};
 
 /// Events to wait for, and events that are there: poll(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub enum PipeOptions {
     Packets,
 }
 
-impl<M: Mode> Ring<M> {
+impl<M: Mode> RingOf<M> {
     /// Goes through the kernel and does nothing: to measure, or to prove that the ring works.
     ///
     /// # Errors

@@ -5,14 +5,14 @@ use std::future::Future;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use safer_ring::{Builder, Failure, Local, Mode, OpError, Ring, Shared};
+use safer_ring::{Builder, Failure, Local, Mode, OpError, Ring, RingOf, Shared};
 
 /// A hang becomes a failure after this time.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs a test body on a thread of its own; one that does not end fails.
 #[track_caller]
-pub fn within_deadline(body: impl FnOnce() + Send + 'static) {
+pub(crate) fn within_deadline(body: impl FnOnce() + Send + 'static) {
     let (done, over) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         body();
@@ -31,28 +31,28 @@ pub fn within_deadline(body: impl FnOnce() + Send + 'static) {
 }
 
 /// A way to hold a ring and to run a future with it.
-pub trait Exec: 'static {
+pub(crate) trait Exec: 'static {
     /// How the ring is held.
     type M: Mode;
     /// The same settings for this kind of ring.
     fn builder(shared: Builder<Shared>) -> Builder<Self::M>;
     /// Runs a future to its end.
-    fn run<F: Future>(ring: &Ring<Self::M>, future: F) -> F::Output;
+    fn run<F: Future>(ring: &RingOf<Self::M>, future: F) -> F::Output;
 }
 
 /// `local::Ring::block_on`.
-pub enum OnLocal {}
+pub(crate) enum OnLocal {}
 /// A shared ring under pollster.
-pub enum OnPollster {}
+pub(crate) enum OnPollster {}
 /// A shared ring under a multi-thread tokio runtime.
-pub enum OnTokio {}
+pub(crate) enum OnTokio {}
 
 impl Exec for OnLocal {
     type M = Local;
     fn builder(shared: Builder<Shared>) -> Builder<Local> {
         shared.local()
     }
-    fn run<F: Future>(ring: &Ring<Local>, future: F) -> F::Output {
+    fn run<F: Future>(ring: &RingOf<Local>, future: F) -> F::Output {
         ring.block_on(future)
     }
 }
@@ -62,7 +62,7 @@ impl Exec for OnPollster {
     fn builder(shared: Builder<Shared>) -> Builder<Shared> {
         shared
     }
-    fn run<F: Future>(_: &Ring<Shared>, future: F) -> F::Output {
+    fn run<F: Future>(_: &RingOf<Shared>, future: F) -> F::Output {
         pollster::block_on(future)
     }
 }
@@ -72,19 +72,19 @@ impl Exec for OnTokio {
     fn builder(shared: Builder<Shared>) -> Builder<Shared> {
         shared
     }
-    fn run<F: Future>(_: &Ring<Shared>, future: F) -> F::Output {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all();
-        { runtime }.build().unwrap().block_on(future)
+    fn run<F: Future>(_: &RingOf<Shared>, future: F) -> F::Output {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2).enable_all().build().unwrap().block_on(future)
     }
 }
 
 /// Makes a ring of `entries` and runs `body` with it.
-pub fn with_ring<E: Exec>(entries: u32, body: impl AsyncFnOnce(Ring<E::M>)) {
+pub(crate) fn with_ring<E: Exec>(entries: u32, body: impl AsyncFnOnce(RingOf<E::M>)) {
     with_built::<E>(Ring::builder().entries(entries), body);
 }
 
 /// Makes a ring and runs `body` with it.
-pub fn with_built<E: Exec>(builder: Builder<Shared>, body: impl AsyncFnOnce(Ring<E::M>)) {
+pub(crate) fn with_built<E: Exec>(builder: Builder<Shared>, body: impl AsyncFnOnce(RingOf<E::M>)) {
     let ring = E::builder(builder).build().unwrap();
     E::run(&ring, body(ring.clone()));
 }
@@ -106,13 +106,13 @@ macro_rules! everywhere {
 pub(crate) use everywhere;
 
 /// The library's own reason in an error that is not the kernel's.
-pub fn failure(error: &std::io::Error) -> Option<Failure> {
+pub(crate) fn failure(error: &std::io::Error) -> Option<Failure> {
     error.get_ref()?.downcast_ref::<Failure>().copied()
 }
 
 /// The number and the buffer of an operation that must fail with the kernel's `errno`.
 #[track_caller]
-pub fn must_fail<T: std::fmt::Debug, B>(result: Result<T, OpError<B>>, errno: i32) -> B {
+pub(crate) fn must_fail<T: std::fmt::Debug, B>(result: Result<T, OpError<B>>, errno: i32) -> B {
     let error = result.expect_err("it must fail");
     assert_eq!(error.raw_os_error(), Some(errno), "{error}");
     error.into_buffer()
@@ -120,12 +120,16 @@ pub fn must_fail<T: std::fmt::Debug, B>(result: Result<T, OpError<B>>, errno: i3
 
 /// As [`must_fail`], for an operation without a buffer.
 #[track_caller]
-pub fn must_fail_plainly<T: std::fmt::Debug>(result: std::io::Result<T>, errno: i32) {
+pub(crate) fn must_fail_plainly<T: std::fmt::Debug>(result: std::io::Result<T>, errno: i32) {
     let error = result.expect_err("it must fail");
     assert_eq!(error.raw_os_error(), Some(errno), "{error}");
 }
 
 /// Bytes that differ from their neighbours.
-pub fn pattern(len: usize) -> Vec<u8> {
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| u8::try_from((at * 7 + at / 251) % 256).unwrap()).collect()
 }
+
+pub(crate) mod alone;
+pub(crate) mod net;
+pub(crate) mod tracked;

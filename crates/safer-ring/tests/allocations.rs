@@ -1,0 +1,133 @@
+//! In the steady state no operation allocates: counted over every thread of the process.
+//!
+//! One test, so that nothing else of this process allocates next to it.
+//!
+//! # Safety
+//! The allocator hands every call on to the system's.
+#![allow(unsafe_code, clippy::unwrap_used, reason = "a counting allocator; tests")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join;
+use safer_ring::{Fd, Mode, OwnedBuffer, Ring, RingOf, local};
+
+struct Counting;
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const WARM_UP: u32 = 1_000;
+const OPERATIONS: u32 = 10_000;
+const BATCH: usize = 32;
+const SIZE: usize = 4096;
+
+type Found = Vec<(&'static str, u64)>;
+
+/// Counts the allocations of `OPERATIONS` runs of a step, after a warm-up.
+macro_rules! measure {
+    ($found:ident, $name:literal, $step:expr) => {{
+        for _ in 0..WARM_UP {
+            $step;
+        }
+        let before = CALLS.load(Ordering::Relaxed);
+        for _ in 0..OPERATIONS {
+            $step;
+        }
+        $found.push(($name, CALLS.load(Ordering::Relaxed) - before));
+    }};
+}
+
+async fn measure_all<M: Mode>(ring: &RingOf<M>) -> io::Result<Found> {
+    // A shared ring's reactor has started, and whatever it needs it has, once it has ended a wait.
+    ring.timeout(Duration::from_millis(1)).await?;
+    let mut found = Vec::with_capacity(16);
+    measure!(found, "nop", ring.nop().await?);
+
+    let file: Fd<M> = Fd::new(tempfile::tempfile()?);
+    let mut buffer = OwnedBuffer::new(SIZE);
+    measure!(found, "write_at_owned", {
+        buffer = ring.write_at_owned(&file, buffer, 0).await?.1;
+    });
+    measure!(found, "read_at_owned", {
+        buffer = ring.read_at_owned(&file, buffer, 0).await?.1;
+    });
+
+    let (left, right) = UnixStream::pair()?;
+    let (left, right): (Fd<M>, Fd<M>) = (Fd::new(left), Fd::new(right));
+    let (mut there, mut back) = (vec![7; 64], Vec::with_capacity(64));
+    measure!(found, "send, then recv", {
+        there = ring.send(&left, there).await?.1;
+        back = ring.recv(&right, back).await?.1;
+    });
+    measure!(found, "recv that waits for a send", {
+        let (received, sent) = join(ring.recv(&right, back), ring.send(&left, there)).await;
+        back = received?.1;
+        there = sent?.1;
+    });
+
+    let mut batch = ring.batch();
+    let mut members = Vec::with_capacity(BATCH);
+    measure!(found, "batch of 32", {
+        members.extend((0..BATCH).map(|_| batch.nop()));
+        batch.submit().await;
+        for member in members.drain(..) {
+            member.await?;
+        }
+    });
+
+    let zero: Fd<M> = Fd::new(std::fs::File::open("/dev/zero")?);
+    measure!(found, "read_ring_buffer", {
+        let (count, view) = ring.read_ring_buffer(&zero).await?;
+        assert_eq!(count, view.len());
+    });
+    Ok(found)
+}
+
+#[test]
+fn the_steady_state_allocates_nothing() {
+    let before = CALLS.load(Ordering::Relaxed);
+    drop(std::hint::black_box(Box::new(1)));
+    assert!(CALLS.load(Ordering::Relaxed) > before, "allocations are counted");
+
+    let ring = local::Ring::new(64).unwrap();
+    let one_thread = ring.block_on(measure_all(&ring)).unwrap();
+    let ring: Ring = Ring::new(64).unwrap();
+    let shared = pollster::block_on(measure_all(&ring)).unwrap();
+    let clean = |found: &Found| found.iter().all(|(_, count)| *count == 0);
+    assert!(
+        clean(&one_thread) && clean(&shared),
+        "allocations in {OPERATIONS} operations: local {one_thread:?}, shared {shared:?}"
+    );
+}

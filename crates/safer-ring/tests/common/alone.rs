@@ -1,0 +1,49 @@
+//! A test in a process of its own: to count descriptors, to measure the CPU, to fork, to get signals.
+
+use std::process::Command;
+use std::time::Duration;
+
+const VARIABLE: &str = "SAFER_RING_TEST_ALONE";
+
+/// Runs `body` in a new process in which no other test runs. `name` is the full name of the calling test.
+#[track_caller]
+pub(crate) fn alone(name: &str, body: impl FnOnce() + Send + 'static) {
+    if std::env::var_os(VARIABLE).is_some_and(|chosen| chosen == name) {
+        super::within_deadline(body);
+        return;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--test-threads=1", "--nocapture"])
+        .env(VARIABLE, name)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{said}\n{complaints}", output.status);
+    assert!(said.contains("1 passed"), "{name} is not the name of a test:\n{said}");
+}
+
+/// Descriptors that this process has open.
+pub(crate) fn descriptors() -> usize {
+    // The one that reads the directory is in it, now and at every other count.
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// What each open descriptor is, for a message.
+pub(crate) fn describe_descriptors() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+    let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.map(|link| link.display().to_string()).collect()
+}
+
+/// CPU time that all threads of this process have used.
+pub(crate) fn cpu_time() -> Duration {
+    // SAFETY: a structure of numbers; zeroes are a valid value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the structure above.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) }, 0);
+    let time = |t: libc::timeval| {
+        Duration::new(t.tv_sec.try_into().unwrap(), 1000 * u32::try_from(t.tv_usec).unwrap())
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}

@@ -1,0 +1,74 @@
+//! Sockets and turns of a ring.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use safer_ring::{Fd, Mode, Ring, RingOf};
+
+/// The loopback addresses that this machine has.
+pub(crate) fn loopbacks() -> Vec<SocketAddr> {
+    let candidates: [SocketAddr; 2] = ["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+    candidates.into_iter().filter(|address| TcpListener::bind(address).is_ok()).collect()
+}
+
+/// Two ends of a TCP connection.
+pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (client, server)
+}
+
+/// Two ends of a Unix connection, as handles.
+pub(crate) fn unix_pair<M: Mode>() -> (Fd<M>, Fd<M>) {
+    let (a, b) = UnixStream::pair().unwrap();
+    (Fd::new(a), Fd::new(b))
+}
+
+/// The two ends of a pipe: to read from, to write to.
+pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (reader.into(), writer.into())
+}
+
+/// Whether the descriptor closes on exec.
+pub(crate) fn closes_on_exec(fd: &impl AsFd) -> bool {
+    // SAFETY: fcntl(2) with F_GETFD takes no pointer.
+    let flags = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETFD) };
+    assert!(flags >= 0);
+    flags & libc::FD_CLOEXEC != 0
+}
+
+/// Polls once, with a waker that does nothing.
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Lets the ring work until `done`; fails after the deadline.
+pub(crate) async fn until<M: Mode>(ring: &RingOf<M>, what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + super::DEADLINE / 2;
+    while !done() {
+        assert!(Instant::now() < end, "{what}: not so: {:?}", ring.snapshot());
+        ring.timeout(Duration::from_millis(1)).await.unwrap();
+    }
+}
+
+/// Lets the ring work until nothing is in flight that somebody has started.
+pub(crate) async fn settled<M: Mode>(ring: &RingOf<M>) {
+    until(ring, "nothing is in flight", || {
+        let now = ring.snapshot();
+        // The ring's own: the timer of the wait in this loop, the watch on the bell.
+        now.orphans == 0 && now.queued == 0 && now.in_flight <= 2 * now.rings
+    })
+    .await;
+}
+
+/// A ring for any thread.
+pub(crate) fn shared(entries: u32) -> Ring {
+    RingOf::<safer_ring::Shared>::new(entries).unwrap()
+}

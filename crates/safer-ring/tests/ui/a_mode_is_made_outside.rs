@@ -1,0 +1,12 @@
+//@ expect: E0277
+//@ says: `Mine: Mode` is not satisfied
+use safer_ring::RingOf;
+use safer_ring::RingOf;
+
+enum Mine {}
+
+fn hold(_: RingOf<Mine>) {}
+
+fn main() {
+    let _ = hold;
+}
