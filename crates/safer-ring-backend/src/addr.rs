@@ -159,8 +159,10 @@ impl RawAddress {
 
     fn put(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
         let room = self.bytes.get_mut(at..at + bytes.len());
-        room.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the socket address is too long"))?
-            .copy_from_slice(bytes);
+        room.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "the socket address is too long")
+        })?
+        .copy_from_slice(bytes);
         Ok(())
     }
 
@@ -191,9 +193,7 @@ impl RawAddress {
                 Some(SocketAddrV6::new(ip, port, flow, scope).into())
             }
             AF_UNIX => decode_unix(self.bytes.get(FAMILY..len)?),
-            family => {
-                Some(Address::Other { family, bytes: self.bytes.get(FAMILY..len)?.to_vec() })
-            }
+            family => Some(Address::Other { family, bytes: self.bytes.get(FAMILY..len)?.to_vec() }),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::request::Request;
 ///
 /// Members run concurrently and in no order; for an order see [`Chain`](crate::Chain). A member whose handle is
 /// dropped is an operation whose future is dropped; the others go on. A batch that is dropped without
-/// `submit` leaves its members queued: awaiting a handle submits them.
+/// `submit` leaves its members queued: they go with the next submission of their ring, or when a handle is awaited.
 pub struct Batch<M: Mode> {
     ring: M::Ring,
     /// Of the thread that added the first member; all members live in it.

@@ -68,12 +68,7 @@ pub trait ChainLink<M: Mode>: Sealed {
     #[doc(hidden)]
     fn refuse_all(&mut self, failure: Failure);
     #[doc(hidden)]
-    fn poll_all(
-        &mut self,
-        waker: &Waker,
-        broken: &mut Broken,
-        member: u16,
-    ) -> Poll<Self::Result>;
+    fn poll_all(&mut self, waker: &Waker, broken: &mut Broken, member: u16) -> Poll<Self::Result>;
 }
 
 impl<M: Mode, P: Payload> Sealed for Operation<M, P> {}
@@ -100,12 +95,7 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
         self.refuse(failure);
     }
 
-    fn poll_all(
-        &mut self,
-        waker: &Waker,
-        broken: &mut Broken,
-        member: u16,
-    ) -> Poll<Self::Result> {
+    fn poll_all(&mut self, waker: &Waker, broken: &mut Broken, member: u16) -> Poll<Self::Result> {
         self.poll_live(waker, Some((broken, member)))
     }
 }
@@ -197,12 +187,7 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> ChainLink<M> for Chain<M, A, B> 
         self.second.refuse_all(failure);
     }
 
-    fn poll_all(
-        &mut self,
-        waker: &Waker,
-        broken: &mut Broken,
-        member: u16,
-    ) -> Poll<Self::Result> {
+    fn poll_all(&mut self, waker: &Waker, broken: &mut Broken, member: u16) -> Poll<Self::Result> {
         if self.first_result.is_none() {
             match self.first.poll_all(waker, broken, member) {
                 Poll::Ready(result) => self.first_result = Some(result),
@@ -236,6 +221,8 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Future for Chain<M, A, B> {
 
 impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> fmt::Debug for Chain<M, A, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chain").field("members", &<Self as ChainLink<M>>::LEN).finish_non_exhaustive()
+        f.debug_struct("Chain")
+            .field("members", &<Self as ChainLink<M>>::LEN)
+            .finish_non_exhaustive()
     }
 }

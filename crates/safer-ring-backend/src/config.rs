@@ -21,7 +21,7 @@ pub struct Sqpoll {
 pub struct Config {
     /// Submission entries, 1 to 32768; the kernel rounds up to a power of two.
     pub entries: u32,
-    /// Completion entries, if not twice the submission entries.
+    /// Completion entries, if not twice the submission entries and at least 1024.
     pub completions: Option<u32>,
     /// Submission by a kernel thread.
     pub sqpoll: Option<Sqpoll>,
@@ -68,7 +68,9 @@ impl Config {
             });
         }
         if self.max_rings == 0 {
-            return Err(SetupError::Conflict { what: "a shared ring needs at least one kernel ring" });
+            return Err(SetupError::Conflict {
+                what: "a shared ring needs at least one kernel ring",
+            });
         }
         Ok(())
     }

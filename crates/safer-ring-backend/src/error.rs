@@ -68,7 +68,8 @@ impl<B> From<OpError<B>> for io::Error {
     }
 }
 
-/// Why an operation did not succeed, before it becomes an [`io::Error`].
+/// Why an operation did not succeed, before it becomes an [`io::Error`]. All but [`Failure::Os`] can be got back
+/// from that: `error.get_ref()?.downcast_ref::<Failure>()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The kernel's own answer.
@@ -206,7 +207,7 @@ impl SetupError {
         let Some(errno) = self.errno() else { return "" };
         match errno {
             Errno::NOSYS => {
-                "; the kernel is older than 5.1 or a seccomp filter hides the system call"
+                "; the kernel is older than 5.6 or a seccomp filter hides the system call"
             }
             Errno::PERM => {
                 "; check `sysctl kernel.io_uring_disabled` (0 allows it) and the container's seccomp profile (it must allow io_uring_setup, io_uring_enter and io_uring_register)"

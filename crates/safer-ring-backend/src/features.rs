@@ -11,7 +11,7 @@ pub enum FeatureSource {
     Query,
     /// `IORING_REGISTER_PROBE`, kernel 5.6 and newer.
     Probe,
-    /// Neither worked (a filter, or a very old kernel): only the opcodes of 5.1 are assumed.
+    /// Neither worked (a filter, or a very old kernel): only the opcodes of 5.6 are assumed.
     Assumed,
 }
 

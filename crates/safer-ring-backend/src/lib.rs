@@ -50,7 +50,7 @@ pub use config::{Config, MAX_ENTRIES, Sqpoll};
 pub use driver::{Driver, Snapshot};
 pub use error::{Failure, OpError, SetupError};
 pub use fd::{Fd, Guard};
-pub use features::{Attempt, Features, FeatureSource};
+pub use features::{Attempt, FeatureSource, Features};
 pub use local::LocalCell;
 pub use mode::{Local, Mode, Shared};
 pub use operation::{Member, Operation};

@@ -43,7 +43,10 @@ pub struct Operation<M: Mode, P: Payload> {
 }
 
 enum State<M: Mode, P: Payload> {
-    Ready { ring: M::Ring, request: Request<M::Guard, P> },
+    Ready {
+        ring: M::Ring,
+        request: Request<M::Guard, P>,
+    },
     Live(Live<M, P>),
     /// Refused before it began.
     Failed(P::Output),
@@ -120,12 +123,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
 
     /// Puts the operation into the table without handing it to the kernel; afterwards it is live or
     /// has failed.
-    pub(crate) fn enlist(
-        &mut self,
-        cell: &M::Cell,
-        driver: &mut Driver<M::Guard>,
-        following: u16,
-    ) {
+    pub(crate) fn enlist(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16) {
         let State::Ready { request, .. } = self.take_state() else {
             return;
         };
@@ -342,7 +340,10 @@ impl<M: Mode, P: Payload> Member<M, P> {
     }
 
     fn take_state(&mut self) -> MemberState<M, P> {
-        ManuallyDrop::into_inner(mem::replace(&mut self.state, ManuallyDrop::new(MemberState::Over)))
+        ManuallyDrop::into_inner(mem::replace(
+            &mut self.state,
+            ManuallyDrop::new(MemberState::Over),
+        ))
     }
 
     #[cold]

@@ -66,10 +66,12 @@ pub(crate) fn start() -> Result<Arc<Reactor>, Errno> {
     epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN).map_err(errno)?;
     let reactor = Arc::new(Reactor { epoll, bell, known: Mutex::default() });
     let own = Arc::clone(&reactor);
-    std::thread::Builder::new()
-        .name("safer-ring".into())
-        .spawn(move || own.run())
-        .map_err(|e| Errno::from_raw_os_error(e.raw_os_error().unwrap_or(libc::EAGAIN)).unwrap_or(Errno::AGAIN))?;
+    std::thread::Builder::new().name("safer-ring".into()).spawn(move || own.run()).map_err(
+        |e| {
+            Errno::from_raw_os_error(e.raw_os_error().unwrap_or(libc::EAGAIN))
+                .unwrap_or(Errno::AGAIN)
+        },
+    )?;
     // A parent's reactor belongs to the parent: neither its descriptors nor its rings are touched.
     std::mem::forget(running.replace((epoch, Arc::clone(&reactor))));
     Ok(reactor)

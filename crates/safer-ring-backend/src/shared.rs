@@ -234,11 +234,7 @@ impl SharedCell {
         let limit = |errno| SetupError::Limit { errno };
         let reactor = reactor::start().map_err(limit)?;
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
-        let state = State {
-            driver: Some(driver),
-            closing: false,
-            spare: Aftermath::default(),
-        };
+        let state = State { driver: Some(driver), closing: false, spare: Aftermath::default() };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let cell = Arc::new(Self { id, reactor, state: Mutex::new(state) });
         if let Some(driver) = &lock(&cell.state).driver {

@@ -95,7 +95,8 @@ impl LocalWake {
         if own {
             self.own.store(false, Ordering::Relaxed);
         }
-        let remote = self.remote.load(Ordering::Relaxed) && self.remote.swap(false, Ordering::AcqRel);
+        let remote =
+            self.remote.load(Ordering::Relaxed) && self.remote.swap(false, Ordering::AcqRel);
         own || remote
     }
 }

@@ -19,6 +19,7 @@ use crate::slice::Slice;
 ///   while lease and rest are moved, and is freed when the lease is dropped, and not before;
 /// * its [`init_len`](Lease::init_len) is [`len_init`](IoBuf::len_init);
 /// * its [`capacity`](Lease::capacity) is zero unless the type is [`IoBufMut`];
+/// * [`lend`](IoBuf::lend) and [`reclaim`](IoBuf::reclaim) use no ring and do not block: a ring calls them while it works;
 /// * [`as_init`](IoBuf::as_init) is the same initialised memory, and neither its length nor [`len_max`](IoBuf::len_max)
 ///   changes through a shared reference or through writing bytes.
 #[diagnostic::on_unimplemented(

@@ -27,10 +27,16 @@ impl<R> Table<R> {
         }
     }
 
-    /// The common case of [`Table::complete`], [`Outcome::Wake`]: a success, the only completion of an
-    /// operation with an owner. `None`: it is another case, and nothing was done.
+    /// The common case of [`Table::complete`]: a success, the only completion of an operation with
+    /// an owner, whose cancellation nobody has asked. Gives what [`Outcome::Wake`] carries; `None`
+    /// when it is another case, for [`Table::complete_other`], and then nothing was done.
     #[inline(always)]
-    pub fn complete_plain(&mut self, user_data: u64, res: i32, flags: u32) -> Option<Option<Waker>> {
+    pub fn complete_plain(
+        &mut self,
+        user_data: u64,
+        res: i32,
+        flags: u32,
+    ) -> Option<Option<Waker>> {
         let (index, stamp) = halves(user_data);
         let slot = self.slots.get_mut(position(index))?;
         let plain = slot.stamp == stamp
@@ -49,7 +55,7 @@ impl<R> Table<R> {
         Some(if group == 0 { slot.waker.take() } else { self.groups.leave(group) })
     }
 
-    /// Any case of [`Table::complete`].
+    /// Any case of [`Table::complete`], the common one as well.
     #[inline(never)]
     pub fn complete_other(&mut self, user_data: u64, res: i32, flags: u32) -> Outcome<R> {
         let Some((tag, key)) = decode(user_data) else { return self.stray() };
@@ -92,7 +98,8 @@ impl<R> Table<R> {
         slot.note(completion);
         let key = slot.key(index);
         if slot.has(CANCEL_WANTED) {
-            // It goes on although it was to end: a request that met it between two completions found nothing.
+            // It goes on although it was to end: a request that met it between two completions
+            // found nothing.
             self.request_cancel(index);
         }
         if planted!(MoreCounted) {

@@ -12,40 +12,66 @@
 //!   refuses while the kernel may still use them.
 //! * [`Table::stage`] is one-way: what it handed out belongs to the kernel until the final
 //!   completion, whatever becomes of the system call that was to submit it.
-//! * Only a final completion (no `IORING_CQE_F_MORE`) ends an operation; a cancellation request
-//!   never does, nor does dropping the owner.
+//! * Only a final completion (no `IORING_CQE_F_MORE`) ends what the kernel has; a cancellation
+//!   request never does, nor does the loss of the owner.
+//! * An operation whose effect was asked for ([`OnDrop::Finish`]) runs once it is in the table,
+//!   whether or not the kernel had it when its owner left: [`Table::orphan`] takes back only what
+//!   is to be cancelled, and timers.
+//! * A completion that says that nothing was done, and that nobody asked for, puts the operation
+//!   back into the queue: `-EINTR`, `-EAGAIN` where a poll can help, and the `-ECANCELED` that the
+//!   end of the submitting thread causes. Not in a chain, which the kernel has ended by then.
 //! * A completion that is late, doubled or unknown is counted and ignored.
 //! * A request to cancel waits in the slot of its target, so it cannot be lost for lack of room.
 //! * A table that is dropped forgets what the kernel still uses and drops the rest.
 //! * The table never runs foreign code except `Waker::clone`: wakers and resources are handed
 //!   back, so that a driver can fire and drop them outside its own borrow or lock.
 //!
+//! # The short way
+//!
+//! Most operations meet an empty queue and complete with a success. For them there are entries
+//! that decide less, each of which leads to the same state as the general one:
+//! [`Table::may_go_at_once`] and [`Table::insert_in_flight`] for an insertion and the staging after
+//! it, [`Table::make_room`] and [`Table::insert_into_room`] for [`Table::insert`],
+//! [`Table::attach`] for the first [`Table::poll`], [`Table::join_new`] for [`Table::join`],
+//! [`Table::complete_plain`] before [`Table::complete_other`] for [`Table::complete`], and
+//! [`Table::take_result`] for [`Table::take`].
+//!
 //! # The life of a slot
 //!
 //! ```text
-//!            insert            stage              final completion         take
-//!   Free ─────────────▶ Queued ───────▶ InFlight ──────────────────▶ Done ──────▶ Free
-//!    ▲                  │ ▲  ▲             │ -EAGAIN, owner waits     ▲ │
-//!    │ orphan           │ │  │ -EINTR      ▼                          │ │ take, while the cancel
-//!    ├──────────────────┘ │  └──────── QueuedPoll                     │ ▼ has no completion yet
-//!    │                    │ ready         │ stage                      │ Draining ─────────▶ Free
-//!    │                    └─────────── Polling ── -ECANCELED ──────────┤       cancel's own CQE
-//!    │  insert_deadline                                                │
-//!    └───────────────── Armed ───────────── expire, cancel ────────────┘
+//!            insert             stage              final completion        take
+//!   Free ─────────────▶ Queued ─────────▶ InFlight ─────────────────▶ Done ──────▶ Free
+//!    ▲                  │ ▲ ▲                │ │                      ▲ │
+//!    │ orphan           │ │ └── nothing done ┘ │ -EAGAIN              │ │ take, while the cancel
+//!    ├──────────────────┘ │                    ▼                      │ ▼ has no completion yet
+//!    │                    │                QueuedPoll                 │ Draining ────────▶ Free
+//!    │                    │ poll is over       │ stage                │      cancel's own CQE
+//!    │                    └───────────────  Polling ── if cancelled ──┤
+//!    │                                                                │
+//!    └──────────────▶ Armed ─────────────── expire, cancel ───────────┘
+//!     insert_deadline, orphan
 //! ```
 //!
-//! What is cancelled while it waits in the queue goes straight to `Done`. The complete graph, as the
-//! tests observe it, is in `tests/transitions.dot`.
+//! [`Table::insert_in_flight`] goes from `Free` through `Queued` in one step. `orphan` frees what is
+//! queued only if it is to be cancelled. What is cancelled while it waits in the queue goes
+//! straight to `Done`. The complete graph, as the tests observe it, is in `tests/transitions.dot`.
 //!
-//! An orphan (its owner is gone) takes the same road; its passage through `Done` ends at once in
-//! [`Outcome::Release`], with which the driver closes what the kernel made for nobody.
+//! An orphan (its owner is gone) takes the same road, from the queue as well; its passage through
+//! `Done` ends at once in [`Outcome::Release`], with which the driver closes what the kernel made
+//! for nobody.
 //!
 //! # Who may wait
 //!
-//! At most [`Limits::max_in_flight`] completions are outstanding, so a completion queue of that
-//! size cannot overflow; further operations wait in the queue of the table. Part of that room is
-//! kept for requests to cancel (see [`limits`]), without which operations that never end by
-//! themselves could fill the ring and lock out the requests that would end them.
+//! At most [`Limits::max_in_flight`] completions are outstanding; further operations wait in the
+//! queue of the table. A completion queue of that size cannot overflow, but operations that wait
+//! for a peer can then hold back those the peer waits for. A driver whose kernel keeps what does
+//! not fit into the completion queue may therefore set far more, as the one of this workspace does;
+//! what holds an operation back then is only room in the submission queue, which each call to the
+//! kernel makes anew.
+//!
+//! Whatever the number, part of it is kept for requests to cancel (see [`limits`]), without which
+//! operations that never end by themselves could fill the ring and lock out the requests that
+//! would end them.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -6,23 +6,30 @@ pub struct Limits {
     /// Slots: operations that are queued, in flight, armed or waiting to be taken. The table
     /// grows up to this number and [`insert`](crate::Table::insert) refuses beyond it.
     pub max_slots: u32,
-    /// Completions that may be outstanding: the size of the completion queue. Operations that
-    /// wait for a peer count as well, for as long as they wait: a program with more idle
-    /// connections than this keeps its other operations in the queue.
+    /// Completions that may be outstanding. Operations that wait for a peer count as well, for as
+    /// long as they wait: with more idle connections than this, all other operations stay in the
+    /// queue, those included that the idle ones wait for.
+    ///
+    /// At the size of the completion queue, the queue cannot overflow. A larger number needs a
+    /// kernel that keeps what does not fit (`IORING_FEAT_NODROP`, Linux 5.5) and a driver that
+    /// fetches it; then this only bounds what the kernel may be asked to keep. The driver of this
+    /// workspace does so and sets 2^22, far above any completion queue.
     pub max_in_flight: u32,
     /// Members of the longest chain; at most the size of the submission queue.
     pub max_chain: u32,
 }
 
 impl Limits {
-    /// Limits that suit a ring whose submission and completion queues have these sizes, in entries.
+    /// Limits under which a ring whose submission and completion queues have these sizes, in
+    /// entries, never overflows.
     #[must_use]
     pub const fn for_ring(sq_entries: u32, cq_entries: u32) -> Limits {
         Limits { max_slots: MAX_SLOTS, max_in_flight: cq_entries, max_chain: sq_entries }
             .normalised()
     }
 
-    /// Zeroes raised to one, and a chain no longer than what may be in flight.
+    /// Each limit raised to the least that works (one slot, one member, [`MIN_IN_FLIGHT`]), and a
+    /// chain no longer than what may be in flight.
     #[must_use]
     pub const fn normalised(self) -> Limits {
         let max_in_flight = at_least(self.max_in_flight, MIN_IN_FLIGHT);
@@ -50,8 +57,8 @@ impl Default for Limits {
 /// Slots of the largest table: one value of the index is the end mark of the lists.
 pub const MAX_SLOTS: u32 = u32::MAX - 1;
 
-/// The smallest value of [`Limits::max_in_flight`]; less is raised to it. A ring with a smaller
-/// completion queue leans on the kernel's own overflow list for the difference.
+/// The smallest value of [`Limits::max_in_flight`]; less is raised to it, since an operation and
+/// the request to cancel it must both fit.
 pub const MIN_IN_FLIGHT: u32 = 2;
 
 /// One part in this many of the completions in flight is kept for requests to cancel, and never

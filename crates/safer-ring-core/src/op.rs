@@ -201,12 +201,13 @@ pub enum Op {
     Raw,
 }
 
-/// What becomes of an operation in flight whose owner is gone.
+/// What becomes of an operation in the table whose owner is gone, see
+/// [`Table::orphan`](crate::Table::orphan).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDrop {
-    /// It is cancelled: nobody is left to see its result.
+    /// It is cancelled, or leaves the queue: nobody is left to see its result.
     Cancel,
-    /// It runs to its end: its effect was asked for.
+    /// It runs to its end, from the queue as well: its effect was asked for.
     Finish,
 }
 
@@ -274,7 +275,7 @@ impl Op {
         matches!(self, Op::Pipe { .. })
     }
 
-    /// What becomes of it in flight when its owner is gone.
+    /// What becomes of it when its owner is gone.
     #[must_use]
     pub fn on_drop(&self) -> OnDrop {
         match self {
@@ -335,7 +336,9 @@ impl Op {
         }
     }
 
-    /// Whether `-EINTR` means that nothing was done, so that it may be tried again. Not so for
+    /// Whether `-EINTR`, and an `-ECANCELED` that nobody asked for, mean that nothing was done, so
+    /// that it may be tried again. The latter is what the kernel answers for an operation whose
+    /// submitting thread has ended. Not so for
     /// `close(2)`, which has closed the descriptor all the same (a second try could close
     /// somebody else's), nor for [`Op::Raw`], whose meaning is not known here.
     #[must_use]

@@ -81,8 +81,9 @@ pub enum Outcome<R> {
         /// This result.
         completion: Completion,
     },
-    /// Nothing was done (`-EINTR`, or `-EAGAIN` on a descriptor that does not block): the
-    /// operation is queued again.
+    /// Nothing was done (`-EINTR`, `-EAGAIN` on a descriptor that does not block, or an
+    /// `-ECANCELED` that nobody asked for), or the poll that goes first is over: the operation is
+    /// queued again.
     Requeued,
     /// A request to cancel has been answered.
     CancelDone,
@@ -115,9 +116,11 @@ pub enum Polled {
 #[derive(Debug)]
 #[must_use = "it may carry resources"]
 pub enum Orphaned<R> {
-    /// The kernel has nothing of it: here are the resources, and the slot is free.
+    /// It was to be cancelled ([`OnDrop::Cancel`](crate::OnDrop::Cancel)) and the kernel has
+    /// nothing of it: here are the resources, and the slot is free.
     NotSubmitted(R),
-    /// It goes on without its owner and ends in [`Outcome::Release`].
+    /// It goes on without its owner, in the kernel or still in the queue, and ends in
+    /// [`Outcome::Release`].
     Running {
         /// Whether a request to cancel is on its way.
         cancelled: bool,
@@ -147,6 +150,6 @@ pub struct Stats {
     pub orphaned: u64,
     /// Completions that matched nothing.
     pub stale: u64,
-    /// Times an operation was put back (`-EINTR`, `-EAGAIN`, and after the poll that follows).
+    /// Times an operation was put back (see [`Outcome::Requeued`]).
     pub requeued: u64,
 }

@@ -12,9 +12,12 @@ const CANCELLED: Completion = Completion { res: ECANCELED, flags: 0 };
 impl<R> Table<R> {
     /// The owner of an operation is gone: its future was dropped.
     ///
-    /// What never reached the kernel comes back, and so does a result nobody has taken. What is in
-    /// flight stays in the table and goes on by [`Op::on_drop`](crate::Op::on_drop). A member
-    /// that leaves a queued chain ends those after it with `-ECANCELED`.
+    /// [`Op::on_drop`](crate::Op::on_drop) decides. What is to finish runs to its end, whether the
+    /// kernel has it or it waits in the queue: how far it had come when its owner left is not to
+    /// make a difference to a file. What is to be cancelled comes back from the queue, as a timer
+    /// does, and is cancelled by request where the kernel has it, or has the front of its chain. A
+    /// member that leaves a queued chain ends those after it with `-ECANCELED`. A result nobody
+    /// has taken comes back.
     pub fn orphan(&mut self, key: Key) -> Orphaned<R> {
         let index = key.index();
         let Some(slot) = self.find_mut(key) else { return Orphaned::Unknown };
@@ -22,7 +25,7 @@ impl<R> Table<R> {
             return Orphaned::Unknown;
         }
         let (state, on_drop) = (slot.state(), slot.op().on_drop());
-        let finishes = on_drop == OnDrop::Finish;
+        let finishes = on_drop == OnDrop::Finish && !planted!(TakenBackFromQueue);
         self.leave(index);
         let goes_on = match state {
             State::Free | State::Draining => return Orphaned::Unknown,

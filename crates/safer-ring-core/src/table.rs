@@ -360,17 +360,20 @@ impl<R> Table<R> {
         self.release(key.index())
     }
 
-    /// Makes sure that the next [`Table::insert_into_room`] finds a slot.
+    /// Makes sure that the next [`Table::insert_into_room`] finds a slot. `false` when the table is
+    /// full, and while a chain is being inserted.
     #[inline(always)]
     pub fn make_room(&mut self) -> bool {
         self.open_left == 0 && (self.free != NONE || self.grow().is_some())
     }
 
-    /// [`Table::insert`] into the slot that [`Table::make_room`] has just made sure of: the resources go straight
-    /// into it, without a way back. Not for [`Op::Timeout`]. `ManuallyDrop` spares the code for a panic on
-    /// the way, which would keep a copy of them in memory.
+    /// [`Table::insert`] into the slot that [`Table::make_room`] has just made sure of: the
+    /// resources go straight into it, without a way back. Not for [`Op::Timeout`].
+    /// `ManuallyDrop` spares the code for a panic on the way, which would keep a copy of them in
+    /// memory.
     ///
-    /// Without that they are leaked, and the key names nothing.
+    /// Where there is no free slot, because nobody asked, the resources are leaked and the key
+    /// names nothing.
     #[inline(always)]
     pub fn insert_into_room(&mut self, op: Op, resources: ManuallyDrop<R>) -> Key {
         let tail = self.queue.tail();
@@ -396,19 +399,20 @@ impl<R> Table<R> {
         self.queue.head() != NONE || self.cancels.head() != NONE
     }
 
-    /// Whether an operation may go to the kernel at once, ahead of nothing that waits; makes sure of a slot
-    /// for [`Table::insert_in_flight`].
+    /// Whether an operation may go to the kernel at once, because nothing waits that would be
+    /// staged before it; makes sure of a slot for [`Table::insert_in_flight`].
     #[inline(always)]
     pub fn may_go_at_once(&mut self) -> bool {
         // A chain that is being inserted or staged has members in the queue.
         self.queue.head() == NONE
-            && self.cancels.head() == NONE
-            && self.in_flight < self.operation_limit
+            && (self.cancels.head() == NONE || planted!(AheadOfCancels))
+            && (self.in_flight < self.operation_limit || planted!(AtOnceIntoFullRing))
             && (self.free != NONE || self.grow().is_some())
     }
 
-    /// Inserts and stages in one step, after [`Table::may_go_at_once`]: the operation is in flight from now
-    /// on and must be submitted. Otherwise as [`Table::insert_into_room`].
+    /// Inserts and stages in one step, after [`Table::may_go_at_once`]: the operation is in flight
+    /// from now on, with its key as `user_data`, and must be submitted. Otherwise as
+    /// [`Table::insert_into_room`]; `None` in place of a key that names nothing.
     #[inline(always)]
     pub fn insert_in_flight(&mut self, op: Op, resources: ManuallyDrop<R>) -> Option<Key> {
         let index = self.free;
@@ -418,13 +422,16 @@ impl<R> Table<R> {
         slot.stage();
         slot.next = NONE;
         self.used += 1;
-        self.in_flight += 1;
+        if !planted!(AtOnceNotCounted) {
+            self.in_flight += 1;
+        }
         self.stats.inserted += 1;
         self.stats.staged += 1;
         Some(slot.key(index))
     }
 
-    /// [`Table::join`] for an operation that was inserted just now: nothing else has happened to the table.
+    /// [`Table::join`] for an operation that was inserted just now: it is not done, has its owner
+    /// and is in no group. None of this is looked at.
     #[inline(always)]
     pub fn join_new(&mut self, group: Group, key: Key) {
         if let Some(slot) = self.slots.get_mut(position(key.index())) {
@@ -432,7 +439,8 @@ impl<R> Table<R> {
         }
     }
 
-    /// Gives a waker to an operation that was inserted just now: nothing else has happened to the table.
+    /// [`Table::poll`] for an operation that is known to be new: it is not done, has its owner and
+    /// has not been polled. None of this is looked at, and a waker it had would be dropped here.
     #[inline(always)]
     pub fn attach(&mut self, key: Key, waker: Waker) {
         if let Some(slot) = self.slots.get_mut(position(key.index())) {
@@ -440,8 +448,8 @@ impl<R> Table<R> {
         }
     }
 
-    /// As [`Table::take`], without the operation, which an owner knows and need not copy. The caller drops
-    /// the resources, or what it makes of them.
+    /// As [`Table::take`], without the operation, which an owner knows and need not copy. The
+    /// caller drops the resources, or what it makes of them.
     #[inline(always)]
     pub fn take_result(&mut self, key: Key) -> Option<(ManuallyDrop<R>, Completion)> {
         if !self.is_done(key) {

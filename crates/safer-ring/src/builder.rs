@@ -34,8 +34,8 @@ impl<M: Mode> Builder<M> {
         self
     }
 
-    /// Places in the completion queue (default: twice the entries): how many operations the kernel works
-    /// on at a time. At least the entries, at most 65536.
+    /// Places in the completion queue (default: twice the entries, at least 1024). At least the entries, at most
+    /// 65536. No limit on what the kernel works on: completions beyond it wait in the kernel, which costs more.
     pub fn completions(mut self, completions: u32) -> Self {
         self.config.completions = Some(completions);
         self

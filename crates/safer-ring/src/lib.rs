@@ -17,7 +17,7 @@
 //! # What it does
 //! * [`Ring`] is `Send + Sync + Clone` and works inside any executor: multi-thread tokio with
 //!   `tokio::spawn`, current-thread tokio, smol, a plain `block_on`. [`local::Ring`] stays on one
-//!   thread, without locks and atomics, and runs futures itself ([`block_on`](RingOf::block_on)).
+//!   thread, without locks, and runs futures itself ([`block_on`](RingOf::block_on)).
 //! * The kernel works on memory that the ring owns: the buffer moves in when the operation starts and
 //!   moves out after its last completion, and nothing else releases it: not a drop, not
 //!   `mem::forget`, not a failed system call, not the end of the ring.
@@ -57,14 +57,17 @@ pub use safer_ring_backend::payload::{
 };
 pub use safer_ring_backend::sys;
 pub use safer_ring_backend::{
-    Address, Attempt, Chain, Failure, FeatureSource, Features, Fd, Local, Member, Mode, OpError, Operation,
-    SetupError, Shared, Snapshot, Sqpoll,
+    Address, Attempt, Chain, Failure, Fd, FeatureSource, Features, Local, Member, Mode, OpError,
+    Operation, SetupError, Shared, Snapshot, Sqpoll,
 };
 pub use safer_ring_buf::{
     Acquire, AllocError, BufferPool, IoBuf, IoBufMut, OwnedBuffer, PoolStats, PooledBuffer, Slice,
 };
 
-/// The same names for a ring of one thread: no locks, no atomics, nothing is `Send`.
+/// The same names for a ring of one thread: no locks, and no atomic read-modify-writes for what its `block_on`
+/// awaits directly; nothing is `Send`.
+///
+/// A local ring makes progress only inside its own `block_on`, and not inside that of another local ring.
 pub mod local {
     use super::Local;
 

@@ -52,7 +52,8 @@ impl<M: Mode> RingOf<M> {
         M::features(&self.inner)
     }
 
-    /// What the ring is doing and has done. Cheap: no system call.
+    /// What the ring is doing and has done. No system call; of a shared ring it takes the lock of each kernel ring
+    /// in turn.
     pub fn snapshot(&self) -> Snapshot {
         M::snapshot(&self.inner)
     }

@@ -25,7 +25,9 @@ use common::{
     DEADLINE, Exec, OnLocal, OnPollster, OnTokio, with_built, with_ring, within_deadline,
 };
 use safer_ring::local::Ring as LocalRing;
-use safer_ring::{Address, Fd, Interest, Local, Mode, OpenOptions, PipeOptions, Ring, RingOf, Shared, SocketKind};
+use safer_ring::{
+    Address, Fd, Interest, Local, Mode, OpenOptions, PipeOptions, Ring, RingOf, Shared, SocketKind,
+};
 
 common::everywhere! {
     a_future_dropped_before_its_first_poll_releases_its_buffer_at_once,

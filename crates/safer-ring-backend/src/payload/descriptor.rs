@@ -94,10 +94,7 @@ pub fn accept<M: Mode>(fd: &Fd<M>) -> Request<M::Guard, Accept<M>> {
 ///
 /// # Errors
 /// The output of the operation, if the address is too long.
-pub fn connect<M: Mode>(
-    fd: &Fd<M>,
-    address: &Address,
-) -> Made<M, Unit> {
+pub fn connect<M: Mode>(fd: &Fd<M>, address: &Address) -> Made<M, Unit> {
     let raw = RawAddress::encode(address).map_err(Err)?;
     let op = Op::Connect { len: raw.len };
     Ok(Request::new(op, Lease::from_box(Box::new(raw)), ()).on(fd.guard()))
@@ -107,10 +104,7 @@ pub fn connect<M: Mode>(
 ///
 /// # Errors
 /// The output of the operation, if the address is too long.
-pub fn bind<M: Mode>(
-    fd: &Fd<M>,
-    address: &Address,
-) -> Made<M, Unit> {
+pub fn bind<M: Mode>(fd: &Fd<M>, address: &Address) -> Made<M, Unit> {
     let raw = RawAddress::encode(address).map_err(Err)?;
     let op = Op::Bind { len: raw.len };
     Ok(Request::new(op, Lease::from_box(Box::new(raw)), ()).on(fd.guard()))

@@ -147,7 +147,13 @@ struct MessageState {
 unsafe impl Send for MessageState {}
 
 impl MessageState {
-    fn lease(buffer: Lease, len: usize, name: Option<RawAddress>, control: Control, receives: bool) -> Lease {
+    fn lease(
+        buffer: Lease,
+        len: usize,
+        name: Option<RawAddress>,
+        control: Control,
+        receives: bool,
+    ) -> Lease {
         // SAFETY: a msghdr of zeroes is an empty message.
         let header = unsafe { mem::zeroed::<libc::msghdr>() };
         let named = name.is_some();

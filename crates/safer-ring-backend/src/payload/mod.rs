@@ -118,7 +118,10 @@ pub(crate) fn refuse<K: Guard, P: Payload>(refused: Refused<K>, rest: P::Rest) -
 
 /// An address as the kernel wants it.
 #[inline]
-#[expect(clippy::as_conversions, reason = "a pointer's address as a 64-bit word; all targets have 64 bits")]
+#[expect(
+    clippy::as_conversions,
+    reason = "a pointer's address as a 64-bit word; all targets have 64 bits"
+)]
 pub(crate) fn address(pointer: *const u8) -> u64 {
     pointer.expose_provenance() as u64
 }

@@ -49,9 +49,8 @@ pub(super) struct PathState<X> {
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, "the path has a zero byte in it")
-    })
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the path has a zero byte in it"))
 }
 
 impl PathState<()> {
@@ -95,12 +94,7 @@ pub(super) fn at<M: Mode, P: Payload>(
 ///
 /// # Errors
 /// The output of the operation, if the path has a zero byte in it.
-pub fn statx<M: Mode>(
-    dir: Option<&Fd<M>>,
-    path: &Path,
-    flags: u32,
-    mask: u32,
-) -> Made<M, Stat> {
+pub fn statx<M: Mode>(dir: Option<&Fd<M>>, path: &Path, flags: u32, mask: u32) -> Made<M, Stat> {
     let area = RawStatx([0; STATX]);
     let (lease, aux) = PathState::with(path, area).map_err(Err)?.lease_with_extra();
     Ok(at(Request::new(Op::Statx { flags, mask, aux }, lease, ()), dir))

@@ -42,7 +42,11 @@ type Output<B> = Result<(usize, Vec<B>), OpError<Vec<B>>>;
 fn too_many<B>(buffers: Vec<B>) -> Output<B> {
     let error = io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!("{} buffers in one vectored operation; the limit is {}", buffers.len(), safer_ring_buf::MAX_BUFFERS),
+        format!(
+            "{} buffers in one vectored operation; the limit is {}",
+            buffers.len(),
+            safer_ring_buf::MAX_BUFFERS
+        ),
     );
     Err(OpError { error, buffer: buffers })
 }

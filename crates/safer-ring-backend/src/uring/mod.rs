@@ -1,9 +1,8 @@
 //! The io_uring backend: one mapped ring.
 //!
 //! # Liveness
-//! * The table never has more completions outstanding than the completion queue has places, so the queue
-//!   cannot overflow through this library; a raw multishot operation can still make it, and `reap`
-//!   then asks the kernel for what it held back.
+//! * More completions may be due than the completion queue holds: the kernel keeps those that do not fit
+//!   (`IORING_FEAT_NODROP`), says so in the queue's flags, and `reap` and `pop` ask for them.
 //! * With `DEFER_TASKRUN` completions appear only in an `enter` with `GETEVENTS`; every `enter` here asks
 //!   for them.
 //!
@@ -25,7 +24,9 @@ use std::time::Duration;
 
 use safer_ring_buf::Lease;
 use safer_ring_core::Op;
-use safer_ring_sys::{Cqe, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring};
+use safer_ring_sys::{
+    Cqe, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
+};
 
 use crate::backend::{Backend, Submission, Submitted, Wait};
 use crate::features::Features;
@@ -146,13 +147,8 @@ unsafe impl Backend for UringBackend {
     }
 
     fn cancel(&mut self, user_data: u64, target: u64) {
-        let sqe = Sqe {
-            opcode: opcode::ASYNC_CANCEL,
-            fd: -1,
-            addr: target,
-            user_data,
-            ..Sqe::default()
-        };
+        let sqe =
+            Sqe { opcode: opcode::ASYNC_CANCEL, fd: -1, addr: target, user_data, ..Sqe::default() };
         self.push(&sqe);
     }
 

@@ -134,7 +134,9 @@ fn other_operation(s: &Submission<'_>, base: Sqe) -> Sqe {
 fn file_operation(s: &Submission<'_>, base: Sqe) -> Sqe {
     let at = Sqe { fd: if s.fd < 0 { AT_FDCWD } else { s.fd }, ..base };
     match *s.op {
-        Op::OpenAt { flags, mode } => Sqe { opcode: opcode::OPENAT, len: mode, op_flags: flags, ..at },
+        Op::OpenAt { flags, mode } => {
+            Sqe { opcode: opcode::OPENAT, len: mode, op_flags: flags, ..at }
+        }
         Op::OpenAt2 { aux } => Sqe { opcode: opcode::OPENAT2, off: aux, len: OPEN_HOW, ..at },
         Op::Close { fd } => Sqe { opcode: opcode::CLOSE, fd, ..Sqe::default() },
         Op::Statx { flags, mask, aux } => {
@@ -152,20 +154,12 @@ fn file_operation(s: &Submission<'_>, base: Sqe) -> Sqe {
         }
         Op::Ftruncate { len } => Sqe { opcode: opcode::FTRUNCATE, off: len, addr: 0, ..base },
         // Second directory in `len`, second path in `off`.
-        Op::RenameAt { flags, aux } => Sqe {
-            opcode: opcode::RENAMEAT,
-            off: aux,
-            len: other_dir(s),
-            op_flags: flags,
-            ..at
-        },
-        Op::LinkAt { flags, aux } => Sqe {
-            opcode: opcode::LINKAT,
-            off: aux,
-            len: other_dir(s),
-            op_flags: flags,
-            ..at
-        },
+        Op::RenameAt { flags, aux } => {
+            Sqe { opcode: opcode::RENAMEAT, off: aux, len: other_dir(s), op_flags: flags, ..at }
+        }
+        Op::LinkAt { flags, aux } => {
+            Sqe { opcode: opcode::LINKAT, off: aux, len: other_dir(s), op_flags: flags, ..at }
+        }
         Op::UnlinkAt { flags } => Sqe { opcode: opcode::UNLINKAT, op_flags: flags, ..at },
         Op::MkdirAt { mode } => Sqe { opcode: opcode::MKDIRAT, len: mode, ..at },
         Op::SymlinkAt { aux } => Sqe { opcode: opcode::SYMLINKAT, off: aux, ..at },

@@ -20,8 +20,7 @@ pub(crate) enum Purpose {
 
 /// What the library cannot do without: completions are never lost, arguments are copied at submission,
 /// and -1 is the file's cursor. All of kernel 5.6.
-const REQUIRED_FEATURES: u32 =
-    feat::NODROP | feat::SUBMIT_STABLE | feat::RW_CUR_POS;
+const REQUIRED_FEATURES: u32 = feat::NODROP | feat::SUBMIT_STABLE | feat::RW_CUR_POS;
 /// Completion entries unless asked otherwise, or twice the submission entries: 16 bytes each, so that bursts
 /// of waiting sockets do not take the kernel's slower path for a full queue.
 const COMPLETIONS: u32 = 1024;
@@ -31,14 +30,38 @@ const SMALLEST: u32 = 8;
 const OPCODES_OF_5_6: u128 = (1 << 30) - 1;
 
 /// Opcodes that the library uses itself; a restricted ring allows these only.
-const USED: [u8; 33] = [
-    opcode::NOP, opcode::READV, opcode::WRITEV, opcode::FSYNC, opcode::READ_FIXED,
-    opcode::WRITE_FIXED, opcode::POLL_ADD, opcode::SENDMSG, opcode::RECVMSG, opcode::TIMEOUT,
-    opcode::ACCEPT, opcode::ASYNC_CANCEL, opcode::CONNECT, opcode::FALLOCATE, opcode::OPENAT,
-    opcode::CLOSE, opcode::STATX, opcode::READ, opcode::WRITE, opcode::SEND, opcode::RECV,
-    opcode::OPENAT2, opcode::SPLICE, opcode::TEE, opcode::SHUTDOWN, opcode::RENAMEAT,
-    opcode::UNLINKAT, opcode::MKDIRAT, opcode::SYMLINKAT, opcode::LINKAT, opcode::SOCKET,
-    opcode::FTRUNCATE, opcode::PIPE,
+const USED: [u8; 31] = [
+    opcode::NOP,
+    opcode::READV,
+    opcode::WRITEV,
+    opcode::FSYNC,
+    opcode::POLL_ADD,
+    opcode::SENDMSG,
+    opcode::RECVMSG,
+    opcode::TIMEOUT,
+    opcode::ACCEPT,
+    opcode::ASYNC_CANCEL,
+    opcode::CONNECT,
+    opcode::FALLOCATE,
+    opcode::OPENAT,
+    opcode::CLOSE,
+    opcode::STATX,
+    opcode::READ,
+    opcode::WRITE,
+    opcode::SEND,
+    opcode::RECV,
+    opcode::OPENAT2,
+    opcode::SPLICE,
+    opcode::TEE,
+    opcode::SHUTDOWN,
+    opcode::RENAMEAT,
+    opcode::UNLINKAT,
+    opcode::MKDIRAT,
+    opcode::SYMLINKAT,
+    opcode::LINKAT,
+    opcode::SOCKET,
+    opcode::FTRUNCATE,
+    opcode::PIPE,
 ];
 const USED_NEW: [u8; 2] = [opcode::BIND, opcode::LISTEN];
 
@@ -82,11 +105,7 @@ impl UringBackend {
             restricted: config.restricted,
             opcodes,
         };
-        let no_iowait = if features.has_feature(feat::NO_IOWAIT) {
-            enter::NO_IOWAIT
-        } else {
-            0
-        };
+        let no_iowait = if features.has_feature(feat::NO_IOWAIT) { enter::NO_IOWAIT } else { 0 };
         Ok(Self {
             all_hot: prep::HOT.iter().all(|code| features.supports(*code)),
             can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
@@ -198,15 +217,14 @@ fn used_mask() -> u128 {
 /// Allows what the library uses and nothing else; must come before the ring is enabled.
 fn restrict(ring: &Uring, opcodes: u128) -> Result<(), SetupError> {
     let allowed = USED.iter().chain(&USED_NEW).filter(|code| opcodes & (1 << **code) != 0);
-    let mut rules: Vec<Restriction> = allowed.map(|code| Restriction::new(Restriction::SQE_OP, *code)).collect();
+    let mut rules: Vec<Restriction> =
+        allowed.map(|code| Restriction::new(Restriction::SQE_OP, *code)).collect();
     rules.push(Restriction::new(Restriction::SQE_FLAGS_ALLOWED, sqe_flags::IO_LINK));
     // RING_FDS and its undoing; their numbers fit the rule's byte.
     for operation in [register_op::RING_FDS, register_op::UNREGISTER_RING_FDS] {
         let operation = u8::try_from(operation).unwrap_or(u8::MAX);
         rules.push(Restriction::new(Restriction::REGISTER_OP, operation));
     }
-    ring.register_restrictions(&rules).map_err(|errno| SetupError::Refused {
-        step: "ring restrictions (kernel 5.10)",
-        errno,
-    })
+    ring.register_restrictions(&rules)
+        .map_err(|errno| SetupError::Refused { step: "ring restrictions (kernel 5.10)", errno })
 }

@@ -42,6 +42,8 @@ impl World {
         same("queued", usize::try_from(table.queued()).unwrap(), model.queue.len())?;
         let cancels = usize::try_from(table.cancels_queued()).unwrap();
         same("cancels queued", cancels, model.cancels.len())?;
+        let waits = !model.queue.is_empty() || !model.cancels.is_empty();
+        same("has_queued", table.has_queued(), waits)?;
         same("orphans", table.orphans(), model.orphans())?;
         same("len", table.len(), model.used())?;
         same("is_empty", table.is_empty(), model.used() == 0)?;
@@ -84,7 +86,9 @@ impl World {
         take_dropped();
         for word in words {
             for (res, flags) in [Res::Success, Res::NotReady, Res::More].map(Res::entry) {
-                let outcome = world.table.complete(word, res, flags);
+                let plain = world.table.complete_plain(word, res, flags);
+                same("a stray one is plain", plain.is_some(), false)?;
+                let outcome = world.table.complete_other(word, res, flags);
                 world.check_outcome(outcome, Expect::Ignored)?;
                 world.stats.stale += 1;
             }
@@ -104,6 +108,11 @@ impl World {
                 same("cancel", world.table.cancel(record.key), false)?;
             }
         }
+        let limits = world.table.limits();
+        let at_once = self.model.may_go_at_once(limits);
+        same("may go at once", world.table.may_go_at_once(), at_once)?;
+        let room = self.model.open.is_none() && self.model.used() < limits.max_slots;
+        same("room", world.table.make_room(), room)?;
         same("dropped inside the table", take_dropped(), Vec::new())?;
         world.check_state()
     }

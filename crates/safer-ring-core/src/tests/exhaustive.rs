@@ -13,6 +13,7 @@ const NOTHING: Alphabet = Alphabet {
     name: "",
     limits: WIDE,
     kinds: &[],
+    at_once: false,
     chain: 0,
     deadlines: &[],
     ops: 2,
@@ -42,7 +43,7 @@ pub(crate) const LIFE: Alphabet = Alphabet {
     ops: 1,
     wakers: 2,
     cancel_all: true,
-    length: 9,
+    length: 10,
     ..NOTHING
 };
 
@@ -53,7 +54,7 @@ pub(crate) const REUSE: Alphabet = Alphabet {
     kinds: &[Kind::Recv, Kind::Send],
     results: &[Res::Success, Res::Interrupted],
     ops: 3,
-    length: 10,
+    length: 12,
     ..NOTHING
 };
 
@@ -63,7 +64,7 @@ pub(crate) const PAIR: Alphabet = Alphabet {
     kinds: &[Kind::Recv, Kind::Send],
     results: &[Res::Success, Res::Interrupted, Res::NotReady],
     wakers: 1,
-    length: 7,
+    length: 8,
     ..NOTHING
 };
 
@@ -72,7 +73,7 @@ pub(crate) const FULL: Alphabet = Alphabet {
     name: "full",
     limits: NARROW,
     kinds: &[Kind::Recv, Kind::Send],
-    results: &[Res::Success, Res::NotReady],
+    results: &[Res::Success, Res::Interrupted, Res::NotReady],
     ops: 3,
     internal: 2,
     cancel_all: true,
@@ -88,7 +89,7 @@ pub(crate) const CHAIN: Alphabet = Alphabet {
     ops: 3,
     rooms: &[1, 8],
     results: &[Res::Success, Res::Interrupted],
-    length: 7,
+    length: 8,
     ..NOTHING
 };
 
@@ -99,9 +100,24 @@ const LONG_CHAIN: Alphabet = Alphabet {
     kinds: &[Kind::Send],
     chain: 3,
     ops: 4,
-    results: &[Res::Success],
+    results: &[Res::Success, Res::Interrupted],
     wakers: 1,
     length: 7,
+    ..NOTHING
+};
+
+/// Operations that go to the kernel at once, if nothing keeps them from it: a chain, a request to
+/// cancel, something that was put back, a full ring.
+pub(crate) const AT_ONCE: Alphabet = Alphabet {
+    name: "at once",
+    limits: Limits { max_slots: 3, max_in_flight: 3, max_chain: 2 },
+    kinds: &[Kind::Recv, Kind::Send],
+    at_once: true,
+    chain: 2,
+    ops: 3,
+    results: &[Res::Success, Res::Interrupted, Res::NotReady],
+    internal: 1,
+    length: 6,
     ..NOTHING
 };
 
@@ -120,7 +136,7 @@ pub(crate) const GROUPS: Alphabet =
     Alphabet { name: "groups", kinds: &[Kind::Recv], wakers: 1, group: true, length: 8, ..NOTHING };
 
 pub(crate) const FAMILIES: &[Alphabet] =
-    &[LIFE, REUSE, PAIR, FULL, CHAIN, LONG_CHAIN, TIMERS, GROUPS];
+    &[LIFE, REUSE, PAIR, FULL, CHAIN, LONG_CHAIN, AT_ONCE, TIMERS, GROUPS];
 
 /// Fails with the script on which table and model part. The least number of states keeps the
 /// family from shrinking unnoticed.
@@ -158,6 +174,11 @@ fn every_script_of_a_chain() {
 #[test]
 fn every_script_of_a_long_chain() {
     covers(&LONG_CHAIN, 15_000);
+}
+
+#[test]
+fn every_script_that_goes_at_once() {
+    covers(&AT_ONCE, 5_000);
 }
 
 #[test]

@@ -64,6 +64,14 @@ mistakes! {
     PollTakenForResult,
     /// `-EINTR` and `-EAGAIN` reach the owner.
     InterruptionDelivered,
+    /// An operation that goes to the kernel at once does not count as in flight.
+    AtOnceNotCounted,
+    /// An operation goes to the kernel at once although the ring is full.
+    AtOnceIntoFullRing,
+    /// An operation goes to the kernel at once although requests to cancel wait.
+    AheadOfCancels,
+    /// What is to finish is taken back from the queue when its owner leaves.
+    TakenBackFromQueue,
 }
 
 std::thread_local! {

@@ -198,6 +198,14 @@ impl Model {
         self.count(Record::in_kernel) + self.asks_in_kernel() + self.internal
     }
 
+    /// Whether an operation may go to the kernel without waiting in the queue.
+    pub(crate) fn may_go_at_once(&self, limits: Limits) -> bool {
+        self.queue.is_empty()
+            && self.cancels.is_empty()
+            && self.in_flight() < limits.operations()
+            && self.used() < limits.max_slots
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         if !self.ready.is_empty() {
             return Some(0);

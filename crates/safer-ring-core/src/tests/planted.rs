@@ -3,7 +3,7 @@
 use std::string::String;
 use std::vec::Vec;
 
-use super::exhaustive::{CHAIN, FULL, GROUPS, LIFE, PAIR, REUSE, TIMERS};
+use super::exhaustive::{AT_ONCE, CHAIN, FULL, GROUPS, LIFE, PAIR, REUSE, TIMERS};
 use super::mistake::{ALL, Mistake, with};
 use super::script::{Alphabet, walk};
 
@@ -19,6 +19,9 @@ fn family(mistake: Mistake) -> &'static Alphabet {
         Mistake::CancelInsideChain | Mistake::ChainSplit | Mistake::ChainRequeued => &CHAIN,
         Mistake::TimerLeftArmed => &TIMERS,
         Mistake::GroupWakesEarly => &GROUPS,
+        Mistake::AtOnceNotCounted | Mistake::AtOnceIntoFullRing | Mistake::AheadOfCancels => {
+            &AT_ONCE
+        }
         Mistake::FreedOnCancel
         | Mistake::FreedOnOrphan
         | Mistake::CancelLostOnRequeue
@@ -28,7 +31,8 @@ fn family(mistake: Mistake) -> &'static Alphabet {
         | Mistake::FirstWakerKept
         | Mistake::PollTakenForResult
         | Mistake::InterruptionDelivered
-        | Mistake::NotificationTakenForResult => &LIFE,
+        | Mistake::NotificationTakenForResult
+        | Mistake::TakenBackFromQueue => &LIFE,
     }
 }
 

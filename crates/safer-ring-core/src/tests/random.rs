@@ -11,6 +11,7 @@ const EVERYTHING: Alphabet = Alphabet {
     name: "everything",
     limits: Limits { max_slots: 12, max_in_flight: 8, max_chain: 4 },
     kinds: &[Kind::Recv, Kind::Send, Kind::Fsync, Kind::Close, Kind::Raw],
+    at_once: true,
     chain: 3,
     deadlines: &[10, 10, 20, 30, 40],
     ops: 60,

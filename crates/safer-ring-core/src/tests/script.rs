@@ -16,6 +16,8 @@ pub(crate) struct Alphabet {
     pub(crate) name: &'static str,
     pub(crate) limits: Limits,
     pub(crate) kinds: &'static [Kind],
+    /// Whether operations may go to the kernel at once.
+    pub(crate) at_once: bool,
     /// Members of a chain, 0 for no chains.
     pub(crate) chain: u16,
     pub(crate) deadlines: &'static [u64],
@@ -40,6 +42,9 @@ impl Alphabet {
         let model = &world.model;
         if model.ops.len() < self.ops {
             events.extend(self.kinds.iter().map(|kind| Event::Insert(*kind)));
+            if self.at_once {
+                events.extend(self.kinds.iter().map(|kind| Event::InsertNow(*kind)));
+            }
             events.extend(self.deadlines.iter().map(|deadline| Event::Arm(*deadline)));
             if self.chain > 0 {
                 events.push(Event::Link(Kind::Recv, self.chain));

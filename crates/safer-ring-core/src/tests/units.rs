@@ -1,6 +1,7 @@
 //! Single facts that the scripts do not reach.
 
 use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
 use std::vec::Vec;
 
 use crate::slot::Slot;
@@ -43,11 +44,11 @@ fn a_slot_is_used_again_before_the_table_grows() {
 #[test]
 fn the_generation_wraps_without_touching_the_tag() {
     let mut table = table();
-    let key = table.insert(Op::Nop, 0).unwrap();
+    let key = table.insert(Op::Raw, 0).unwrap();
     assert!(matches!(table.orphan(key), Orphaned::NotSubmitted(0)));
     table.slots[0].stamp = Key::new(0, u32::MAX).stamp();
     for generation in [0x0fff_ffff, 0, 1] {
-        let key = table.insert(Op::Nop, 0).unwrap();
+        let key = table.insert(Op::Raw, 0).unwrap();
         assert_eq!(key.generation(), generation);
         assert_eq!(key.user_data(Tag::Operation) & 15, 1);
         assert!(matches!(table.orphan(key), Orphaned::NotSubmitted(0)));
@@ -122,7 +123,7 @@ fn a_chain_is_inserted_in_order_and_not_longer_than_allowed() {
 fn a_member_that_leaves_ends_those_behind_it() {
     let mut table = table();
     let keys: Vec<Key> =
-        (0u16..4).map(|n| table.insert_linked(Op::Nop, u32::from(n), 3 - n).unwrap()).collect();
+        (0u16..4).map(|n| table.insert_linked(Op::Raw, u32::from(n), 3 - n).unwrap()).collect();
     assert!(matches!(table.orphan(keys[2]), Orphaned::NotSubmitted(2)));
     let (_, last, completion) = table.take(keys[3]).unwrap();
     assert_eq!((last, completion.res), (3, -125));
@@ -131,6 +132,135 @@ fn a_member_that_leaves_ends_those_behind_it() {
         staged.push((key, link));
     }
     assert_eq!(staged, [(keys[0], true), (keys[1], false)]);
+}
+
+/// A write that was asked for happens, however far it had come when its owner left.
+#[test]
+fn what_is_to_finish_runs_from_the_queue_without_its_owner() {
+    let mut table = table();
+    let write = table.insert(Op::Write { offset: 0 }, 1).unwrap();
+    let read = table.insert(Op::Read { offset: 0 }, 2).unwrap();
+    assert!(matches!(table.orphan(write), Orphaned::Running { cancelled: false }));
+    assert!(matches!(table.orphan(read), Orphaned::NotSubmitted(2)));
+    assert!(matches!(table.orphan(write), Orphaned::Unknown));
+    assert_eq!((table.orphans(), table.queued()), (1, 1));
+    let word = word(table.stage(8));
+    assert_eq!(word, write.user_data(Tag::Operation));
+    assert!(table.complete_plain(word, 512, 0).is_none(), "nobody to wake");
+    let outcome = table.complete_other(word, 512, 0);
+    assert!(matches!(outcome, Outcome::Release { resources: 1, completion, .. }
+        if completion.res == 512));
+    assert!(table.is_empty() && table.orphans() == 0);
+}
+
+#[test]
+fn a_write_that_was_put_back_runs_without_its_owner() {
+    let mut table = table();
+    let key = table.insert(Op::Write { offset: CURSOR }, 1).unwrap();
+    let word = word(table.stage(8));
+    assert!(matches!(table.complete(word, -11, 0), Outcome::Requeued));
+    assert!(matches!(table.orphan(key), Orphaned::Running { cancelled: false }));
+    let staged = table.stage(8);
+    assert!(matches!(staged, Some(Staged::Operation { poll_first: Some(4), .. })));
+    assert!(matches!(table.complete(word, 4, 0), Outcome::Requeued));
+    assert!(table.stage(8).is_some());
+    assert!(matches!(table.complete(word, 8, 0), Outcome::Release { resources: 1, .. }));
+}
+
+/// All of a chain goes on when an owner leaves a member that is to finish.
+#[test]
+fn a_member_that_is_to_finish_does_not_leave_its_chain() {
+    let mut table = table();
+    let first = table.insert_linked(Op::Write { offset: 0 }, 0, 1).unwrap();
+    let second = table.insert_linked(Op::Fsync { datasync: true }, 1, 0).unwrap();
+    assert!(matches!(table.orphan(first), Orphaned::Running { cancelled: false }));
+    let mut staged = Vec::new();
+    while let Some(Staged::Operation { key, link, .. }) = table.stage(8) {
+        staged.push((key, link));
+    }
+    assert_eq!(staged, [(first, true), (second, false)]);
+}
+
+#[test]
+fn a_queued_orphan_ends_when_everything_is_cancelled() {
+    let mut table = table();
+    let key = table.insert(Op::Write { offset: 0 }, 1).unwrap();
+    assert!(matches!(table.orphan(key), Orphaned::Running { cancelled: false }));
+    assert_eq!((table.cancel_all(), table.queued()), (0, 0));
+    let outcome = table.expire(0);
+    assert!(matches!(outcome, Some(Outcome::Release { resources: 1, completion, .. })
+        if completion.res == -125));
+    assert!(table.is_empty());
+}
+
+/// The thread that submitted it has ended, and the kernel has given it up.
+#[test]
+fn a_cancellation_nobody_asked_for_is_not_a_result() {
+    let mut table = table();
+    for op in [Op::Recv { flags: 0 }, Op::Write { offset: 0 }] {
+        let key = table.insert(op, 0).unwrap();
+        let word = word(table.stage(8));
+        assert!(matches!(table.complete(word, -125, 0), Outcome::Requeued));
+        assert!(table.stage(8).is_some());
+        assert!(table.cancel(key));
+        assert!(matches!(table.complete(word, -125, 0), Outcome::Wake(None)));
+        assert_eq!(table.take(key).unwrap().2.res, -125);
+    }
+    let key = table.insert(Op::Close { fd: 3 }, 0).unwrap();
+    let word = word(table.stage(8));
+    assert!(matches!(table.complete(word, -125, 0), Outcome::Wake(None)), "never closed twice");
+    assert!(table.is_done(key));
+}
+
+/// Its poll is given up as well; the operation itself is tried again, and may be polled for again.
+#[test]
+fn a_poll_that_the_kernel_gave_up_does_not_end_the_operation() {
+    let mut table = table();
+    let key = table.insert(Op::Recv { flags: 0 }, 0).unwrap();
+    let word = key.user_data(Tag::Operation);
+    for _ in 0..3 {
+        assert!(matches!(table.stage(8), Some(Staged::Operation { poll_first: None, .. })));
+        assert!(matches!(table.complete(word, -11, 0), Outcome::Requeued));
+        assert!(matches!(table.stage(8), Some(Staged::Operation { poll_first: Some(1), .. })));
+        assert!(matches!(table.complete(word, -125, 0), Outcome::Requeued));
+    }
+    assert!(table.stage(8).is_some());
+    assert!(matches!(table.complete_plain(word, 5, 0), Some(None)));
+}
+
+#[test]
+fn nothing_overtakes_on_the_short_way() {
+    let mut table = Table::new(Limits { max_slots: 4, max_in_flight: 3, max_chain: 2 });
+    assert!(table.may_go_at_once());
+    let raw = table.insert_in_flight(Op::Raw, ManuallyDrop::new(0)).unwrap();
+    assert_eq!((table.in_flight(), table.queued(), table.has_queued()), (1, 0, false));
+    let head = table.insert_linked(Op::Raw, 1, 1).unwrap();
+    assert!(!table.may_go_at_once() && !table.make_room(), "a chain is being inserted");
+    assert!(matches!(table.orphan(head), Orphaned::NotSubmitted(1)));
+    assert!(table.may_go_at_once() && table.make_room());
+    assert!(table.cancel(raw));
+    assert!(table.has_queued() && !table.may_go_at_once(), "a request to cancel waits");
+    assert!(matches!(table.stage(1), Some(Staged::Cancel { .. })));
+    assert_eq!(table.in_flight(), 2);
+    assert!(!table.may_go_at_once(), "the ring is full");
+    assert!(table.make_room(), "the table is not");
+}
+
+#[test]
+fn what_finds_no_room_on_the_short_way_is_leaked() {
+    let mut table = Table::new(Limits { max_slots: 1, max_in_flight: 8, max_chain: 1 });
+    let mut tokens = (0..3).map(|n| ManuallyDrop::new(super::world::Token(n)));
+    let mut token = || tokens.next().unwrap();
+    assert!(table.make_room());
+    let first = table.insert_into_room(Op::Nop, token());
+    assert!(!table.make_room() && !table.may_go_at_once());
+    let none = table.insert_into_room(Op::Nop, token());
+    assert!(table.get(none).is_none() && !table.cancel(none));
+    assert!(table.insert_in_flight(Op::Nop, token()).is_none());
+    assert_eq!((table.len(), table.in_flight(), table.queued()), (1, 0, 1));
+    assert_eq!(super::world::take_dropped(), []);
+    let (_, first) = table.get(first).unwrap();
+    assert_eq!(first.0, 0);
 }
 
 #[test]
@@ -284,7 +414,8 @@ fn unknown_names_are_unknown() {
     let waker = super::world::waker(0);
     assert_eq!(table.poll(forged, &waker), Polled::Unknown);
     assert!(!table.cancel(forged) && !table.is_done(forged) && table.take(forged).is_none());
-    table.insert(Op::Nop, 0).map(|key| table.orphan(key)).map(drop).unwrap();
+    let left = table.insert(Op::Raw, 0).map(|key| table.orphan(key));
+    assert!(matches!(left, Ok(Orphaned::NotSubmitted(0))));
     let free = Key::new(0, 1);
     assert_eq!(table.poll(free, &waker), Polled::Unknown, "a free slot has no operation");
     assert!(!table.cancel(free) && table.get(free).is_none() && table.state(free).is_none());

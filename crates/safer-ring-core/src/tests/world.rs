@@ -81,6 +81,8 @@ impl Res {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     Insert(Kind),
+    /// Straight to the kernel where nothing goes before it, otherwise as `Insert`.
+    InsertNow(Kind),
     /// The first member of a chain of so many, or the next member of the open one.
     Link(Kind, u16),
     Arm(u64),
@@ -107,6 +109,8 @@ pub(crate) struct World {
     pub(crate) table: Table<Token>,
     pub(crate) model: Model,
     pub(crate) stats: Stats,
+    /// Events so far. Where two calls must lead to the same state, they take turns by it.
+    turn: usize,
 }
 
 pub(crate) type Verdict = Result<(), String>;
@@ -118,13 +122,15 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, real: T, model: T
 
 impl World {
     pub(crate) fn new(limits: Limits) -> World {
-        World { table: Table::new(limits), model: Model::new(), stats: Stats::default() }
+        let (table, model) = (Table::new(limits), Model::new());
+        World { table, model, stats: Stats::default(), turn: 0 }
     }
 
     /// Lets the event happen to the table and to the model, and compares the answers.
     pub(crate) fn apply(&mut self, event: Event) -> Verdict {
         take_dropped();
         graph::cause(cause(event));
+        self.turn += 1;
         let verdict = self.happen(event);
         graph::cause("");
         verdict?;
@@ -134,13 +140,13 @@ impl World {
     fn happen(&mut self, event: Event) -> Verdict {
         match event {
             Event::Insert(kind) => {
-                // The three ways in take turns.
-                match self.model.ops.len() % 3 {
+                // The two ways into the queue take turns.
+                match self.model.ops.len() % 2 {
                     0 => self.insert(kind),
-                    1 => self.insert_into_room(kind),
-                    _ => self.insert_in_flight(kind),
+                    _ => self.insert_into_room(kind),
                 }
             }
+            Event::InsertNow(kind) => self.insert_in_flight(kind),
             Event::Link(kind, members) => self.link(kind, members),
             Event::Arm(deadline) => {
                 let place = Place::Armed { deadline };
@@ -155,7 +161,7 @@ impl World {
             Event::Answer(op) => {
                 self.model.ops[op].ask = super::model::Ask::No;
                 let word = self.model.ops[op].key.user_data(Tag::Cancel);
-                let outcome = self.table.complete(word, 0, 0);
+                let outcome = self.completed(word, 0, 0);
                 self.check_outcome(outcome, Expect::CancelDone)
             }
             Event::Poll(op, name) => self.poll(op, name),
@@ -177,7 +183,12 @@ impl World {
             Event::Join(op) => {
                 let members = self.model.group.as_ref().unwrap();
                 let (group, serial) = (members.group, members.serial);
-                self.table.join(group, self.model.ops[op].key);
+                let record = self.model.ops[op];
+                if record.group.is_none() && self.turn.is_multiple_of(2) {
+                    self.table.join_new(group, record.key);
+                } else {
+                    self.table.join(group, record.key);
+                }
                 self.model.join(op, serial);
                 Ok(())
             }
@@ -196,7 +207,7 @@ impl World {
             Event::Internal => {
                 self.model.internal -= 1;
                 let key = Key::new(5, 6);
-                let real = self.table.complete(key.user_data(Tag::Timer), -62, 0);
+                let real = self.completed(key.user_data(Tag::Timer), -62, 0);
                 match real {
                     Outcome::Internal { tag: Tag::Timer, key: name } => same("name", name, key),
                     other => Err(format!("an internal completion gave {other:?}")),
@@ -257,10 +268,11 @@ impl World {
 
     /// As an insertion and the staging that would follow, if nothing goes before it.
     fn insert_in_flight(&mut self, kind: Kind) -> Verdict {
-        if !self.table.may_go_at_once() {
-            return self.insert(kind);
+        let at_once = self.model.may_go_at_once(self.table.limits());
+        same("may go at once", self.table.may_go_at_once(), at_once)?;
+        if !at_once {
+            return self.insert_into_room(kind);
         }
-        same("full", self.full(1), false)?;
         let token = ManuallyDrop::new(self.next_token());
         let number = token.0;
         let inserted = self.table.insert_in_flight(kind.op(), token);
@@ -320,8 +332,20 @@ impl World {
         let (res, flags) = res.entry();
         let word = self.model.ops[op].key.user_data(Tag::Operation);
         let expect = self.model.complete(op, res, flags, &mut self.stats);
-        let outcome = self.table.complete(word, res, flags);
+        let outcome = self.completed(word, res, flags);
         self.check_outcome(outcome, expect)
+    }
+
+    /// A completion, by one of the three ways it can be given to the table.
+    fn completed(&mut self, word: u64, res: i32, flags: u32) -> Outcome<Token> {
+        match self.turn % 3 {
+            0 => self.table.complete(word, res, flags),
+            1 => self.table.complete_other(word, res, flags),
+            _ => match self.table.complete_plain(word, res, flags) {
+                Some(waker) => Outcome::Wake(waker),
+                None => self.table.complete_other(word, res, flags),
+            },
+        }
     }
 
     /// Compares, and takes what was handed out.
@@ -351,8 +375,12 @@ impl World {
 
     fn poll(&mut self, op: usize, name: usize) -> Verdict {
         let record = &mut self.model.ops[op];
+        let done = matches!(record.place, Place::Done { .. });
+        if !done && record.waker.is_none() && self.turn.is_multiple_of(2) {
+            self.table.attach(record.key, waker(name));
+        }
         let real = self.table.poll(record.key, &waker(name));
-        if matches!(record.place, Place::Done { .. }) {
+        if done {
             return same("poll", real, Polled::Ready);
         }
         if let Some(old) = record.waker.replace(name)
@@ -440,6 +468,7 @@ impl World {
 fn cause(event: Event) -> &'static str {
     match event {
         Event::Insert(_) => "insert",
+        Event::InsertNow(_) => "insert_in_flight",
         Event::Link(..) => "insert_linked",
         Event::Arm(_) => "insert_deadline",
         Event::Stage(_) => "stage",

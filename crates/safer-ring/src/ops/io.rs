@@ -11,7 +11,7 @@ use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{Acquire, IoBuf, IoBufMut, PooledBuffer};
 
 use super::CURSOR;
-use crate::{Fd, RingOf, RingBuffer};
+use crate::{Fd, RingBuffer, RingOf};
 
 // One transfer moves at most 2,147,479,552 bytes (`MAX_RW_COUNT` of read(2)); more is a short transfer.
 impl<M: Mode> RingOf<M> {
@@ -25,7 +25,8 @@ impl<M: Mode> RingOf<M> {
     /// Those of read(2); `EINTR` and `EAGAIN` are handled inside.
     ///
     /// # Dropping
-    /// Cancels. From a file nothing is lost; from a socket or pipe, bytes that arrived at the same moment are.
+    /// Cancels. Bytes that arrived at the same moment are lost: from a socket or pipe for good, from a file the
+    /// cursor may have moved past them.
     #[inline]
     pub fn read_owned<B: IoBufMut>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
         self.start(payload::read(fd, buffer, CURSOR))
@@ -177,14 +178,7 @@ impl<M: Mode> RingOf<M> {
         flags: SpliceFlags,
     ) -> Operation<M, Count> {
         let offset = |offset: Option<u64>| offset.unwrap_or(CURSOR);
-        self.start(payload::splice(
-            from,
-            offset(offset_in),
-            to,
-            offset(offset_out),
-            len,
-            flags.0,
-        ))
+        self.start(payload::splice(from, offset(offset_in), to, offset(offset_out), len, flags.0))
     }
 
     /// Duplicates up to `len` bytes from one pipe into another without consuming them: tee(2). Kernel 5.8.

@@ -1,8 +1,6 @@
 //! Sockets.
 
-use safer_ring_backend::payload::{
-    self, Accept, Read, RecvMsg, SendMsg, Socket, Unit, Write,
-};
+use safer_ring_backend::payload::{self, Accept, Read, RecvMsg, SendMsg, Socket, Unit, Write};
 use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
@@ -65,6 +63,12 @@ impl<M: Mode> RingOf<M> {
     }
 
     /// [`Ring::recv`](crate::RingOf::recv) with flags of recv(2): `MSG_PEEK`, `MSG_WAITALL`.
+    ///
+    /// # Errors
+    /// As there; with `MSG_DONTWAIT`, `EAGAIN` too.
+    ///
+    /// # Dropping
+    /// As there.
     #[inline]
     pub fn recv_with<B: IoBufMut>(
         &self,
@@ -88,13 +92,14 @@ impl<M: Mode> RingOf<M> {
     }
 
     /// [`Ring::send`](crate::RingOf::send) with flags of send(2): `MSG_MORE`, `MSG_OOB`.
+    ///
+    /// # Errors
+    /// As there; with `MSG_DONTWAIT`, `EAGAIN` too.
+    ///
+    /// # Dropping
+    /// As there.
     #[inline]
-    pub fn send_with<B: IoBuf>(
-        &self,
-        fd: &Fd<M>,
-        buffer: B,
-        flags: u32,
-    ) -> Operation<M, Write<B>> {
+    pub fn send_with<B: IoBuf>(&self, fd: &Fd<M>, buffer: B, flags: u32) -> Operation<M, Write<B>> {
         self.start(payload::send(fd, buffer, flags))
     }
 

@@ -94,7 +94,7 @@ impl<M: Mode> RingOf<M> {
     /// and asks the kernel for the next one only.
     ///
     /// # Errors
-    /// `Failure::Exhausted` if the ring has ended. A timer cannot be a member of a chain.
+    /// `Failure::Forked` in a child process. A timer cannot be a member of a chain (`Failure::Exhausted`).
     ///
     /// # Dropping
     /// Ends it without a system call.

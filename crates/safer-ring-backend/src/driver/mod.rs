@@ -1,0 +1,458 @@
+//! The driver: a table and a backend, and the one place where an operation becomes the kernel's.
+//!
+//! It is single-threaded and runs no foreign code while it works, but for the clone of a waker and for
+//! `IoBuf::reclaim`, whose contract forbids the use of a ring: wakers and dead resources are
+//! collected and handed out ([`Driver::aftermath`]) for the wrapper to fire and drop once its lock or
+//! borrow is released.
+//!
+//! # Safety
+//! Adopts descriptors that a completion has just delivered to an operation whose owner is gone
+//! (invariant 9), and those that were to be closed and were not.
+//!
+//! Tests: a_late_open_is_closed_and_counted
+#![allow(unsafe_code, reason = "adoption of descriptors")]
+
+mod snapshot;
+mod timers;
+mod turn;
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::task::Waker;
+use std::time::Duration;
+
+use safer_ring_buf::Lease;
+use safer_ring_core::{Completion, Group, Key, Limits, Op, Orphaned, Polled, Table, Tag};
+use safer_ring_sys::{Errno, fork};
+
+use crate::adopt::adopt;
+use crate::backend::{Backend, Submission, Submitted, Wait};
+use crate::chain::Chained;
+use crate::clock;
+use crate::error::Failure;
+use crate::fd::Guard;
+use crate::payload::{self, Done, Payload, bury_close};
+use crate::request::Resources;
+use crate::root;
+use crate::uring::UringBackend;
+
+pub use snapshot::Snapshot;
+use turn::{Alone, describe, submit_owned};
+
+/// Slots a table may grow to: far above any ring, only to bound memory.
+const MAX_SLOTS: u32 = 1 << 24;
+/// Operations that the kernel may have at a time. More than the completion queue holds: what does not fit there
+/// waits in the kernel (`IORING_FEAT_NODROP`, which every backend has) and `reap` fetches it. A limit at the
+/// size of the queue would let that many idle receives hold back the sends that they wait for.
+const MAX_IN_FLIGHT: u32 = 1 << 22;
+/// How long dropping a driver waits for what is in flight, in steps of [`DRAIN_STEP`].
+const DRAIN_STEPS: u32 = 20;
+const DRAIN_STEP: Duration = Duration::from_millis(10);
+
+/// What has to happen outside the driver's lock: wakers to fire, dead resources to drop.
+pub(crate) struct Aftermath<K> {
+    pub(crate) wakers: Vec<Waker>,
+    pub(crate) dead: Vec<Resources<K>>,
+    /// Wakers to drop without firing them.
+    pub(crate) retired: Vec<Waker>,
+}
+
+impl<K> Default for Aftermath<K> {
+    fn default() -> Self {
+        Self { wakers: Vec::new(), dead: Vec::new(), retired: Vec::new() }
+    }
+}
+
+/// An operation that was not taken in.
+pub(crate) struct Refused<K> {
+    pub(crate) failure: Failure,
+    pub(crate) resources: Box<Resources<K>>,
+}
+
+impl<K> Refused<K> {
+    #[cold]
+    pub(crate) fn new(failure: Failure, resources: ManuallyDrop<Resources<K>>) -> Self {
+        Self { failure, resources: Box::new(ManuallyDrop::into_inner(resources)) }
+    }
+}
+
+/// Counters of the driver itself; the table keeps its own.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    enters: u64,
+    enter_refusals: u64,
+    adopted_fds: u64,
+    plain_calls: u64,
+}
+
+/// A table of operations and the backend that runs them.
+pub struct Driver<K: Guard, B: Backend = UringBackend> {
+    pub(crate) table: Table<Resources<K>>,
+    backend: B,
+    aftermath: Aftermath<K>,
+    /// Whether something is in `aftermath`.
+    dirty: bool,
+    /// Intermediate completions of multishot operations, until their owner takes them.
+    more: Vec<(Key, Completion)>,
+    /// Results of operations that were answered at once, to be completed after staging.
+    immediate: Vec<(u64, i32)>,
+    /// Armed kernel timers; the lease holds the timespec until the timer's completion.
+    timers: Vec<Option<(Lease, u64)>>,
+    /// The wake descriptor became readable.
+    rung: bool,
+    /// A kernel timer has ended, and the next one may have to be armed.
+    timer_ended: bool,
+    /// The waker of the `block_on` that runs now, and what stands for it in the slots: firing it is a
+    /// flag, not a call.
+    root: Option<Waker>,
+    stand_in: Waker,
+    root_woken: bool,
+    alone: Alone,
+    /// Whether the reactor watches this ring.
+    pub(crate) watched: bool,
+    epoch: u32,
+    counters: Counters,
+}
+
+impl<K: Guard, B: Backend> Driver<K, B> {
+    /// Joins a backend with `entries` submission entries with an empty table.
+    ///
+    /// # Errors
+    /// As `mmap(2)`, for the page that tells a forked child apart.
+    pub fn new(backend: B, entries: u32) -> Result<Self, Errno> {
+        Ok(Self {
+            table: Table::new(Limits {
+                max_slots: MAX_SLOTS,
+                max_in_flight: MAX_IN_FLIGHT,
+                max_chain: entries,
+            }),
+            backend,
+            aftermath: Aftermath { wakers: Vec::with_capacity(64), ..Aftermath::default() },
+            dirty: false,
+            more: Vec::new(),
+            immediate: Vec::new(),
+            timers: Vec::new(),
+            rung: false,
+            timer_ended: false,
+            root: None,
+            stand_in: root::stand_in(),
+            root_woken: false,
+            alone: Alone::default(),
+            watched: false,
+            epoch: fork::arm()?,
+            counters: Counters::default(),
+        })
+    }
+
+    /// Whether this process made the driver; a forked child must not touch it (invariant 15).
+    #[inline(always)]
+    pub(crate) fn is_ours(&self) -> bool {
+        fork::current() == self.epoch
+    }
+
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Takes an operation in.
+    #[inline(always)]
+    pub(crate) fn submit(
+        &mut self,
+        op: Op,
+        resources: ManuallyDrop<Resources<K>>,
+    ) -> Result<Key, Refused<K>> {
+        if self.is_ours() {
+            if self.backend.room() > 0 && self.table.may_go_at_once() {
+                return Ok(self.submit_at_once(op, resources));
+            } else if self.table.make_room() {
+                return Ok(self.table.insert_into_room(op, resources));
+            }
+        }
+        // Boxed, so that the short way above moves the resources once and not through here.
+        Err(self.refuse(Box::new(ManuallyDrop::into_inner(resources))))
+    }
+
+    /// Past the queue, which is empty, into the backend's.
+    #[inline(always)]
+    fn submit_at_once(&mut self, op: Op, resources: ManuallyDrop<Resources<K>>) -> Key {
+        // Described while the compiler knows the operation; the name comes with the slot.
+        let words = describe(0, &op, &resources, false, None);
+        let Some(key) = self.table.insert_in_flight(op, resources) else {
+            return Key::new(u32::MAX, 0);
+        };
+        self.alone.fresh += 1;
+        let user_data = key.user_data(Tag::Operation);
+        let submission = Submission { user_data, ..words };
+        let submitted = submit_owned(&mut self.backend, &submission);
+        if let Submitted::Done(result) = submitted {
+            self.immediate.push((user_data, result));
+        }
+        key
+    }
+
+    #[cold]
+    fn refuse(&self, resources: Box<Resources<K>>) -> Refused<K> {
+        let failure = if self.is_ours() { Failure::Exhausted } else { Failure::Forked };
+        Refused { failure, resources }
+    }
+
+    /// Takes in a member of a chain; `following` more come right after it.
+    pub(crate) fn submit_linked(
+        &mut self,
+        op: Op,
+        resources: ManuallyDrop<Resources<K>>,
+        following: u16,
+    ) -> Result<Key, Refused<K>> {
+        self.table
+            .insert_linked(op, ManuallyDrop::into_inner(resources), following)
+            .map_err(|(_, resources)| self.refuse(Box::new(resources)))
+    }
+
+    /// Takes in a timer that ends `after` from now.
+    pub(crate) fn submit_timer(
+        &mut self,
+        resources: ManuallyDrop<Resources<K>>,
+        after: Duration,
+    ) -> Result<Key, Refused<K>> {
+        let resources = ManuallyDrop::into_inner(resources);
+        if !self.is_ours() {
+            return Err(self.refuse(Box::new(resources)));
+        }
+        let deadline = clock::now_ns().saturating_add(clock::ns(after));
+        self.table
+            .insert_deadline(Op::Timeout, resources, deadline)
+            .map_err(|(_, resources)| self.refuse(Box::new(resources)))
+    }
+
+    /// Whether a chain of so many members can be taken in.
+    pub(crate) fn reserve(&self, members: u16) -> Result<(), Failure> {
+        let limit = self.table.limits().max_chain;
+        if u32::from(members) > limit {
+            return Err(Failure::ChainTooLong { members, limit });
+        }
+        if !self.is_ours() {
+            return Err(Failure::Forked);
+        }
+        if self.table.reserve(u32::from(members)) { Ok(()) } else { Err(Failure::Exhausted) }
+    }
+
+    /// Whether something waits to be handed to the kernel.
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        self.is_ours() && (self.table.has_queued() || self.backend.pending() > 0)
+    }
+
+    /// Whether an operation has ended; if not, `waker` is woken when it does.
+    #[inline(always)]
+    pub(crate) fn poll(&mut self, key: Key, waker: &Waker) -> bool {
+        let waker = if self.is_root(waker) { &self.stand_in } else { waker };
+        !matches!(self.table.poll(key, waker), Polled::Pending)
+    }
+
+    /// [`Driver::poll`] of an operation that was submitted just now.
+    #[inline(always)]
+    pub(crate) fn attach(&mut self, key: Key, waker: &Waker) {
+        if self.is_root(waker) {
+            self.table.attach(key, root::stand_in());
+        } else {
+            self.table.poll(key, waker);
+        }
+    }
+
+    /// Whether all members of a group have ended; if not, `waker` is woken when they have.
+    #[inline(always)]
+    pub(crate) fn poll_group(&mut self, group: Group, waker: &Waker) -> bool {
+        let waker = if self.is_root(waker) { &self.stand_in } else { waker };
+        self.table.poll_group(group, waker)
+    }
+
+    #[inline(always)]
+    fn is_root(&self, waker: &Waker) -> bool {
+        self.root.as_ref().is_some_and(|root| root.will_wake(waker))
+    }
+
+    /// From now on this is the waker of the running `block_on`; gives the one it replaces.
+    pub(crate) fn set_root(&mut self, root: Option<Waker>) -> Option<Waker> {
+        // What the other `block_on` waits for may have ended meanwhile.
+        self.root_woken = true;
+        std::mem::replace(&mut self.root, root)
+    }
+
+    /// Whether the running `block_on` was woken since the last call.
+    #[inline]
+    pub(crate) fn take_root_woken(&mut self) -> bool {
+        std::mem::take(&mut self.root_woken)
+    }
+
+    /// The output of an operation that has ended; its rest again if it has not.
+    #[inline(always)]
+    pub(crate) fn finish<P: Payload>(
+        &mut self,
+        key: Key,
+        rest: P::Rest,
+        broken: Option<&mut Chained<'_>>,
+    ) -> Result<P::Output, P::Rest> {
+        let Some((resources, completion)) = self.table.take_result(key) else { return Err(rest) };
+        let result = match broken {
+            None => Errno::from_result(completion.res).map_err(Failure::Os),
+            Some(chained) => chained.judge(completion),
+        };
+        let more = if P::KEEPS_ALL { self.take_more(key) } else { Vec::new() };
+        let done = Done { result, flags: completion.flags, more };
+        // In this order nothing is live that a panic on the way would have to drop, but for the guards.
+        let Resources { lease, fd, other } = ManuallyDrop::into_inner(resources);
+        let output = payload::finish::<P>(lease, rest, done);
+        // One that was the last handle closes its descriptor here.
+        drop((fd, other));
+        Ok(output)
+    }
+
+    /// Intermediate completions of `key`, in order.
+    pub(crate) fn take_more(&mut self, key: Key) -> Vec<Completion> {
+        let mut taken = Vec::new();
+        self.more.retain(|(owner, completion)| {
+            let mine = *owner == key;
+            if mine {
+                taken.push(*completion);
+            }
+            !mine
+        });
+        taken
+    }
+
+    /// The owner of an operation is gone.
+    pub(crate) fn orphan(&mut self, key: Key) {
+        if !self.is_ours() {
+            return;
+        }
+        if !self.more.is_empty() {
+            drop(self.take_more(key));
+        }
+        match self.table.orphan(key) {
+            Orphaned::NotSubmitted(resources) => self.keep_dead(resources),
+            Orphaned::Finished(op, resources, completion) => self.bury(op, resources, completion),
+            Orphaned::Running { .. } | Orphaned::Unknown => {}
+        }
+    }
+
+    /// The operation of a dead owner has ended: closes what it made, keeps the rest for dropping.
+    fn bury(&mut self, op: Op, resources: Resources<K>, completion: Completion) {
+        if op.creates_descriptor() && completion.res >= 0 {
+            self.counters.adopted_fds += 1;
+            // SAFETY: the op makes a descriptor, `res` is its first and only result, and the future
+            // that would have owned it is gone.
+            drop(unsafe { adopt(completion.res) });
+        }
+        if op.creates_pair() && completion.res >= 0 {
+            // The state in the lease owns both and closes them.
+            self.counters.adopted_fds += 2;
+        }
+        if matches!(op, Op::Close { .. }) {
+            // SAFETY: the lease of a close, and its result.
+            return unsafe { bury_close(resources.lease, completion.res) };
+        }
+        self.keep_dead(resources);
+    }
+
+    fn internal(&mut self, tag: Tag, key: Key) {
+        if tag == Tag::Wake {
+            self.rung = true;
+        }
+        if tag == Tag::Timer && key.generation() == 1 {
+            let index = usize::try_from(key.index()).unwrap_or(usize::MAX);
+            if let Some(timer) = self.timers.get_mut(index) {
+                *timer = None;
+            }
+            self.expire();
+            self.timer_ended = true;
+        }
+    }
+
+    /// Whether the wake descriptor became readable since the last call.
+    pub(crate) fn take_rung(&mut self) -> bool {
+        std::mem::take(&mut self.rung)
+    }
+
+    fn keep_dead(&mut self, resources: Resources<K>) {
+        self.aftermath.dead.push(resources);
+        self.dirty = true;
+    }
+
+    /// Whether something must happen outside the lock.
+    #[inline(always)]
+    pub(crate) fn has_aftermath(&self) -> bool {
+        self.dirty
+    }
+
+    /// Hands it out, in exchange for an empty (and reused) one.
+    pub(crate) fn aftermath(&mut self, spare: Aftermath<K>) -> Aftermath<K> {
+        self.dirty = false;
+        std::mem::replace(&mut self.aftermath, spare)
+    }
+
+    /// Whether nothing is queued, in flight, or waiting for its owner.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.table.is_empty() && self.table.in_flight() == 0
+    }
+
+    /// Whether nothing is left but armed timers, which end when the driver is dropped.
+    pub(crate) fn is_over(&self) -> bool {
+        let timers = self.timers.iter().flatten().count();
+        self.table.is_empty() && u32::try_from(timers).is_ok_and(|n| n == self.table.in_flight())
+    }
+
+    /// The figures of this driver.
+    pub fn snapshot(&self) -> Snapshot {
+        let table = self.table.stats();
+        Snapshot {
+            rings: 1,
+            in_flight: u64::from(self.table.in_flight()),
+            queued: u64::from(self.table.queued()),
+            orphans: u64::from(self.table.orphans()),
+            submitted: table.inserted,
+            completed: table.completed,
+            cancelled: table.cancelled,
+            cancel_requests: table.cancel_requested,
+            cancel_races: table.cancel_races,
+            orphaned: table.orphaned,
+            adopted_fds: self.counters.adopted_fds,
+            requeued: table.requeued,
+            stale_completions: table.stale,
+            enters: self.counters.enters,
+            enter_refusals: self.counters.enter_refusals,
+            plain_calls: self.counters.plain_calls,
+        }
+    }
+}
+
+impl<K: Guard, B: Backend> Drop for Driver<K, B> {
+    /// Waits a bounded time for what is in flight; the table leaks what is left (invariant 6).
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            // The parent's kernel objects: the child neither cancels nor frees (invariant 15).
+            self.table.abandon();
+            self.timers.drain(..).for_each(std::mem::forget);
+            return;
+        }
+        self.cancel_timers();
+        for step in 0..DRAIN_STEPS {
+            if self.table.is_empty() && self.timers.iter().all(Option::is_none) {
+                break;
+            }
+            if step == DRAIN_STEPS / 2 {
+                self.table.cancel_all();
+            }
+            self.stage();
+            // What cannot be handed over stays in the table, which leaks it below.
+            let _ = self.enter(Wait::For(DRAIN_STEP));
+            self.reap();
+        }
+        self.timers.drain(..).for_each(std::mem::forget);
+    }
+}
+
+impl<K: Guard, B: Backend> fmt::Debug for Driver<K, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("snapshot", &self.snapshot()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! What a ring tells about itself.
+
+/// What a ring is doing and has done. All figures but the first four only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Kernel rings.
+    pub rings: u64,
+    /// Completions that the kernel owes or will owe for what is in the submission queue, those of cancellations and
+    /// of the ring's own operations included.
+    pub in_flight: u64,
+    /// Operations that wait for a place in the queue.
+    pub queued: u64,
+    /// Operations in flight whose future is gone.
+    pub orphans: u64,
+    /// Operations accepted.
+    pub submitted: u64,
+    /// Operations that ended.
+    pub completed: u64,
+    /// Operations that ended with `ECANCELED`.
+    pub cancelled: u64,
+    /// Cancellations asked for.
+    pub cancel_requests: u64,
+    /// Cancellations that came too late: the operation had its result.
+    pub cancel_races: u64,
+    /// Operations whose future was dropped before they ended.
+    pub orphaned: u64,
+    /// Descriptors that arrived after their future was gone, and were closed.
+    pub adopted_fds: u64,
+    /// Operations that were put back after `EINTR` or `EAGAIN`.
+    pub requeued: u64,
+    /// Completions that belonged to nothing: stale, duplicate or unknown.
+    pub stale_completions: u64,
+    /// Calls of `io_uring_enter`.
+    pub enters: u64,
+    /// Calls of `io_uring_enter` that the kernel refused for lack of resources.
+    pub enter_refusals: u64,
+    /// Operations run as a plain system call, since the kernel has no opcode for them.
+    pub plain_calls: u64,
+}
+
+impl std::ops::AddAssign for Snapshot {
+    fn add_assign(&mut self, o: Self) {
+        self.rings += o.rings;
+        self.in_flight += o.in_flight;
+        self.queued += o.queued;
+        self.orphans += o.orphans;
+        self.submitted += o.submitted;
+        self.completed += o.completed;
+        self.cancelled += o.cancelled;
+        self.cancel_requests += o.cancel_requests;
+        self.cancel_races += o.cancel_races;
+        self.orphaned += o.orphaned;
+        self.adopted_fds += o.adopted_fds;
+        self.requeued += o.requeued;
+        self.stale_completions += o.stale_completions;
+        self.enters += o.enters;
+        self.enter_refusals += o.enter_refusals;
+        self.plain_calls += o.plain_calls;
+    }
+}

@@ -1,0 +1,382 @@
+//! The turn: operations to the kernel, completions from it, and the waits between.
+//!
+//! # Safety
+//! The call of [`Backend::submit`], for an operation that a slot of the table owns; see `submit_owned`.
+//!
+//! Tests: ten_thousand_operations_through_eight_entries, a_failed_enter_keeps_the_operation
+#![allow(unsafe_code, reason = "the single call of Backend::submit")]
+
+use std::task::Waker;
+use std::time::Duration;
+
+use safer_ring_core::{Op, Outcome, Staged};
+use safer_ring_sys::Errno;
+
+use super::Driver;
+use crate::backend::{Backend, Submission, Submitted, Wait};
+use crate::clock;
+use crate::fd::Guard;
+use crate::request::Resources;
+use crate::root;
+
+/// Attempts at an `enter` that the kernel refuses for lack of resources, before the caller is let go.
+const ENTER_TRIES: u32 = 16;
+/// Operations that are handed over alone between two turns.
+const CREDIT: u32 = 16;
+/// Turns without credit after an operation that did not end at once.
+const DISTRUST: u32 = 256;
+/// Pause between attempts where waiting in the ring is impossible.
+const HOPELESS_PAUSE: Duration = Duration::from_millis(10);
+
+/// Whether a ring of one thread works on one operation at a time.
+///
+/// Then waiting with it for others that could share its system call is in vain, and an operation that ends
+/// inside the call (a read from the page cache) need not put its task to sleep: it is handed over when it is
+/// first polled. A turn that hands over a single operation, with nothing else in the table, gives credit for
+/// some more. When the credit is used up, or an operation does not end at once, there is a turn again, which
+/// also lets other tasks of the thread run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alone {
+    /// Operations that were put into the backend's queue since it was last handed over.
+    pub(super) fresh: u32,
+    /// Operations that may still be handed over alone.
+    credit: u32,
+    /// Turns to go until credit is given again.
+    distrust: u32,
+}
+
+impl Alone {
+    #[inline(always)]
+    fn turn(&mut self, operations: u32) {
+        let single = self.fresh == 1 && operations == 1;
+        self.fresh = 0;
+        self.credit = if single && self.distrust == 0 { CREDIT } else { 0 };
+        self.distrust = self.distrust.saturating_sub(1);
+    }
+}
+
+impl<K: Guard, B: Backend> Driver<K, B> {
+    /// Moves what waits in the table into the backend's queue, as far as there is room.
+    #[inline]
+    pub(crate) fn stage(&mut self) {
+        if self.table.has_queued() {
+            self.stage_queued();
+        }
+        if !self.immediate.is_empty() {
+            self.finish_immediate();
+        }
+    }
+
+    fn stage_queued(&mut self) {
+        // Room can only grow behind our back.
+        let mut room = self.backend.room();
+        loop {
+            match self.table.stage(room) {
+                None => break,
+                Some(Staged::Operation { user_data, op, resources, link, poll_first, .. }) => {
+                    let submission = describe(user_data, op, resources, link, poll_first);
+                    let submitted = submit_owned(&mut self.backend, &submission);
+                    if let Submitted::Done(result) = submitted {
+                        self.immediate.push((user_data, result));
+                        continue;
+                    }
+                }
+                Some(Staged::Cancel { user_data, target }) => {
+                    self.backend.cancel(user_data, target);
+                }
+            }
+            room -= 1;
+        }
+    }
+
+    #[cold]
+    fn finish_immediate(&mut self) {
+        while let Some((user_data, result)) = self.immediate.pop() {
+            self.counters.plain_calls += 1;
+            self.complete(user_data, result, 0);
+            if self.immediate.is_empty() {
+                // One that was interrupted is queued again, and no completion would bring anybody here.
+                self.stage_queued();
+            }
+        }
+    }
+
+    /// Hands everything that waits to the kernel and reaps what is there, without waiting.
+    #[inline]
+    pub(crate) fn flush(&mut self) {
+        if self.is_ours() {
+            self.hand_over();
+            if self.table.next_deadline() == Some(0) {
+                self.expire();
+            }
+        }
+    }
+
+    #[inline]
+    fn hand_over(&mut self) {
+        loop {
+            self.stage();
+            let pending = self.backend.pending();
+            if pending == 0 {
+                return;
+            }
+            let entered = self.enter(Wait::No);
+            self.reap();
+            // Without progress the rest goes with the next round (a polling kernel thread, a shortage).
+            if entered.is_err() || self.backend.pending() == pending {
+                return;
+            }
+            if self.backend.pending() == 0 && self.table.queued() == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Hands over an operation that was submitted just now, if it is the only one and such operations have
+    /// ended at once lately; see [`Alone`]. Tells whether it did.
+    #[inline(always)]
+    pub(crate) fn hand_over_if_alone(&mut self) -> bool {
+        if self.alone.credit == 0 || self.alone.fresh != 1 {
+            return false;
+        }
+        self.alone.fresh = 0;
+        self.alone.credit -= 1;
+        // An error is met again when the thread waits, as are further completions.
+        let _ = self.enter(Wait::No);
+        if let Some(cqe) = self.backend.pop() {
+            self.complete(cqe.user_data, cqe.res, cqe.flags);
+        }
+        true
+    }
+
+    /// An operation that was handed over alone has not ended: others like it will not either.
+    #[cold]
+    pub(crate) fn was_in_vain(&mut self) {
+        self.alone.credit = 0;
+        self.alone.distrust = DISTRUST;
+    }
+
+    /// Hands over what waits and sleeps until a completion, a deadline of the table or `limit`.
+    pub(crate) fn wait(&mut self, limit: Option<Duration>) {
+        if !self.is_ours() {
+            // Nothing will ever complete here; what is submitted is refused.
+            std::thread::sleep(HOPELESS_PAUSE);
+            return;
+        }
+        self.stage();
+        if self.table.has_queued() {
+            // More than one queue full: it goes before anybody sleeps.
+            self.flush();
+        }
+        let operations = self.table.len();
+        self.alone.turn(operations);
+        let idle = !self.root_woken && !self.dirty && !self.backend.ready();
+        let wait = match (idle, self.table.next_deadline(), limit) {
+            (false, _, _) => Wait::No,
+            (true, None, None) => Wait::One,
+            (true, deadline, limit) => bounded_wait(deadline, limit),
+        };
+        if self.enter(wait).is_err() && idle && !self.dirty {
+            // What the kernel did not take is queued or has failed; do not spin on a broken ring.
+            std::thread::sleep(HOPELESS_PAUSE);
+        }
+        self.reap();
+        self.expire();
+    }
+
+    /// Hands over what waits and takes in what is there, without sleeping.
+    pub(crate) fn look(&mut self) {
+        if self.is_ours() {
+            self.stage();
+            // What was not taken goes with the next round.
+            let _ = self.enter(Wait::No);
+            self.reap();
+            self.expire();
+        }
+    }
+
+    /// Ends the timers of the table that are due, and takes in what came about without the kernel.
+    #[inline]
+    pub(crate) fn expire(&mut self) {
+        if let Some(deadline) = self.table.next_deadline() {
+            self.expire_until(deadline);
+        }
+    }
+
+    #[cold]
+    fn expire_until(&mut self, deadline: u64) {
+        // What is there already hides the timers behind it, so the clock is read for it too.
+        let now = clock::now_ns();
+        if deadline > now {
+            return;
+        }
+        while let Some(outcome) = self.table.expire(now) {
+            self.settle(outcome);
+        }
+    }
+
+    /// One `enter`.
+    #[inline]
+    pub(super) fn enter(&mut self, wait: Wait) -> Result<(), Errno> {
+        self.counters.enters += 1;
+        match self.backend.enter(wait) {
+            Ok(()) => Ok(()),
+            Err(errno) => self.enter_again(wait, errno),
+        }
+    }
+
+    /// Repeats an `enter` while a signal or a shortage of the kernel gets in the way.
+    #[cold]
+    fn enter_again(&mut self, wait: Wait, mut errno: Errno) -> Result<(), Errno> {
+        for attempt in 0..=ENTER_TRIES {
+            match errno {
+                // The caller's loop looks at its deadlines again before it waits again.
+                Errno::INTR if wait != Wait::No => return Ok(()),
+                Errno::INTR => {}
+                Errno::TIME => return Ok(()),
+                Errno::AGAIN | Errno::BUSY | Errno::NOMEM => {
+                    self.counters.enter_refusals += 1;
+                    let queued = self.table.queued();
+                    self.reap();
+                    let requeued = self.table.queued() > queued;
+                    // Each of these must be seen to before anybody sleeps.
+                    if self.dirty || self.root_woken || self.rung || requeued {
+                        return Ok(());
+                    }
+                    if attempt < ENTER_TRIES {
+                        shortage_pause(attempt);
+                    }
+                }
+                fatal => {
+                    self.fail_pending(fatal);
+                    return Err(fatal);
+                }
+            }
+            if attempt == ENTER_TRIES {
+                break;
+            }
+            self.counters.enters += 1;
+            match self.backend.enter(wait) {
+                Ok(()) => return Ok(()),
+                Err(next) => errno = next,
+            }
+        }
+        Err(errno)
+    }
+
+    /// `enter` will never work again: what the kernel has not seen ends with its error.
+    #[cold]
+    fn fail_pending(&mut self, errno: Errno) {
+        let mut unseen = Vec::new();
+        self.backend.retract(&mut |user_data| unseen.push(user_data));
+        for user_data in unseen {
+            self.complete(user_data, -errno.raw_os_error(), 0);
+        }
+    }
+
+    /// Takes in all completions that are there.
+    pub(crate) fn reap(&mut self) {
+        while let Some(cqe) = self.backend.pop() {
+            self.complete(cqe.user_data, cqe.res, cqe.flags);
+        }
+    }
+
+    #[inline(always)]
+    fn complete(&mut self, user_data: u64, result: i32, flags: u32) {
+        match self.table.complete_plain(user_data, result, flags) {
+            Some(Some(waker)) => self.wake(waker),
+            Some(None) => {}
+            None => self.complete_other(user_data, result, flags),
+        }
+    }
+
+    #[inline(never)]
+    fn complete_other(&mut self, user_data: u64, result: i32, flags: u32) {
+        let outcome = self.table.complete_other(user_data, result, flags);
+        self.settle(outcome);
+    }
+
+    #[inline(always)]
+    fn wake(&mut self, waker: Waker) {
+        if root::is_stand_in(&waker) {
+            // Dropping it would do nothing either, by a call.
+            std::mem::forget(waker);
+            self.root_woken = true;
+        } else {
+            self.aftermath.wakers.push(waker);
+            self.dirty = true;
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome<Resources<K>>) {
+        match outcome {
+            Outcome::Wake(waker) => waker.into_iter().for_each(|waker| self.wake(waker)),
+            Outcome::Release { op, resources, completion } => {
+                self.bury(op, resources, completion);
+            }
+            Outcome::More { key, completion } => {
+                let orphaned = self.table.state(key).is_none_or(|state| state.orphaned);
+                if !orphaned {
+                    self.more.push((key, completion));
+                }
+            }
+            Outcome::Internal { tag, key } => self.internal(tag, key),
+            Outcome::Retired(waker) => {
+                self.aftermath.retired.push(waker);
+                self.dirty = true;
+            }
+            Outcome::Requeued | Outcome::CancelDone | Outcome::Ignored => {}
+        }
+    }
+}
+
+#[cold]
+fn bounded_wait(deadline: Option<u64>, limit: Option<Duration>) -> Wait {
+    let left = deadline
+        .map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::now_ns())))
+        .unwrap_or(Duration::MAX);
+    Wait::For(limit.map_or(left, |limit| limit.min(left)))
+}
+
+#[cold]
+fn shortage_pause(attempt: u32) {
+    if attempt < 4 {
+        std::thread::yield_now();
+    } else {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Gives an operation to the backend: one that a slot owns, in the words that [`describe`] made of it.
+#[inline(always)]
+pub(super) fn submit_owned<B: Backend>(backend: &mut B, submission: &Submission<'_>) -> Submitted {
+    // SAFETY: `submit` wants room, which both callers have seen, and memory and descriptors that stay until the
+    // final completion.
+    // - Both are owned by the slot that `user_data` names; the ways out of the table (`take_result`, and the
+    //   outcomes of `complete` and `orphan`) give them out only after the final completion (invariant 3),
+    //   and staging is one-way (invariant 7).
+    // - `Request` pairs each op with memory of the right kind and size.
+    // - A table dropped with work in flight leaks it (invariant 6).
+    unsafe { backend.submit(submission) }
+}
+
+#[inline(always)]
+pub(super) fn describe<'a, K: Guard>(
+    user_data: u64,
+    op: &'a Op,
+    resources: &Resources<K>,
+    link: bool,
+    poll_first: Option<u32>,
+) -> Submission<'a> {
+    Submission {
+        user_data,
+        op,
+        fd: resources.fd.as_ref().map_or(-1, Guard::raw),
+        other: resources.other.as_ref().map_or(-1, Guard::raw),
+        ptr: resources.lease.ptr(),
+        init: resources.lease.init_len(),
+        capacity: resources.lease.capacity(),
+        link,
+        poll_first,
+    }
+}
