@@ -24,11 +24,11 @@ use safer_ring_sys::{Cqe, Errno};
 
 /// One operation in plain words: what a submission entry is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Submission<'a> {
+pub struct Submission {
     /// The name under which the completions come back.
     pub user_data: u64,
     /// What to do.
-    pub op: &'a Op,
+    pub op: Op,
     /// The descriptor to do it on; -1 for none, `AT_FDCWD` for paths.
     pub fd: RawFd,
     /// The second descriptor (splice, tee); -1 for none.
@@ -81,7 +81,7 @@ pub unsafe trait Backend {
     /// [`Backend::room`] was not 0. The memory at `ptr`, all memory that it or `op` points to, and both descriptors stay valid and
     /// unused by anyone else until the last completion of `user_data` has been reaped, even if
     /// `enter` fails and even if the backend is dropped.
-    unsafe fn submit(&mut self, submission: &Submission<'_>) -> Submitted;
+    unsafe fn submit(&mut self, submission: &Submission) -> Submitted;
 
     /// Queues the cancellation of the operation named `target`, if there is room; the driver makes sure.
     fn cancel(&mut self, user_data: u64, target: u64);

@@ -77,15 +77,6 @@ impl Lease {
         Lease { ptr, init, capacity, owner: words, release: release_owner::<T> }
     }
 
-    /// Drops the lease; one of no memory costs nothing here, where its type says so only at run time.
-    #[inline(always)]
-    pub fn discard(self) {
-        if self.ptr.is_null() {
-            // Only `empty` has no address, and it owns nothing.
-            std::mem::forget(self);
-        }
-    }
-
     /// Ends the lease and gives the owner back.
     ///
     /// # Safety

@@ -16,7 +16,8 @@
 //!   request never does, nor does the loss of the owner.
 //! * An operation whose effect was asked for ([`OnDrop::Finish`]) runs once it is in the table,
 //!   whether or not the kernel had it when its owner left: [`Table::orphan`] takes back only what
-//!   is to be cancelled, and timers.
+//!   is to be cancelled, and timers. Only an explicit cancellation, or the end of a chain before
+//!   it, keeps it from running.
 //! * A completion that says that nothing was done, and that nobody asked for, puts the operation
 //!   back into the queue: `-EINTR`, `-EAGAIN` where a poll can help, and the `-ECANCELED` that the
 //!   end of the submitting thread causes. Not in a chain, which the kernel has ended by then.

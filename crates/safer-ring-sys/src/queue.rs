@@ -418,15 +418,23 @@ impl CompletionQueue {
                 return None;
             }
             let cqe = self.small(self.head);
-            let special = cqe.flags & (cqe_flags::SKIP | cqe_flags::F_32);
-            let both = special & cqe_flags::F_32 != 0 && self.parts.layout == Layout::Mixed;
-            self.head = self.head.wrapping_add(1 + u32::from(both));
-            // Release: the entry is read before the kernel may overwrite it.
-            self.shared(self.parts.head).store(self.head, Ordering::Release);
-            if special & cqe_flags::SKIP == 0 {
+            if cqe.flags & (cqe_flags::SKIP | cqe_flags::F_32) == 0 {
+                self.advance(1);
+                return Some(cqe);
+            }
+            let two = cqe.flags & cqe_flags::F_32 != 0 && self.parts.layout == Layout::Mixed;
+            self.advance(1 + u32::from(two));
+            if cqe.flags & cqe_flags::SKIP == 0 {
                 return Some(cqe);
             }
         }
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, entries: u32) {
+        self.head = self.head.wrapping_add(entries);
+        // Release: the entries are read before the kernel may overwrite them.
+        self.shared(self.parts.head).store(self.head, Ordering::Release);
     }
 
     /// Moves completions into `out` and returns how many; fillers are left out. The head is

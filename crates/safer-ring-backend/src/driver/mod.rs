@@ -176,7 +176,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     #[inline(always)]
     fn submit_at_once(&mut self, op: Op, resources: ManuallyDrop<Resources<K>>) -> Key {
         // Described while the compiler knows the operation; the name comes with the slot.
-        let words = describe(0, &op, &resources, false, None);
+        let words = describe(0, op, &resources, false, None);
         let Some(key) = self.table.insert_in_flight(op, resources) else {
             return Key::new(u32::MAX, 0);
         };

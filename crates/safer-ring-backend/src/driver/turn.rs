@@ -74,7 +74,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             match self.table.stage(room) {
                 None => break,
                 Some(Staged::Operation { user_data, op, resources, link, poll_first, .. }) => {
-                    let submission = describe(user_data, op, resources, link, poll_first);
+                    let submission = describe(user_data, *op, resources, link, poll_first);
                     let submitted = submit_owned(&mut self.backend, &submission);
                     if let Submitted::Done(result) = submitted {
                         self.immediate.push((user_data, result));
@@ -349,7 +349,7 @@ fn shortage_pause(attempt: u32) {
 
 /// Gives an operation to the backend: one that a slot owns, in the words that [`describe`] made of it.
 #[inline(always)]
-pub(super) fn submit_owned<B: Backend>(backend: &mut B, submission: &Submission<'_>) -> Submitted {
+pub(super) fn submit_owned<B: Backend>(backend: &mut B, submission: &Submission) -> Submitted {
     // SAFETY: `submit` wants room, which both callers have seen, and memory and descriptors that stay until the
     // final completion.
     // - Both are owned by the slot that `user_data` names; the ways out of the table (`take_result`, and the
@@ -361,13 +361,13 @@ pub(super) fn submit_owned<B: Backend>(backend: &mut B, submission: &Submission<
 }
 
 #[inline(always)]
-pub(super) fn describe<'a, K: Guard>(
+pub(super) fn describe<K: Guard>(
     user_data: u64,
-    op: &'a Op,
+    op: Op,
     resources: &Resources<K>,
     link: bool,
     poll_first: Option<u32>,
-) -> Submission<'a> {
+) -> Submission {
     Submission {
         user_data,
         op,

@@ -16,7 +16,7 @@ use safer_ring_buf::Lease;
 use safer_ring_core::Op;
 
 use super::path::{PathState, RawOpenHow};
-use super::simple::Unit;
+use super::simple::Plain;
 use super::{Done, Payload, sealed::Sealed};
 use crate::addr::{Address, RawAddress};
 use crate::adopt::adopt;
@@ -94,7 +94,7 @@ pub fn accept<M: Mode>(fd: &Fd<M>) -> Request<M::Guard, Accept<M>> {
 ///
 /// # Errors
 /// The output of the operation, if the address is too long.
-pub fn connect<M: Mode>(fd: &Fd<M>, address: &Address) -> Made<M, Unit> {
+pub fn connect<M: Mode>(fd: &Fd<M>, address: &Address) -> Made<M, Plain> {
     let raw = RawAddress::encode(address).map_err(Err)?;
     let op = Op::Connect { len: raw.len };
     Ok(Request::new(op, Lease::from_box(Box::new(raw)), ()).on(fd.guard()))
@@ -104,7 +104,7 @@ pub fn connect<M: Mode>(fd: &Fd<M>, address: &Address) -> Made<M, Unit> {
 ///
 /// # Errors
 /// The output of the operation, if the address is too long.
-pub fn bind<M: Mode>(fd: &Fd<M>, address: &Address) -> Made<M, Unit> {
+pub fn bind<M: Mode>(fd: &Fd<M>, address: &Address) -> Made<M, Plain> {
     let raw = RawAddress::encode(address).map_err(Err)?;
     let op = Op::Bind { len: raw.len };
     Ok(Request::new(op, Lease::from_box(Box::new(raw)), ()).on(fd.guard()))

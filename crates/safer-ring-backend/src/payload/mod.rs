@@ -32,8 +32,8 @@ pub(crate) use raw::sanitize;
 pub use raw::{Raw, RawOutput, raw};
 pub(crate) use simple::bury_close;
 pub use simple::{
-    Close, Count, PollEvents, Sleep, Unit, close, fallocate, fsync, ftruncate, listen, nop, poll,
-    shutdown, splice, tee, timeout,
+    Close, Count, Plain, PollEvents, Sleep, Unit, close, fallocate, fsync, ftruncate, listen, nop,
+    poll, shutdown, splice, tee, timeout,
 };
 pub use vectored::{Lists, ReadVectored, WriteVectored, read_vectored, write_vectored};
 

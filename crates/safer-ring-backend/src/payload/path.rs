@@ -18,13 +18,13 @@ use std::time::{Duration, SystemTime};
 use safer_ring_buf::Lease;
 use safer_ring_core::Op;
 
-use super::{Done, Payload, sealed::Sealed, simple::Unit};
+use super::{Done, Payload, sealed::Sealed, simple::Plain};
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::{Made, Request};
 
 /// Operations on paths that give nothing but success.
-pub type PathOp = Unit;
+pub type PathOp = Plain;
 
 /// Gives what the file system knows of a file.
 #[derive(Debug)]

@@ -26,9 +26,13 @@ use crate::mode::Mode;
 use crate::request::{Made, Request, Resources};
 use crate::uring::MAX_TRANSFER;
 
-/// Gives nothing but success.
+/// Gives nothing but success, and lends nothing.
 #[derive(Debug)]
 pub struct Unit(());
+
+/// Gives nothing but success, and lends a path or an address.
+#[derive(Debug)]
+pub struct Plain(());
 
 /// Gives a number of bytes.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ pub struct Sleep(());
 pub struct Close<M>(PhantomData<fn() -> M>);
 
 impl Sealed for Unit {}
+impl Sealed for Plain {}
 impl Sealed for Count {}
 impl Sealed for PollEvents {}
 impl Sealed for Sleep {}
@@ -174,7 +179,17 @@ impl Payload for Unit {
 
     #[inline(always)]
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
-        lease.discard();
+        // An empty lease: `plain` makes no other. Dropping it is a call for nothing.
+        std::mem::forget(lease);
+        done.result.map(drop).map_err(Into::into)
+    }
+}
+
+impl Payload for Plain {
+    type Rest = ();
+    type Output = io::Result<()>;
+
+    unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
         done.result.map(drop).map_err(Into::into)
     }
 }

@@ -121,7 +121,7 @@ impl<B: Backend> Faulty<B> {
                 Some(Held::Cancel { user_data, target }) => self.inner.cancel(user_data, target),
                 Some(Held::Operation {
                     user_data,
-                    ref op,
+                    op,
                     fd,
                     other,
                     ptr,
@@ -201,11 +201,11 @@ unsafe impl<B: Backend> Backend for Faulty<B> {
         self.inner.room().saturating_sub(u32::try_from(self.held.len()).unwrap())
     }
 
-    unsafe fn submit(&mut self, s: &Submission<'_>) -> Submitted {
+    unsafe fn submit(&mut self, s: &Submission) -> Submitted {
         assert!(self.room() > 0, "the driver asks for room");
         self.held.push_back(Held::Operation {
             user_data: s.user_data,
-            op: *s.op,
+            op: s.op,
             fd: s.fd,
             other: s.other,
             ptr: s.ptr,

@@ -93,7 +93,7 @@ unsafe impl Backend for Memory {
         u32::try_from(state.entries - state.queued.len()).unwrap()
     }
 
-    unsafe fn submit(&mut self, submission: &Submission<'_>) -> Submitted {
+    unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
         let mut state = self.0.borrow_mut();
         if let Some(result) = state.immediate.pop_front().or(state.always_immediate) {
             return Submitted::Done(result);

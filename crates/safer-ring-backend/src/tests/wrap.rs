@@ -129,7 +129,7 @@ unsafe impl Backend for Heap {
         self.sq.room()
     }
 
-    unsafe fn submit(&mut self, submission: &Submission<'_>) -> Submitted {
+    unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
         let user_data = submission.user_data;
         self.push(&Sqe { opcode: opcode::NOP, user_data, ..Sqe::default() });
         Submitted::Queued

@@ -133,7 +133,7 @@ unsafe impl Backend for UringBackend {
     }
 
     #[inline(always)]
-    unsafe fn submit(&mut self, submission: &Submission<'_>) -> Submitted {
+    unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
         if self.all_hot
             && submission.poll_first.is_none()
             && let Some(sqe) = prep::hot(submission)
@@ -180,10 +180,10 @@ unsafe impl Backend for UringBackend {
 
     #[inline(always)]
     fn pop(&mut self) -> Option<Cqe> {
-        match self.ring.pop() {
-            None if self.ring.sq_flags() & sq_ring::CQ_OVERFLOW != 0 => self.pop_overflowed(),
-            popped => popped,
+        if let Some(cqe) = self.ring.pop() {
+            return Some(cqe);
         }
+        if self.ring.sq_flags() & sq_ring::CQ_OVERFLOW != 0 { self.pop_overflowed() } else { None }
     }
 
     #[inline]
@@ -216,7 +216,7 @@ impl UringBackend {
     /// # Safety
     /// As [`Backend::submit`].
     #[inline(never)]
-    unsafe fn submit_any(&mut self, submission: Submission<'_>) -> Submitted {
+    unsafe fn submit_any(&mut self, submission: Submission) -> Submitted {
         let submission = &submission;
         let mut sqe = prep::prepare(submission);
         if matches!(submission.op, Op::Raw) {
@@ -250,7 +250,7 @@ impl UringBackend {
     pub(crate) fn has_opcode_for(&self, op: &Op) -> bool {
         let nothing = Submission {
             user_data: 0,
-            op,
+            op: *op,
             fd: -1,
             other: -1,
             ptr: std::ptr::null_mut(),

@@ -23,11 +23,11 @@ use crate::backend::Submission;
 ///
 /// # Safety
 /// As `Backend::submit`, for the length of the call.
-pub(super) unsafe fn perform(s: &Submission<'_>) -> Option<i32> {
+pub(super) unsafe fn perform(s: &Submission) -> Option<i32> {
     let path = s.ptr.cast_const().cast::<libc::c_char>();
     let dir = if s.fd < 0 { libc::AT_FDCWD } else { s.fd };
     let other_dir = if s.other < 0 { libc::AT_FDCWD } else { s.other };
-    let result = match *s.op {
+    let result = match s.op {
         Op::Socket { domain, kind, protocol } => {
             // SAFETY: socket(2) takes no pointer.
             unsafe {

@@ -36,8 +36,8 @@ pub(super) const HOT: [u8; 5] =
 
 /// The entry of one of the few operations that are worth a short way.
 #[inline(always)]
-pub(super) fn hot(s: &Submission<'_>) -> Option<Sqe> {
-    let (opcode, off, len, op_flags) = match *s.op {
+pub(super) fn hot(s: &Submission) -> Option<Sqe> {
+    let (opcode, off, len, op_flags) = match s.op {
         Op::Read { offset } => (opcode::READ, offset, transfer(s.capacity), 0),
         Op::Write { offset } => (opcode::WRITE, offset, transfer(s.init), 0),
         Op::Recv { flags } => (opcode::RECV, 0, transfer(s.capacity), flags),
@@ -59,7 +59,7 @@ pub(super) fn hot(s: &Submission<'_>) -> Option<Sqe> {
 }
 
 /// The entry of any operation.
-pub(super) fn prepare(s: &Submission<'_>) -> Sqe {
+pub(super) fn prepare(s: &Submission) -> Sqe {
     let mut sqe = match s.poll_first {
         None => hot(s).unwrap_or_else(|| {
             let base = Sqe { fd: s.fd, addr: address(s.ptr), ..Sqe::default() };
@@ -80,8 +80,8 @@ pub(super) fn prepare(s: &Submission<'_>) -> Sqe {
 }
 
 #[inline(never)]
-fn other_operation(s: &Submission<'_>, base: Sqe) -> Sqe {
-    match *s.op {
+fn other_operation(s: &Submission, base: Sqe) -> Sqe {
+    match s.op {
         // Hot, and not seen here.
         Op::Nop | Op::Read { .. } | Op::Write { .. } | Op::Recv { .. } | Op::Send { .. } => nop(),
         Op::ReadVectored { offset, count } => {
@@ -131,9 +131,9 @@ fn other_operation(s: &Submission<'_>, base: Sqe) -> Sqe {
     }
 }
 
-fn file_operation(s: &Submission<'_>, base: Sqe) -> Sqe {
+fn file_operation(s: &Submission, base: Sqe) -> Sqe {
     let at = Sqe { fd: if s.fd < 0 { AT_FDCWD } else { s.fd }, ..base };
-    match *s.op {
+    match s.op {
         Op::OpenAt { flags, mode } => {
             Sqe { opcode: opcode::OPENAT, len: mode, op_flags: flags, ..at }
         }
@@ -212,6 +212,6 @@ fn nop() -> Sqe {
 /// `sizeof(struct open_how)`, as openat2(2) wants it.
 const OPEN_HOW: u32 = 24;
 
-fn other_dir(s: &Submission<'_>) -> u32 {
+fn other_dir(s: &Submission) -> u32 {
     (if s.other < 0 { AT_FDCWD } else { s.other }).cast_unsigned()
 }

@@ -1,6 +1,8 @@
 //! Sockets.
 
-use safer_ring_backend::payload::{self, Accept, Read, RecvMsg, SendMsg, Socket, Unit, Write};
+use safer_ring_backend::payload::{
+    self, Accept, Plain, Read, RecvMsg, SendMsg, Socket, Unit, Write,
+};
 use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
@@ -156,7 +158,7 @@ impl<M: Mode> RingOf<M> {
     ///
     /// # Dropping
     /// Cancels; the socket may have connected all the same.
-    pub fn connect(&self, fd: &Fd<M>, address: impl Into<Address>) -> Operation<M, Unit> {
+    pub fn connect(&self, fd: &Fd<M>, address: impl Into<Address>) -> Operation<M, Plain> {
         self.try_start(payload::connect(fd, &address.into()))
     }
 
@@ -190,7 +192,7 @@ impl<M: Mode> RingOf<M> {
     ///
     /// # Dropping
     /// It runs to its end.
-    pub fn bind(&self, fd: &Fd<M>, address: impl Into<Address>) -> Operation<M, Unit> {
+    pub fn bind(&self, fd: &Fd<M>, address: impl Into<Address>) -> Operation<M, Plain> {
         self.try_start(payload::bind(fd, &address.into()))
     }
 
