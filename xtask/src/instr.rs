@@ -15,9 +15,12 @@ const BASELINE: &str = "instr-baseline.json";
 /// Growth that is not noise: this part of the stored value, or this many instructions if more.
 const TOLERANCE_RATIO: f64 = 0.03;
 const TOLERANCE_INSTRUCTIONS: f64 = 3.0;
-/// What the library promises: implementation, scenario, most instructions per operation.
+/// The row that a budget counts from: the same work by hand, in the same harness.
+const RAW: &str = "raw";
+/// What the library itself may cost: implementation, scenario, most instructions per operation above [`RAW`].
+/// The aim for batches of no-operations is 227, which is not reached yet.
 const BUDGETS: &[(&str, &str, f64)] =
-    &[("safer-ring/local", "read-4k-cached-qd1", 450.0), ("safer-ring/local", "nop-qd64", 260.0)];
+    &[("safer-ring/local", "read-4k-cached-qd1", 330.0), ("safer-ring/local", "nop-qd64", 245.0)];
 /// The exit code with which the benchmark says that it cannot count here.
 const CANNOT_COUNT: i32 = 3;
 
@@ -185,13 +188,19 @@ fn render(table: &Table) -> String {
 /// Rows above their budget, and budgets without a row.
 fn over_budget(measured: &Table) -> Vec<String> {
     let mut findings = Vec::new();
+    let row = |scenario: &str, implementation: &str| {
+        measured.rows.get(&(scenario.to_owned(), implementation.to_owned())).copied()
+    };
     for &(implementation, scenario, most) in BUDGETS {
-        match measured.rows.get(&(scenario.to_owned(), implementation.to_owned())) {
-            None => findings.push(format!("instr: {scenario} {implementation} was not measured")),
-            Some(&count) if count > most => findings.push(format!(
-                "instr: {scenario} {implementation}: {count:.1} instructions, the budget is {most}"
-            )),
-            Some(_) => {}
+        let (Some(count), Some(raw)) = (row(scenario, implementation), row(scenario, RAW)) else {
+            findings.push(format!("instr: {scenario} {implementation} or {RAW} was not measured"));
+            continue;
+        };
+        let own = count - raw;
+        if own > most {
+            findings.push(format!(
+                "instr: {scenario} {implementation}: {own:.1} instructions above {RAW}, the budget is {most}"
+            ));
         }
     }
     findings
@@ -304,12 +313,14 @@ mod tests {
     #[test]
     fn budgets_hold_without_a_stored_table() {
         let rows = [
+            ("read-4k-cached-qd1", "raw", 120.0),
             ("read-4k-cached-qd1", "safer-ring/local", 450.0),
-            ("nop-qd64", "safer-ring/local", 260.1),
+            ("nop-qd64", "raw", 33.0),
+            ("nop-qd64", "safer-ring/local", 278.1),
         ];
         let findings = over_budget(&table(&rows));
         assert_eq!(findings.len(), 1);
-        assert!(findings[0].contains("nop-qd64") && findings[0].contains("the budget is 260"));
+        assert!(findings[0].contains("nop-qd64") && findings[0].contains("the budget is 245"));
         assert_eq!(over_budget(&table(&[("a", "b", 1.0)])).len(), BUDGETS.len());
     }
 

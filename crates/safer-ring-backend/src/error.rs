@@ -149,7 +149,8 @@ impl From<Failure> for io::Error {
     fn from(failure: Failure) -> Self {
         let kind = match failure {
             Failure::Os(errno) => return errno.into(),
-            Failure::ChainShort { .. } | Failure::ChainFailed { .. } => io::ErrorKind::Interrupted,
+            // Not `Interrupted`, which invites to try this member again.
+            Failure::ChainShort { .. } | Failure::ChainFailed { .. } => io::ErrorKind::Other,
             Failure::ChainTooLong { .. } => io::ErrorKind::InvalidInput,
             Failure::Forked => io::ErrorKind::Unsupported,
             Failure::Exhausted => io::ErrorKind::OutOfMemory,

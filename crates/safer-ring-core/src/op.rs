@@ -339,11 +339,12 @@ impl Op {
     /// Whether `-EINTR`, and an `-ECANCELED` that nobody asked for, mean that nothing was done, so
     /// that it may be tried again. The latter is what the kernel answers for an operation whose
     /// submitting thread has ended. Not so for
+    /// `connect(2)`, which goes on after it was interrupted (a second try says `EALREADY`), for
     /// `close(2)`, which has closed the descriptor all the same (a second try could close
     /// somebody else's), nor for [`Op::Raw`], whose meaning is not known here.
     #[must_use]
     pub fn restarts(&self) -> bool {
-        !matches!(self, Op::Close { .. } | Op::Raw | Op::Timeout)
+        !matches!(self, Op::Close { .. } | Op::Connect { .. } | Op::Raw | Op::Timeout)
     }
 }
 

@@ -446,6 +446,7 @@ impl<K: Guard, B: Backend> Drop for Driver<K, B> {
             // What cannot be handed over stays in the table, which leaks it below.
             let _ = self.enter(Wait::For(DRAIN_STEP));
             self.reap();
+            self.expire();
         }
         self.timers.drain(..).for_each(std::mem::forget);
     }

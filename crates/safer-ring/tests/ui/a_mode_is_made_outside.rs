@@ -1,7 +1,6 @@
 //@ expect: E0277
 //@ says: `Mine: Mode` is not satisfied
 use safer_ring::RingOf;
-use safer_ring::RingOf;
 
 enum Mine {}
 
