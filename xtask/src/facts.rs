@@ -11,6 +11,9 @@ use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
+/// The macro whose arguments are functions that it makes tests of, one for each kind of ring.
+const TEST_LIST: &str = "everywhere";
+
 use crate::source::Source;
 
 /// What kind of unsafe site.
@@ -433,6 +436,13 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     }
 
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        if call.path.is_ident(TEST_LIST) {
+            let names = call.tokens.clone().into_iter().filter_map(|token| match token {
+                TokenTree::Ident(name) => Some(name.to_string()),
+                _ => None,
+            });
+            self.facts.tests.extend(names);
+        }
         self.tokens(call.tokens.clone());
     }
 }

@@ -211,7 +211,8 @@ impl SetupError {
                 "; the kernel is older than 5.6 or a seccomp filter hides the system call"
             }
             Errno::PERM => {
-                "; check `sysctl kernel.io_uring_disabled` (0 allows it) and the container's seccomp profile (it must allow io_uring_setup, io_uring_enter and io_uring_register)"
+                "; check `sysctl kernel.io_uring_disabled` (0 allows it) and the container's seccomp \
+                 profile (it must allow io_uring_setup, io_uring_enter and io_uring_register)"
             }
             Errno::ACCESS => "; a security module (SELinux, AppArmor, Smack) denies io_uring",
             Errno::NOMEM => "; raise RLIMIT_MEMLOCK (`ulimit -l`) or ask for fewer entries",

@@ -5,6 +5,8 @@
 //! This file implements the unsafe traits. Every implementation moves the buffer, or what frees it, into the owner of a
 //! lease, and hands out a pointer into the heap (or into static memory): moving the owner does not move the bytes. A type
 //! the kernel may write to is the only owner of its bytes; all others get the capacity zero.
+//!
+//! Tests: growable_buffers, fixed_buffers, constant_buffers, shared_buffers_are_released, bytes_buffers
 #![allow(unsafe_code, reason = "implements the unsafe traits")]
 
 use std::sync::Arc;

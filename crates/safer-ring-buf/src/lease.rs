@@ -11,6 +11,8 @@
 //! * **Stable memory.** Moving the words does not move the memory behind `ptr`; each constructor demands it.
 //! * **No reference while in flight.** The words are `MaybeUninit`, so that no aliasing promise (`Box` makes one) is made
 //!   when a lease is moved while the kernel writes. They have pointer type, so that pointers keep their provenance.
+//!
+//! Tests: without_memory, boxed_state_keeps_its_address_and_is_dropped_once, everything_can_change_threads
 #![allow(unsafe_code, reason = "type erasure of a buffer's owner")]
 
 use std::fmt;

@@ -8,6 +8,8 @@
 //! * **Layout.** A [`RawBuf`] of a capacity above zero owns an allocation of the global allocator made with exactly the
 //!   layout (`capacity`, `align`); it is freed once, with the same layout.
 //! * **Length.** The first `len` bytes of a [`Filled`] are initialised and `len` is at most the capacity.
+//!
+//! Tests: owned_buffer_has_the_habits_of_a_container, alignment, aligned_buffers, a_read_into_a_slice_keeps_the_rest
 #![allow(unsafe_code, reason = "allocates with an alignment")]
 
 use std::alloc::{self, Layout};

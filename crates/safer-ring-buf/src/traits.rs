@@ -25,7 +25,8 @@ use crate::slice::Slice;
 #[diagnostic::on_unimplemented(
     message = "safer-ring does not accept `{Self}` as a buffer: lend an owned one on the heap, such as `Vec<u8>` or `Box<[u8]>`",
     label = "this cannot be lent to the kernel",
-    note = "`&[u8]` and `&mut [u8]` cannot be lent: the kernel may use the memory after the borrow ends; pass an owned buffer such as `OwnedBuffer`, `Vec<u8>` or `Box<[u8]>`, which comes back with the result",
+    note = "`&[u8]` and `&mut [u8]` cannot be lent: the kernel may use the memory after the borrow ends; \
+            pass an owned buffer such as `OwnedBuffer`, `Vec<u8>` or `Box<[u8]>`, which comes back with the result",
     note = "`[u8; N]` cannot be lent: it moves with its owner; put it into a `Box`"
 )]
 pub unsafe trait IoBuf: Sized + Send + 'static {
@@ -95,7 +96,8 @@ pub unsafe trait IoBuf: Sized + Send + 'static {
     message = "safer-ring cannot read into `{Self}`",
     label = "the kernel cannot write into this",
     note = "a read needs a buffer that is owned and writable, such as `OwnedBuffer`, `Vec<u8>`, `Box<[u8]>` or `PooledBuffer`; it comes back with the result",
-    note = "`&mut [u8]` cannot be lent: the kernel may use the memory after the borrow ends; `[u8; N]` cannot be lent: it moves with its owner; put it into a `Box`"
+    note = "`&mut [u8]` cannot be lent: the kernel may use the memory after the borrow ends; \
+            `[u8; N]` cannot be lent: it moves with its owner; put it into a `Box`"
 )]
 pub unsafe trait IoBufMut: IoBuf {
     /// Number of bytes a read may fill.

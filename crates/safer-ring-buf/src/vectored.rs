@@ -4,6 +4,8 @@
 //!
 //! This file has the unsafe functions that make the list of buffers whole again, and lends the array the kernel reads
 //! (`struct iovec`). The array and the leases it points into have one owner, which is dropped as a whole.
+//!
+//! Tests: vectored_write_lists_every_buffer, vectored_read_fills_in_order, vectored_limits
 #![allow(unsafe_code, reason = "lends an array of addresses")]
 
 use std::fmt;

@@ -10,6 +10,8 @@
 //!
 //! # Safety
 //! Maps the page and reads it through a pointer that is never unmapped once published.
+//!
+//! Tests: fork_drop_leak_and_failure
 #![allow(unsafe_code, reason = "one page of shared memory with a property of its own")]
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};

@@ -3,6 +3,8 @@
 //! # Safety
 //! Maps and unmaps memory. A [`Mapping`] owns its range: nothing else unmaps it, and in a forked
 //! child, where the range is not mapped, it unmaps nothing.
+//!
+//! Tests: fork_drop_leak_and_failure, nops_complete_under_every_combination_of_flags
 #![allow(unsafe_code, reason = "mmap(2)")]
 
 use core::ffi::c_void;

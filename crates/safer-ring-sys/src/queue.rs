@@ -11,6 +11,9 @@
 //! the memory is valid ([`SubmissionQueue::from_raw_parts`], [`CompletionQueue::from_raw_parts`]);
 //! inside, every slot is computed from an index masked to the size of the queue, and an entry is
 //! read or written only while its index belongs to the program.
+//!
+//! Tests: submissions_cross_the_wrap_in_order, completions_cross_the_wrap_in_order, a_broken_kernel_cannot_make_it_read_outside,
+//! full_empty_and_unpublished, ring_indices_wrap
 #![allow(unsafe_code, reason = "memory shared with the kernel")]
 
 use core::ptr::NonNull;

@@ -3,6 +3,8 @@
 //! # Safety
 //! Each function lends the kernel memory for the length of the call, `&mut` where the kernel writes.
 //! Functions after which the kernel keeps using memory are `unsafe`.
+//!
+//! Tests: registered_buffers, a_ring_of_provided_buffers, registered_files, a_query_needs_no_ring, any_operation_by_number
 #![allow(unsafe_code, reason = "system calls with pointers")]
 
 use core::ffi::c_void;

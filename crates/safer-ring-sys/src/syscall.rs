@@ -3,6 +3,8 @@
 //! # Safety
 //! System calls are `unsafe` by nature. This file adds nothing to them but typed results; each
 //! function passes the kernel's requirements on to its caller.
+//!
+//! Tests: nops_complete_under_every_combination_of_flags, a_time_limit_ends_the_wait
 #![allow(unsafe_code, reason = "system calls")]
 
 use core::ffi::c_void;

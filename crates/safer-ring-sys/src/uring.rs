@@ -3,6 +3,8 @@
 //! # Safety
 //! Joins the queues to the memory that the kernel provides, and passes on the one promise that the
 //! kernel cannot check: that what a submission names stays valid until its final completion.
+//!
+//! Tests: nops_complete_under_every_combination_of_flags, entries_of_128_bytes, a_registered_index_is_used_on_its_thread_only
 #![allow(unsafe_code, reason = "gives the kernel addresses of the caller")]
 
 use core::ffi::c_void;

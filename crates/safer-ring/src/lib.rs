@@ -33,7 +33,9 @@
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
-    "safer-ring drives io_uring, which exists on Linux only; on other systems depend on it under `[target.'cfg(target_os = \"linux\")'.dependencies]`, or build for Linux with `--target x86_64-unknown-linux-gnu`"
+    "safer-ring drives io_uring, which exists on Linux only; on other systems \
+     depend on it under `[target.'cfg(target_os = \"linux\")'.dependencies]`, \
+     or build for Linux with `--target x86_64-unknown-linux-gnu`"
 );
 
 mod batch;

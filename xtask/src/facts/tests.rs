@@ -121,9 +121,10 @@ fn test_code_is_told_apart() {
 fn tests_are_found_by_their_attributes_also_in_macros() {
     let found = facts(
         "#[test] fn a() {} #[tokio::test(flavor = \"multi_thread\")] async fn b() {} fn c() {}
-         proptest! { #![config(x)] #[test] fn d(x in 0..4) {} fn e() {} }",
+         proptest! { #![config(x)] #[test] fn d(x in 0..4) {} fn e() {} }
+         everywhere!(f, g); elsewhere!(h);",
     );
-    let expected = ["a", "b", "d"].map(str::to_owned);
+    let expected = ["a", "b", "d", "f", "g"].map(str::to_owned);
     assert_eq!(found.tests, BTreeSet::from(expected));
 }
 

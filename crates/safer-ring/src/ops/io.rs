@@ -49,7 +49,8 @@ impl<M: Mode> RingOf<M> {
     /// Reads at `offset` (bytes) into `buffer`: pread(2). The cursor stays.
     ///
     /// # Errors
-    /// Those of pread(2), but for `ESPIPE`: a pipe or a socket ignores the offset. Files opened with `O_DIRECT` want aligned memory, offset and length (`EINVAL`); see
+    /// Those of pread(2), but for `ESPIPE`: a pipe or a socket ignores the offset. Files opened
+    /// with `O_DIRECT` want aligned memory, offset and length (`EINVAL`); see
     /// [`OwnedBuffer::aligned`](crate::OwnedBuffer::aligned) and [`Metadata::direct_io_alignment`](crate::Metadata::direct_io_alignment).
     ///
     /// # Dropping
