@@ -9,7 +9,7 @@
 //! * Nothing is written to an operation's memory after its last completion was reaped.
 //! * `enter` hands over what is queued and waits as told. `Err` says nothing about what was taken:
 //!   what was not stays queued and goes with the next `enter`.
-//! * `reap` copies completions out and gives their places back to the kernel before it returns.
+//! * `pop` copies a completion out and gives its place back to the kernel before it returns.
 //! * `retract` takes back everything that is queued and provably never seen by the kernel.
 //!
 //! # Safety
@@ -92,23 +92,13 @@ pub unsafe trait Backend {
     /// The kernel's answer; see the module's list for what it does and does not mean.
     fn enter(&mut self, wait: Wait) -> Result<(), Errno>;
 
-    /// Copies completions into `out` and returns how many there were.
-    fn reap(&mut self, out: &mut [Cqe]) -> usize;
-
-    /// One completion; as [`Backend::reap`] otherwise.
-    #[inline(always)]
-    fn pop(&mut self) -> Option<Cqe> {
-        let mut one = [Cqe::default()];
-        match self.reap(&mut one) {
-            0 => None,
-            _ => one.first().copied(),
-        }
-    }
+    /// The next completion. Its place in the queue is the kernel's again before this returns.
+    fn pop(&mut self) -> Option<Cqe>;
 
     /// Operations queued and not yet taken by the kernel.
     fn pending(&self) -> u32;
 
-    /// Whether completions wait that `reap` would return.
+    /// Whether completions wait that `pop` would return.
     fn ready(&self) -> bool;
 
     /// Takes back all that the kernel has not seen, giving each `user_data` to `each`; nothing if

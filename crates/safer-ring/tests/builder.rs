@@ -4,14 +4,14 @@
 mod common;
 
 use std::fs::File;
-use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
 use common::{
-    Exec, everywhere, must_fail, must_fail_plainly, with_built, with_ring, within_deadline,
+    Exec, everywhere, file_with, must_fail, must_fail_plainly, with_built, with_ring,
+    within_deadline,
 };
 use futures_util::{future::join_all, join, poll};
 use safer_ring::{
@@ -39,13 +39,6 @@ everywhere!(
     io_wq_workers_can_be_limited,
     a_cpu_that_is_not_there_is_refused,
 );
-
-fn file_with<M: Mode>(content: &[u8]) -> Fd<M> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(content).unwrap();
-    file.rewind().unwrap();
-    Fd::new(file)
-}
 
 fn refusal<E: Exec>(builder: Builder<Shared>) -> SetupError {
     E::builder(builder).build().expect_err("it must be refused")

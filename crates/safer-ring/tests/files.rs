@@ -4,11 +4,13 @@
 mod common;
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::Read as _;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use common::{Exec, everywhere, failure, must_fail, must_fail_plainly, pattern, with_ring};
+use common::{
+    Exec, content, everywhere, failure, file_with, must_fail, must_fail_plainly, pattern, with_ring,
+};
 use safer_ring::{
     BufferPool, Failure, FallocateMode, Fd, IoBuf, IoBufMut, Mode, OpenOptions, OwnedBuffer, RingOf,
 };
@@ -41,21 +43,6 @@ everywhere!(
     failing_ring_buffer_reads_lose_no_buffer,
     an_operation_keeps_its_file_open,
 );
-
-fn file_with<M: Mode>(content: &[u8]) -> Fd<M> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(content).unwrap();
-    file.rewind().unwrap();
-    Fd::new(file)
-}
-
-fn content<M: Mode>(fd: &Fd<M>) -> Vec<u8> {
-    let mut file = File::from(fd.duplicate().unwrap());
-    let mut all = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut all).unwrap();
-    all
-}
 
 fn read_only<M: Mode>() -> Fd<M> {
     let file = tempfile::NamedTempFile::new().unwrap();

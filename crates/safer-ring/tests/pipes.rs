@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
-use common::{Exec, everywhere, must_fail, must_fail_plainly, pattern, with_built, with_ring};
+use common::{
+    Exec, everywhere, file_with, must_fail, must_fail_plainly, pattern, with_built, with_ring,
+};
 use futures_util::{join, poll};
 use safer_ring::{Fd, Mode, PipeOptions, Ring, RingOf, SpliceFlags, sys::opcode};
 
@@ -30,13 +31,6 @@ everywhere!(
     tee_duplicates_without_consuming,
     tee_of_something_else_fails,
 );
-
-fn file_with<M: Mode>(content: &[u8]) -> Fd<M> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(content).unwrap();
-    file.rewind().unwrap();
-    Fd::new(file)
-}
 
 async fn pipe<M: Mode>(ring: &RingOf<M>) -> (Fd<M>, Fd<M>) {
     ring.pipe(PipeOptions::Stream).await.unwrap()

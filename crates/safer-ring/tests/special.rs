@@ -3,12 +3,14 @@
 
 mod common;
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use common::{Exec, everywhere, failure, must_fail, must_fail_plainly, with_built, with_ring};
+use common::{
+    Exec, content, everywhere, failure, file_with, must_fail, must_fail_plainly, with_built,
+    with_ring,
+};
 use futures_util::{future::join_all, join, poll};
 use safer_ring::{
     BufferPool, Failure, Fd, Interest, Mode, OpenOptions, Ring, RingOf, SpliceFlags, sys,
@@ -52,21 +54,6 @@ everywhere!(
     a_dropped_raw_multishot_ends,
     completions_that_do_not_fit_are_not_lost,
 );
-
-fn file_with<M: Mode>(content: &[u8]) -> Fd<M> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(content).unwrap();
-    file.rewind().unwrap();
-    Fd::new(file)
-}
-
-fn content<M: Mode>(fd: &Fd<M>) -> Vec<u8> {
-    let mut file = File::from(fd.duplicate().unwrap());
-    let mut all = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut all).unwrap();
-    all
-}
 
 fn pipe<M: Mode>() -> (Fd<M>, Fd<M>) {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -4,10 +4,10 @@
 mod common;
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::Seek as _;
 use std::os::fd::OwnedFd;
 
-use common::{Exec, everywhere, must_fail, pattern, with_ring};
+use common::{Exec, content, everywhere, file_with, must_fail, pattern, with_ring};
 use safer_ring::{BufferPool, Fd, IoBuf as _, Mode, OwnedBuffer};
 
 everywhere!(
@@ -23,21 +23,6 @@ everywhere!(
     a_dropped_vectored_read_gives_its_buffers_back_to_the_pool,
     more_than_two_gib_in_a_vector_are_cut,
 );
-
-fn file_with<M: Mode>(content: &[u8]) -> Fd<M> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(content).unwrap();
-    file.rewind().unwrap();
-    Fd::new(file)
-}
-
-fn content<M: Mode>(fd: &Fd<M>) -> Vec<u8> {
-    let mut file = File::from(fd.duplicate().unwrap());
-    let mut all = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut all).unwrap();
-    all
-}
 
 fn pipe<M: Mode>() -> (Fd<M>, Fd<M>) {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -244,16 +244,12 @@ unsafe impl<B: Backend> Backend for Faulty<B> {
         }
     }
 
-    fn reap(&mut self, out: &mut [Cqe]) -> usize {
-        let mut fresh = [Cqe::default(); 16];
-        loop {
-            let count = self.inner.reap(&mut fresh);
-            self.late.extend_from_slice(&fresh[..count]);
-            if count < fresh.len() {
-                break;
-            }
+    fn pop(&mut self) -> Option<Cqe> {
+        while let Some(fresh) = self.inner.pop() {
+            self.late.push(fresh);
         }
-        self.show(out)
+        let mut one = [Cqe::default()];
+        (self.show(&mut one) == 1).then_some(one[0])
     }
 
     fn pending(&self) -> u32 {

@@ -145,13 +145,8 @@ unsafe impl Backend for Memory {
         answer
     }
 
-    fn reap(&mut self, out: &mut [Cqe]) -> usize {
-        let mut state = self.0.borrow_mut();
-        let count = out.len().min(state.completions.len());
-        for (place, cqe) in out.iter_mut().zip(state.completions.drain(..count)) {
-            *place = cqe;
-        }
-        count
+    fn pop(&mut self) -> Option<Cqe> {
+        self.0.borrow_mut().completions.pop_front()
     }
 
     fn pending(&self) -> u32 {

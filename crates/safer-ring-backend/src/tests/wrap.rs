@@ -169,8 +169,8 @@ unsafe impl Backend for Heap {
         Ok(())
     }
 
-    fn reap(&mut self, out: &mut [Cqe]) -> usize {
-        self.cq.reap(out)
+    fn pop(&mut self) -> Option<Cqe> {
+        self.cq.pop()
     }
 
     fn pending(&self) -> u32 {

@@ -2,7 +2,7 @@
 //!
 //! # Liveness
 //! * More completions may be due than the completion queue holds: the kernel keeps those that do not fit
-//!   (`IORING_FEAT_NODROP`), says so in the queue's flags, and `reap` and `pop` ask for them.
+//!   (`IORING_FEAT_NODROP`), says so in the queue's flags, and `pop` asks for them.
 //! * With `DEFER_TASKRUN` completions appear only in an `enter` with `GETEVENTS`; every `enter` here asks
 //!   for them.
 //!
@@ -124,7 +124,7 @@ fn to_timespec(duration: Duration) -> Timespec {
 // - the kernel posts one completion without F_MORE per entry (io_uring(7)), and one per cancellation.
 // - the kernel does not touch an operation's memory after its last completion (io_uring(7)).
 // - enter passes the count of entries that the kernel has not taken, so what an error left goes next.
-// - reap publishes the head before it returns (`Uring::reap`).
+// - pop publishes the head before it returns (`Uring::pop`).
 // - retract gives up where a kernel thread polls the queue.
 unsafe impl Backend for UringBackend {
     #[inline]
@@ -163,19 +163,6 @@ unsafe impl Backend for UringBackend {
             Wait::For(limit) => return self.enter_and_poll(limit),
         };
         result.map(drop)
-    }
-
-    #[inline(always)]
-    fn reap(&mut self, out: &mut [Cqe]) -> usize {
-        let count = self.ring.reap(out);
-        if count == 0 && self.ring.sq_flags() & sq_ring::CQ_OVERFLOW != 0 {
-            // The kernel holds completions back for lack of room: there is room now.
-            return match self.ring.enter(0, self.enter_flags, None) {
-                Ok(_) => self.ring.reap(out),
-                Err(_) => 0,
-            };
-        }
-        count
     }
 
     #[inline(always)]

@@ -26,6 +26,14 @@ thread_local! {
     /// This thread's shard, `usize::MAX` until its first allocation. Const-initialised and without a destructor, so it
     /// can be used inside an allocator at any moment of a thread's life.
     static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// The allocations of this thread alone.
+    static OWN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Heap allocations (including reallocations) of the calling thread so far: for work that stays on one thread, where
+/// a thread of an earlier implementation that is only now coming to its end must not count.
+pub(crate) fn own_allocations() -> u64 {
+    OWN.with(Cell::get)
 }
 
 /// Heap allocations (including reallocations) of this process so far.
@@ -35,6 +43,7 @@ pub(crate) fn allocations() -> u64 {
 
 #[inline]
 fn note() {
+    OWN.with(|own| own.set(own.get() + 1));
     let shard = SHARD.with(|cell| {
         if cell.get() == usize::MAX {
             cell.set(NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS);
@@ -86,6 +95,19 @@ mod tests {
         let before = allocations();
         let kept: Vec<Box<u64>> = (0..100).map(|n| std::hint::black_box(Box::new(n))).collect();
         assert!(allocations() - before >= 100, "{} boxes", kept.len());
+    }
+
+    #[test]
+    fn own_allocations_leave_other_threads_out() {
+        let before = own_allocations();
+        let kept = std::hint::black_box(vec![1_u8; 64]);
+        assert_eq!(own_allocations() - before, 1, "{} bytes", kept.len());
+        let seen = std::thread::spawn(|| {
+            let before = own_allocations();
+            let kept = std::hint::black_box(vec![1_u8; 64]);
+            (own_allocations() - before, kept)
+        });
+        assert_eq!(seen.join().unwrap().0, 1);
     }
 
     #[test]

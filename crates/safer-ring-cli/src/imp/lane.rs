@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::bench::alloc::allocations;
+use crate::bench::alloc::{allocations, own_allocations};
 use crate::bench::stats::Histogram;
 
 static TIMED: AtomicBool = AtomicBool::new(true);
@@ -25,6 +25,7 @@ pub(crate) struct Lane {
     next: u64,
     half: Option<u64>,
     end: Option<u64>,
+    count: fn() -> u64,
 }
 
 impl Lane {
@@ -34,7 +35,14 @@ impl Lane {
         let next = if lead { ops / 2 } else { u64::MAX };
         let (every, tick) =
             if TIMED.load(Ordering::Relaxed) { (every, 0) } else { (u32::MAX, u32::MAX) };
-        Self { histogram: Histogram::new(), every, tick, done: 0, ops, next, half: None, end: None }
+        let (half, end) = (None, None);
+        let count: fn() -> u64 = allocations;
+        Self { histogram: Histogram::new(), every, tick, done: 0, ops, next, half, end, count }
+    }
+
+    /// A lead lane of work that stays on the calling thread: the allocations of others do not count.
+    pub(crate) fn of_one_thread(every: u32, ops: u64) -> Self {
+        Self { count: own_allocations, ..Self::new(every, ops, true) }
     }
 
     /// What a server saw of a slice whose latencies were taken by its clients.
@@ -74,10 +82,10 @@ impl Lane {
     #[cold]
     fn milestone(&mut self) {
         if self.half.is_none() {
-            self.half = Some(allocations());
+            self.half = Some((self.count)());
             self.next = self.ops;
         } else {
-            self.end = Some(allocations());
+            self.end = Some((self.count)());
             self.next = u64::MAX;
         }
     }

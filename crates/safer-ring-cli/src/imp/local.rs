@@ -15,7 +15,7 @@ use safer_ring::{Fd, Local, OwnedBuffer, RingOf};
 use super::flows::{self, Race};
 use super::lane::{Lane, merge_all};
 use super::{Context, Workload, lanes};
-use crate::bench::alloc::allocations;
+use crate::bench::alloc::own_allocations;
 use crate::bench::plan::{Kind, MESSAGE, Scenario};
 use crate::data::Blocks;
 use crate::load::Load;
@@ -54,7 +54,8 @@ struct Nops {
 
 impl Workload for Nops {
     fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
-        let (ring, lane) = (self.ring.clone(), Lane::new(self.scenario.sample_every(), ops, true));
+        let (ring, lane) =
+            (self.ring.clone(), Lane::of_one_thread(self.scenario.sample_every(), ops));
         if self.scenario.is_batch() {
             self.ring.block_on(flows::nop_batches(ring, lanes(self.scenario), ops, lane))
         } else {
@@ -85,7 +86,7 @@ impl Files {
     fn batches(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
         let offsets =
             (0..u64::from(self.scenario.depth)).map(|n| self.blocks.lane(n, slice)).collect();
-        let lane = Lane::new(self.scenario.sample_every(), ops, true);
+        let lane = Lane::of_one_thread(self.scenario.sample_every(), ops);
         let buffers = std::mem::take(&mut self.buffers);
         let flow = flows::read_batches(
             self.ring.clone(),
@@ -103,7 +104,11 @@ impl Files {
         let share = ops / u64::from(self.scenario.depth);
         let mut tasks: FuturesUnordered<Task<(Lane, OwnedBuffer)>> = FuturesUnordered::new();
         for (number, buffer) in (0..).zip(self.buffers.drain(..)) {
-            let lane = Lane::new(self.scenario.sample_every(), share, number == 0);
+            let lane = if number == 0 {
+                Lane::of_one_thread(self.scenario.sample_every(), share)
+            } else {
+                Lane::new(self.scenario.sample_every(), share, false)
+            };
             let (ring, file, offsets) =
                 (self.ring.clone(), self.file.clone(), self.blocks.lane(number, slice));
             tasks.push(if self.scenario.kind == Kind::WriteDirect {
@@ -131,7 +136,7 @@ impl Files {
     }
 
     fn one_by_one(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
-        let lane = Lane::new(self.scenario.sample_every(), ops, true);
+        let lane = Lane::of_one_thread(self.scenario.sample_every(), ops);
         let buffer = self.buffers.pop().ok_or(io::ErrorKind::NotFound)?;
         let (ring, file, offsets) =
             (self.ring.clone(), self.file.clone(), self.blocks.lane(0, slice));
@@ -181,7 +186,7 @@ impl Progress {
     fn add(&self, bytes: u64) {
         self.bytes.set(self.bytes.get() + bytes);
         if self.half.get().is_none() && self.bytes.get() >= self.target.get() / 2 {
-            self.half.set(Some(allocations()));
+            self.half.set(Some(own_allocations()));
         }
     }
 
@@ -229,7 +234,7 @@ impl Workload for Echo {
             }
             Poll::Pending
         }))?;
-        let end = allocations();
+        let end = own_allocations();
         Ok(Lane::of_server(self.load.report()?, self.progress.half.get(), Some(end)))
     }
 
@@ -250,7 +255,7 @@ struct Drops {
 impl Workload for Drops {
     fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
         let race = self.race.take().ok_or(io::ErrorKind::NotConnected)?;
-        let flow = flows::races(self.ring.clone(), race, (ops, Lane::new(16, ops, true)));
+        let flow = flows::races(self.ring.clone(), race, (ops, Lane::of_one_thread(16, ops)));
         let (lane, race) = self.ring.block_on(flow)?;
         self.race = Some(race);
         Ok(lane)

@@ -250,7 +250,7 @@ impl Files {
 
     fn batches(&mut self, ops: u64, offsets: &mut [Offsets], cqes: &mut [Cqe]) -> io::Result<Lane> {
         let depth = self.scenario.depth;
-        let mut lane = Lane::new(self.scenario.sample_every(), ops, true);
+        let mut lane = Lane::of_one_thread(self.scenario.sample_every(), ops);
         for _ in 0..ops / u64::from(depth) {
             let started = lane.start();
             for (slot, offsets) in self.slots.iter_mut().zip(offsets.iter_mut()) {
@@ -270,7 +270,7 @@ impl Files {
     }
 
     fn window(&mut self, ops: u64, offsets: &mut [Offsets], cqes: &mut [Cqe]) -> io::Result<Lane> {
-        let mut lane = Lane::new(self.scenario.sample_every(), ops, true);
+        let mut lane = Lane::of_one_thread(self.scenario.sample_every(), ops);
         for (slot, offsets) in self.slots.iter_mut().zip(offsets.iter_mut()) {
             slot.started = lane.start();
             begin(&mut self.ring, slot, offsets.next(), self.write)?;
@@ -356,7 +356,7 @@ struct Nops {
 impl Workload for Nops {
     fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
         let depth = self.scenario.depth;
-        let mut lane = Lane::new(self.scenario.sample_every(), ops, true);
+        let mut lane = Lane::of_one_thread(self.scenario.sample_every(), ops);
         let mut sqe = Sqe { opcode: opcode::NOP, fd: -1, ..Sqe::default() };
         for _ in 0..ops / u64::from(depth) {
             let started = lane.start();

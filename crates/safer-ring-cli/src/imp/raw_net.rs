@@ -17,7 +17,7 @@ use safer_ring_sys::{Cqe, Errno, Sqe, address, opcode, sqe_flags};
 use super::lane::Lane;
 use super::raw::{RawRing, no_slot};
 use super::{Context, Pairs, Workload, check_message, closed, lanes, message, race};
-use crate::bench::alloc::allocations;
+use crate::bench::alloc::own_allocations;
 use crate::bench::plan::{MESSAGE, Scenario};
 use crate::load::Load;
 use crate::num::{count, index, small};
@@ -160,10 +160,10 @@ impl Workload for Echo {
                 bytes += count(self.step(cqe)?);
             }
             if bytes >= target / 2 {
-                half.get_or_insert_with(allocations);
+                half.get_or_insert_with(own_allocations);
             }
         }
-        let end = allocations();
+        let end = own_allocations();
         self.sockets.cqes = cqes;
         Ok(Lane::of_server(self.load.report()?, half, Some(end)))
     }
@@ -238,7 +238,7 @@ impl Drops {
 
 impl Workload for Drops {
     fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
-        let mut lane = Lane::new(16, ops, true);
+        let mut lane = Lane::of_one_thread(16, ops);
         let mut cqes = std::mem::take(&mut self.sockets.cqes);
         for _ in 0..ops {
             let started = lane.start();

@@ -1,11 +1,13 @@
-//! What the tests share. Add to it; do not change what is there.
+//! What the tests share.
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part of it")]
 
+use std::fs::File;
 use std::future::Future;
+use std::io::{Read as _, Seek as _, Write as _};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use safer_ring::{Builder, Failure, Local, Mode, OpError, Ring, RingOf, Shared};
+use safer_ring::{Builder, Failure, Fd, Local, Mode, OpError, Ring, RingOf, Shared};
 
 /// A hang becomes a failure after this time.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -133,3 +135,20 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 pub(crate) mod alone;
 pub(crate) mod net;
 pub(crate) mod tracked;
+
+/// An unnamed file with this content, at its start.
+pub(crate) fn file_with<M: Mode>(content: &[u8]) -> Fd<M> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(content).unwrap();
+    file.rewind().unwrap();
+    Fd::new(file)
+}
+
+/// All that is in a file.
+pub(crate) fn content<M: Mode>(fd: &Fd<M>) -> Vec<u8> {
+    let mut file = File::from(fd.duplicate().unwrap());
+    let mut all = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut all).unwrap();
+    all
+}
