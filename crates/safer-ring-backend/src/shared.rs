@@ -305,13 +305,12 @@ impl SharedCell {
 
     /// The reactor saw the ring become readable (or retries it): takes in what is there.
     pub(crate) fn turn(self: &Arc<Self>) {
-        let cell = Arc::clone(self);
         self.with(|driver| {
             driver.watched = false;
             driver.look();
             driver.flush();
             if !driver.is_idle() {
-                cell.park(driver);
+                self.park(driver);
             }
         });
     }
@@ -326,11 +325,10 @@ impl SharedCell {
             }
             state.closing = true;
         }
-        let cell = Arc::clone(self);
         self.with(|driver| {
             if !driver.is_idle() {
-                cell.reactor.keep(&cell);
-                cell.park(driver);
+                self.reactor.keep(self);
+                self.park(driver);
             }
         });
     }

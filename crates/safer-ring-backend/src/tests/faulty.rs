@@ -9,10 +9,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
 use std::rc::Rc;
 
-use safer_ring_core::{Key, Op, Tag};
+use safer_ring_core::{Key, Tag};
 use safer_ring_sys::{Cqe, Errno};
 
 use super::Dice;
@@ -51,21 +50,8 @@ pub(super) struct Plan {
 }
 
 enum Held {
-    Operation {
-        user_data: u64,
-        op: Op,
-        fd: RawFd,
-        other: RawFd,
-        ptr: *mut u8,
-        init: usize,
-        capacity: usize,
-        link: bool,
-        poll_first: Option<u32>,
-    },
-    Cancel {
-        user_data: u64,
-        target: u64,
-    },
+    Operation(Submission),
+    Cancel { user_data: u64, target: u64 },
 }
 
 pub(super) struct Faulty<B> {
@@ -119,33 +105,12 @@ impl<B: Backend> Faulty<B> {
             match self.held.pop_front() {
                 None => return,
                 Some(Held::Cancel { user_data, target }) => self.inner.cancel(user_data, target),
-                Some(Held::Operation {
-                    user_data,
-                    op,
-                    fd,
-                    other,
-                    ptr,
-                    init,
-                    capacity,
-                    link,
-                    poll_first,
-                }) => {
-                    let submission = Submission {
-                        user_data,
-                        op,
-                        fd,
-                        other,
-                        ptr,
-                        init,
-                        capacity,
-                        link,
-                        poll_first,
-                    };
-                    // SAFETY: the parts of one call of `submit`, whose promise holds until the last
+                Some(Held::Operation(submission)) => {
+                    // SAFETY: the copy of what one call of `submit` got, whose promise holds until the last
                     // completion of `user_data`; it leaves `held` once.
                     let submitted = unsafe { self.inner.submit(&submission) };
                     if let Submitted::Done(res) = submitted {
-                        self.late.push(Cqe { user_data, res, flags: 0 });
+                        self.late.push(Cqe { user_data: submission.user_data, res, flags: 0 });
                     }
                 }
             }
@@ -203,17 +168,7 @@ unsafe impl<B: Backend> Backend for Faulty<B> {
 
     unsafe fn submit(&mut self, s: &Submission) -> Submitted {
         assert!(self.room() > 0, "the driver asks for room");
-        self.held.push_back(Held::Operation {
-            user_data: s.user_data,
-            op: s.op,
-            fd: s.fd,
-            other: s.other,
-            ptr: s.ptr,
-            init: s.init,
-            capacity: s.capacity,
-            link: s.link,
-            poll_first: s.poll_first,
-        });
+        self.held.push_back(Held::Operation(*s));
         Submitted::Queued
     }
 
@@ -263,7 +218,8 @@ unsafe impl<B: Backend> Backend for Faulty<B> {
     fn retract(&mut self, each: &mut dyn FnMut(u64)) {
         while let Some(held) = self.held.pop_back() {
             each(match held {
-                Held::Operation { user_data, .. } | Held::Cancel { user_data, .. } => user_data,
+                Held::Operation(submission) => submission.user_data,
+                Held::Cancel { user_data, .. } => user_data,
             });
         }
         self.inner.retract(each);
