@@ -68,6 +68,62 @@ impl<B> From<OpError<B>> for io::Error {
     }
 }
 
+/// A transfer of many steps (read exactly, write all) that ended early: the error, the buffer, and how far it came.
+///
+/// `?` turns it into an [`io::Error`], as with [`OpError`].
+pub struct TransferError<B> {
+    /// What went wrong; `UnexpectedEof` where a source ended too early, `WriteZero` where nothing more was taken.
+    pub error: io::Error,
+    /// The buffer; of a read, its first [`transferred`](TransferError::transferred) bytes are what was read.
+    pub buffer: B,
+    /// Bytes that were moved before the error.
+    pub transferred: usize,
+}
+
+impl<B> TransferError<B> {
+    /// Puts the parts together.
+    pub fn new(error: impl Into<io::Error>, buffer: B, transferred: usize) -> Self {
+        Self { error: error.into(), buffer, transferred }
+    }
+
+    /// The buffer, without the error.
+    pub fn into_buffer(self) -> B {
+        self.buffer
+    }
+
+    /// Shorthand for `self.error.kind()`.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.error.kind()
+    }
+}
+
+impl<B> fmt::Debug for TransferError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransferError")
+            .field("error", &self.error)
+            .field("transferred", &self.transferred)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> fmt::Display for TransferError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} after {} bytes", self.error, self.transferred)
+    }
+}
+
+impl<B> Error for TransferError<B> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<B> From<TransferError<B>> for io::Error {
+    fn from(e: TransferError<B>) -> Self {
+        e.error
+    }
+}
+
 /// Why an operation did not succeed, before it becomes an [`io::Error`]. All but [`Failure::Os`] can be got back
 /// from that: `error.get_ref()?.downcast_ref::<Failure>()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

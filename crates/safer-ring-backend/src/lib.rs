@@ -48,7 +48,7 @@ pub use batch::{Batch, SubmitBatch};
 pub use chain::{Chain, ChainLink};
 pub use config::{Config, MAX_ENTRIES, Sqpoll};
 pub use driver::{Driver, Snapshot};
-pub use error::{Failure, OpError, SetupError};
+pub use error::{Failure, OpError, SetupError, TransferError};
 pub use fd::{Fd, Guard};
 pub use features::{Attempt, FeatureSource, Features};
 pub use local::LocalCell;

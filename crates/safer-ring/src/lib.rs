@@ -44,6 +44,7 @@ mod open;
 mod ops;
 mod ring;
 mod ring_buffer;
+mod unblock;
 
 pub use batch::Batch;
 pub use builder::Builder;
@@ -60,7 +61,7 @@ pub use safer_ring_backend::payload::{
 pub use safer_ring_backend::sys;
 pub use safer_ring_backend::{
     Address, Attempt, Chain, Failure, Fd, FeatureSource, Features, Local, Member, Mode, OpError,
-    Operation, SetupError, Shared, Snapshot, Sqpoll,
+    Operation, SetupError, Shared, Snapshot, Sqpoll, TransferError,
 };
 pub use safer_ring_buf::{
     Acquire, AllocError, BufferPool, IoBuf, IoBufMut, OwnedBuffer, PoolStats, PooledBuffer, Slice,
