@@ -246,6 +246,7 @@ fn a_batch_goes_on_without_a_dropped_handle<E: Exec>() {
         batch.submit().await;
         nop.await.unwrap();
         // In flight: the batch waits for it, until its handle is dropped.
+        let (reader, _writer) = pipe();
         let never = batch.read(&reader, vec![0; 8]);
         let nop = batch.nop();
         let mut submit = Box::pin(batch.submit());
