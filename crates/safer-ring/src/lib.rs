@@ -40,6 +40,7 @@ compile_error!(
 
 mod batch;
 mod builder;
+pub mod fs;
 mod open;
 mod ops;
 mod ring;
@@ -56,7 +57,7 @@ pub use ops::{
 pub use ring::{Ring, RingOf};
 pub use ring_buffer::RingBuffer;
 pub use safer_ring_backend::payload::{
-    Control, ControlMessage, Metadata, Payload, RawOutput, Received,
+    Control, ControlMessage, FileType, Metadata, Payload, RawOutput, Received,
 };
 pub use safer_ring_backend::sys;
 pub use safer_ring_backend::{
@@ -78,6 +79,8 @@ pub mod local {
     pub type Ring = crate::RingOf<Local>;
     /// A descriptor of a local ring; see [`Fd`](crate::Fd).
     pub type Fd = crate::Fd<Local>;
+    /// A file of a local ring; see [`fs::File`](crate::fs::File).
+    pub type File = crate::fs::File<Local>;
     /// Operations of a local ring, submitted together; see [`Batch`](crate::Batch).
     pub type Batch = crate::Batch<Local>;
     /// How to make a local ring; see [`Builder`](crate::Builder).

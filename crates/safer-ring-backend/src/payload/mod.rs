@@ -27,7 +27,7 @@ pub use descriptor::{
     Accept, OpenFd, PipeEnds, Socket, accept, bind, connect, open, openat2, pipe, socket,
 };
 pub use message::{Control, ControlMessage, Received, RecvMsg, SendMsg, recv_msg, send_msg};
-pub use path::{Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
+pub use path::{FileType, Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
 pub(crate) use raw::sanitize;
 pub use raw::{Raw, RawOutput, raw};
 pub(crate) use simple::bury_close;
