@@ -52,7 +52,7 @@ pub async fn copy<M: Mode>(
 impl<M: Mode> File<M> {
     /// Copies up to `len` bytes from `offset` of this file to `target_offset` of another; ends early where this file
     /// ends. Gives the number of bytes. No cursor moves, and the target is not cut behind the copy. With `O_APPEND` on
-    /// the target its offset is ignored. Ranges of one file must not overlap.
+    /// the target its offset is ignored. Both must have offsets, and ranges of one file must not overlap.
     ///
     /// # Errors
     /// Those of pread(2) and pwrite(2), with the number of bytes that were written. `O_DIRECT` on the target needs a

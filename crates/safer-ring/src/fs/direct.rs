@@ -209,6 +209,32 @@ mod tests {
     }
 
     #[test]
+    fn where_the_file_system_tells_nothing_a_refusal_is_explained() {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        let directory = tempfile::tempdir_in(".").unwrap();
+        let path = directory.path().join("direct");
+        std::fs::write(&path, [0; 8192]).unwrap();
+        let mut options = std::fs::File::options();
+        options.read(true).custom_flags(libc::O_DIRECT);
+        let Ok(file) = options.open(&path) else { return };
+        pollster::block_on(async {
+            let file = File::from_std(&crate::Ring::new(8).unwrap(), file);
+            let tells = file.metadata().await.unwrap().direct_io_alignment().is_some();
+            file.alignment.set(None).unwrap();
+            let result = file.read_exact_at(OwnedBuffer::aligned(512, 4096).unwrap(), 100).await;
+            if !tells {
+                return;
+            }
+            let error = result.unwrap_err();
+            assert_eq!((error.kind(), error.transferred), (io::ErrorKind::InvalidInput, 0));
+            let text = error.error.to_string();
+            assert!(text.contains("does not tell"), "{text}");
+            assert!(text.contains("offset 100, length 512"), "{text}");
+        });
+    }
+
+    #[test]
     fn buffers_are_rounded_and_aligned() {
         let alignment = DirectAlignment { memory: 64, offset: 512 };
         let buffer = alignment.buffer(513).unwrap();
