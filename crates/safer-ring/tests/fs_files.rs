@@ -5,12 +5,13 @@ mod common;
 
 use std::fs::Permissions;
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use common::net::{closes_on_exec, pipe, poll_once, settled};
 use common::{Exec, everywhere, failure, must_fail, must_fail_plainly, pattern, with_ring};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use safer_ring::fs::{File, OpenOptions};
 use safer_ring::{Failure, FallocateMode, Fd, Mode, Ring, RingOf};
 
@@ -59,7 +60,7 @@ fn files_are_opened_and_made<E: Exec>() {
         let new = File::create_new(&ring, directory.path().join("new")).await.unwrap();
         new.write_at("new", 0).await.unwrap();
         assert_eq!(new.read_at(vec![0; 3], 0).await.unwrap().1, b"new");
-        let options = File::<E::M>::options().append(true).create(true).mode(0o600);
+        let options = File::options().append(true).create(true).mode(0o600);
         options.open(&ring, directory.path().join("private")).await.unwrap();
         let private = std::fs::metadata(directory.path().join("private")).unwrap();
         assert_eq!(private.permissions().mode() & 0o777, 0o600);
@@ -201,13 +202,9 @@ fn a_shared_file_is_not_given_back_to_std<E: Exec>() {
     });
 }
 
-fn set_non_blocking(fd: &impl std::os::fd::AsFd) {
-    // SAFETY: fcntl(2) with F_GETFL takes no pointer.
-    let flags = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETFL) };
-    // SAFETY: fcntl(2) with F_SETFL takes no pointer.
-    let set =
-        unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) };
-    assert_eq!(set, 0);
+fn set_non_blocking(fd: &impl AsFd) {
+    let flags = fcntl_getfl(fd).unwrap();
+    fcntl_setfl(fd, flags | OFlags::NONBLOCK).unwrap();
 }
 
 fn a_non_blocking_descriptor_is_waited_for<E: Exec>() {

@@ -3,17 +3,17 @@
 
 mod common;
 
-use std::ffi::CString;
 use std::fs as std_fs;
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use common::alone::{alone, descriptors};
 use common::net::{closes_on_exec, pipe};
 use common::{Exec, everywhere, must_fail_plainly, pattern, with_ring};
+use rustix::fs::{AtFlags, CWD, linkat};
+use safer_ring::Ring;
 use safer_ring::fs::{self, File, OpenOptions, Permissions};
-use safer_ring::{Fd, Ring};
 
 everywhere!(
     whole_files_are_written_and_read,
@@ -271,27 +271,14 @@ fn a_temporary_file_has_no_name<E: Exec>() {
         assert_eq!((metadata.nlink(), metadata.mode() & 0o777), (0, 0o600));
         assert_eq!(std_fs::read_dir(directory.path()).unwrap().count(), 0);
         // Nor can it get one.
-        let path = CString::new(format!("/proc/self/fd/{}", file.fd().raw_number())).unwrap();
-        let name = CString::new(directory.path().join("name").to_str().unwrap()).unwrap();
-        let (from, to, here) = (path.as_ptr(), name.as_ptr(), libc::AT_FDCWD);
-        // SAFETY: linkat(2) with two strings that end in a zero byte.
-        let linked = unsafe { libc::linkat(here, from, here, to, libc::AT_SYMLINK_FOLLOW) };
-        assert_eq!((linked, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ENOENT)));
+        let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        let name = directory.path().join("name");
+        let linked = linkat(CWD, path, CWD, name, AtFlags::SYMLINK_FOLLOW);
+        assert_eq!(linked, Err(rustix::io::Errno::NOENT));
         must_fail_plainly(fs::tempfile(&ring, "/does/not/exist").await, libc::ENOENT);
         let no_directory = fs::tempfile(&ring, "/proc/self/exe").await;
         must_fail_plainly(no_directory, libc::ENOTDIR);
     });
-}
-
-/// The number of a descriptor.
-trait RawNumber {
-    fn raw_number(&self) -> i32;
-}
-
-impl<M: safer_ring::Mode> RawNumber for Fd<M> {
-    fn raw_number(&self) -> i32 {
-        std::os::fd::AsFd::as_fd(self).as_raw_fd()
-    }
 }
 
 fn a_file_in_memory_has_no_path<E: Exec>() {
@@ -300,7 +287,7 @@ fn a_file_in_memory_has_no_path<E: Exec>() {
         assert!(closes_on_exec(&file));
         file.write_all(pattern(100_000)).await.unwrap();
         assert!(file.read_exact_at(vec![0; 100_000], 0).await.unwrap() == pattern(100_000));
-        let link = format!("/proc/self/fd/{}", file.fd().raw_number());
+        let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
         let link = fs::read_link(&ring, link).await.unwrap();
         assert!(link.to_str().unwrap().contains("memfd:scratch"), "{link:?}");
         let invalid = |name: &str| fs::anonymous(&ring, name).unwrap_err().raw_os_error();

@@ -4,12 +4,13 @@
 mod common;
 
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use common::alone::alone;
 use common::net::pipe;
 use common::{Exec, everywhere, pattern, with_ring};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use safer_ring::fs::{DirectAlignment, File, OpenOptions};
 use safer_ring::{IoBuf as _, Mode, OwnedBuffer, Ring, RingOf, TransferError};
 
@@ -116,18 +117,16 @@ fn short_reads_are_followed_by_others<E: Exec>() {
     });
 }
 
-fn set_flags(fd: &impl AsFd, more: i32) {
-    // SAFETY: fcntl(2) with F_GETFL takes no pointer.
-    let flags = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETFL) };
-    // SAFETY: fcntl(2) with F_SETFL takes no pointer.
-    assert_eq!(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFL, flags | more) }, 0);
+fn set_non_blocking(fd: &impl AsFd) {
+    let flags = fcntl_getfl(fd).unwrap();
+    fcntl_setfl(fd, flags | OFlags::NONBLOCK).unwrap();
 }
 
 fn short_writes_are_followed_by_others<E: Exec>() {
     with_ring::<E>(8, async |ring| {
         let (reader, writer) = pipe();
         // A write that does not wait takes what there is room for.
-        set_flags(&writer, libc::O_NONBLOCK);
+        set_non_blocking(&writer);
         let writer = File::from_std(&ring, writer.into());
         let drained = std::thread::spawn(move || {
             let mut all = Vec::new();
@@ -150,7 +149,7 @@ fn errors_say_how_far_it_came<E: Exec>() {
         assert_eq!(error.error.raw_os_error(), Some(libc::ENOSPC));
         assert_eq!((error.transferred, &error.buffer[..]), (0, &b"data"[..]));
         let (reader, writer) = pipe();
-        set_flags(&writer, libc::O_NONBLOCK);
+        set_non_blocking(&writer);
         let writer = File::from_std(&ring, writer.into());
         let write = writer.write_all(pattern(1_000_000));
         let gone = std::thread::spawn(move || {

@@ -8,7 +8,7 @@ use safer_ring_buf::{IoBuf, OwnedBuffer};
 
 use super::File;
 use super::transfer::torn;
-use crate::RingOf;
+use crate::{OpenOptions, RingOf};
 
 /// Bytes of one piece.
 const PIECE: usize = 256 * 1024;
@@ -36,7 +36,7 @@ pub async fn copy<M: Mode>(
         return invalid("the source is neither a regular file nor a link to one");
     }
     // Not cut by the open: it could be the source.
-    let options = File::<M>::options().write(true).create(true).mode(known.mode() & 0o7777);
+    let options = OpenOptions::new().write(true).create(true).mode(known.mode() & 0o7777);
     let target = options.open(ring, to).await?;
     let found = target.metadata().await?;
     if (found.dev(), found.ino()) == (known.dev(), known.ino()) {

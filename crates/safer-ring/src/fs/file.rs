@@ -46,6 +46,13 @@ pub struct File<M: Mode = Shared> {
     pub(super) alignment: OnceLock<Option<DirectAlignment>>,
 }
 
+impl File<Shared> {
+    /// How to open a file otherwise, on a ring of either kind: [`OpenOptions::new`].
+    pub const fn options() -> OpenOptions {
+        OpenOptions::new()
+    }
+}
+
 impl<M: Mode> File<M> {
     /// Opens a file for reading: open(2).
     ///
@@ -78,11 +85,6 @@ impl<M: Mode> File<M> {
     /// As [`File::create`].
     pub async fn create_new(ring: &RingOf<M>, path: impl AsRef<Path>) -> io::Result<Self> {
         OpenOptions::new().read(true).write(true).create_new(true).open(ring, path).await
-    }
-
-    /// How to open a file otherwise: [`OpenOptions::new`].
-    pub const fn options() -> OpenOptions {
-        OpenOptions::new()
     }
 
     /// Takes over a file of the standard library. Whether it appends (`O_APPEND`) or is direct (`O_DIRECT`) is asked of
