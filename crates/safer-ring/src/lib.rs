@@ -22,6 +22,7 @@
 //!   moves out after its last completion, and nothing else releases it: not a drop, not
 //!   `mem::forget`, not a failed system call, not the end of the ring.
 //! * Every error has the buffer in it ([`OpError`]), and `?` turns it into an [`std::io::Error`].
+//! * Files and directories have the names and habits of `std::fs`: [`fs`].
 //! * Many operations in one system call: [`Ring::batch`](crate::RingOf::batch). One after the other: [`Operation::then`].
 //!
 //! # What it does not do

@@ -287,6 +287,9 @@ fn what_is_not_aligned_is_named_before_the_call<E: Exec>() {
             assert_eq!(wide[0], 7, "the buffer comes back");
         }
         assert_eq!(ring.snapshot().submitted, submitted, "the kernel is not asked");
+        // Aligned, but no offset of any file: that is not explained away.
+        let error = failed(file.read_exact_at(wide, 1 << 63).await);
+        assert_eq!(error.error.raw_os_error(), Some(libc::EINVAL));
     });
 }
 

@@ -173,7 +173,8 @@ impl<M: Mode> File<M> {
         offset: Option<u64>,
     ) -> io::Error {
         let refused = error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
-        if !(self.direct && refused) {
+        let told = matches!(self.alignment.get(), Some(Some(_)));
+        if !self.direct || !refused || told {
             return error;
         }
         let place = offset.map_or("the cursor".to_owned(), |offset| format!("offset {offset}"));
