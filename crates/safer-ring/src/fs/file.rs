@@ -120,7 +120,8 @@ impl<M: Mode> File<M> {
     /// The file as one of the standard library.
     ///
     /// # Errors
-    /// The file itself, while operations in flight or other handles ([`File::fd`]) share the descriptor.
+    /// The file itself, while operations in flight or other handles ([`File::fd`]) share the descriptor, or bytes of a
+    /// dropped read wait for the next one.
     pub fn into_std(self) -> Result<std::fs::File, Self> {
         let Self { ring, fd, append, direct, alignment } = self;
         match fd.try_into_owned() {
@@ -129,7 +130,8 @@ impl<M: Mode> File<M> {
         }
     }
 
-    /// A second descriptor of the same open file, with the same cursor: dup(2), close-on-exec.
+    /// A second descriptor of the same open file, with the same cursor: dup(2), close-on-exec. Bytes of a dropped read
+    /// are for this file only, not for the clone.
     ///
     /// # Errors
     /// Those of fcntl(2) with `F_DUPFD_CLOEXEC`: `EMFILE` above all.
