@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::OFlags;
-use safer_ring_backend::payload::{Payload, Read, ReadVectored, Stat, Unit, Write, WriteVectored};
+use safer_ring_backend::payload::{
+    Payload, Read, ReadVectored, Settled, Stat, Unit, Write, WriteVectored,
+};
 use safer_ring_backend::{Mode, OpError, Operation, Shared};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
@@ -307,7 +309,7 @@ impl<M: Mode> File<M> {
     ///
     /// # Dropping
     /// It runs to its end.
-    pub fn sync_all(&self) -> Operation<M, Unit> {
+    pub fn sync_all(&self) -> Operation<M, Settled> {
         self.ring.fsync(&self.fd)
     }
 
@@ -318,7 +320,7 @@ impl<M: Mode> File<M> {
     ///
     /// # Dropping
     /// It runs to its end.
-    pub fn sync_data(&self) -> Operation<M, Unit> {
+    pub fn sync_data(&self) -> Operation<M, Settled> {
         self.ring.fdatasync(&self.fd)
     }
 
