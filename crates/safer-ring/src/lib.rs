@@ -40,8 +40,10 @@ compile_error!(
 
 mod batch;
 mod builder;
+pub mod net;
 mod open;
 mod ops;
+pub mod pipe;
 mod ring;
 mod ring_buffer;
 mod unblock;
