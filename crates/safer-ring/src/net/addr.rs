@@ -130,19 +130,24 @@ impl<T: Source + ?Sized> Source for &T {
     }
 }
 
-/// Tries one address after the other; the last error counts.
-pub(crate) async fn first<T>(
-    addresses: impl ToSocketAddrs,
-    attempt: impl AsyncFn(SocketAddr) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut last = None;
-    for address in addresses.candidates().resolve().await? {
-        match attempt(address).await {
-            Ok(made) => return Ok(made),
-            Err(error) => last = Some(error),
+/// Tries one address after the other until one is good; the last error counts. A macro, since a future with an
+/// `AsyncFn` in it is `Send` for no lifetime but `'static`.
+macro_rules! first {
+    ($addresses:expr, |$address:ident| $attempt:expr) => {{
+        let mut last = std::io::ErrorKind::InvalidInput.into();
+        for $address in addr::candidates(&$addresses).resolve().await? {
+            match $attempt.await {
+                Ok(made) => return Ok(made),
+                Err(error) => last = error,
+            }
         }
-    }
-    Err(last.unwrap_or_else(|| io::ErrorKind::InvalidInput.into()))
+        Err(last)
+    }};
+}
+pub(crate) use first;
+
+pub(crate) fn candidates(addresses: &impl ToSocketAddrs) -> Candidates {
+    addresses.candidates()
 }
 
 fn peer(fd: &impl AsFd) -> io::Result<SocketAddrAny> {

@@ -83,13 +83,14 @@ impl<M: Mode> TcpListener<M> {
     /// # Dropping
     /// The socket is closed.
     pub async fn bind(ring: &RingOf<M>, addr: impl ToSocketAddrs) -> io::Result<Self> {
-        let attempt = async |address| {
-            let socket = TcpSocket::new_for(ring, &address).await?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(address).await?;
-            socket.listen(BACKLOG).await
-        };
-        addr::first(addr, attempt).await
+        addr::first!(addr, |address| Self::bind_one(ring, address))
+    }
+
+    async fn bind_one(ring: &RingOf<M>, address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpSocket::new_for(ring, &address).await?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address).await?;
+        socket.listen(BACKLOG).await
     }
 
     /// Waits for a connection: accept4(2). Gives it and the address of its peer.
@@ -120,9 +121,11 @@ impl<M: Mode> TcpStream<M> {
     /// # Dropping
     /// The attempt is cancelled and the socket closed. The peer may have seen a connection.
     pub async fn connect(ring: &RingOf<M>, addr: impl ToSocketAddrs) -> io::Result<Self> {
-        let attempt =
-            async |address| TcpSocket::new_for(ring, &address).await?.connect(address).await;
-        addr::first(addr, attempt).await
+        addr::first!(addr, |address| Self::connect_one(ring, address))
+    }
+
+    async fn connect_one(ring: &RingOf<M>, address: SocketAddr) -> io::Result<Self> {
+        TcpSocket::new_for(ring, &address).await?.connect(address).await
     }
 
     fn handle(&self) -> &Handle<M> {

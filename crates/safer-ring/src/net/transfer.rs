@@ -193,6 +193,8 @@ impl<M: Mode, B: IoBuf> fmt::Debug for WriteAll<M, B> {
     }
 }
 
+type WriteParts<M, B> = Operation<M, WriteVectored<Slice<B>>>;
+
 /// The future of `write_all_vectored`: the buffers, whole and in order.
 ///
 /// # Dropping
@@ -202,7 +204,7 @@ pub struct WriteAllVectored<M: Mode, B: IoBuf> {
     handle: Handle<M>,
     /// Bytes of finished steps.
     sent: usize,
-    step: Step<Vec<Slice<B>>, Operation<M, WriteVectored<Slice<B>>>>,
+    step: Step<Vec<Slice<B>>, WriteParts<M, B>>,
 }
 
 impl<M: Mode, B: IoBuf> WriteAllVectored<M, B> {

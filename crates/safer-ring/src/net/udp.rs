@@ -51,12 +51,13 @@ impl<M: Mode> UdpSocket<M> {
     /// # Dropping
     /// The socket is closed.
     pub async fn bind(ring: &RingOf<M>, addr: impl ToSocketAddrs) -> io::Result<Self> {
-        let attempt = async |address| {
-            let fd = ring.socket(&Address::Ip(address), SocketKind::Datagram).await?;
-            ring.bind(&fd, address).await?;
-            Ok(Self::from_fd(ring, fd))
-        };
-        addr::first(addr, attempt).await
+        addr::first!(addr, |address| Self::bind_one(ring, address))
+    }
+
+    async fn bind_one(ring: &RingOf<M>, address: SocketAddr) -> io::Result<Self> {
+        let fd = ring.socket(&Address::Ip(address), SocketKind::Datagram).await?;
+        ring.bind(&fd, address).await?;
+        Ok(Self::from_fd(ring, fd))
     }
 
     /// Sets the peer of [`send`](UdpSocket::send), and the only one whose datagrams are received: connect(2). The first
@@ -69,7 +70,7 @@ impl<M: Mode> UdpSocket<M> {
     /// The socket may have been connected.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         let Handle { ring, fd } = &self.handle;
-        addr::first(addr, async |address| ring.connect(fd, address).await).await
+        addr::first!(addr, |address| ring.connect(fd, address))
     }
 
     /// The address of the peer, if it is connected: getpeername(2).
