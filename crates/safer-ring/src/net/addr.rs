@@ -3,11 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsFd;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::SocketAddr as UnixAddr;
-
-use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
 use crate::unblock::unblock;
 
@@ -150,10 +146,6 @@ pub(crate) fn candidates(addresses: &impl ToSocketAddrs) -> Candidates {
     addresses.candidates()
 }
 
-fn peer(fd: &impl AsFd) -> io::Result<SocketAddrAny> {
-    rustix::net::getpeername(fd)?.ok_or_else(|| io::ErrorKind::NotConnected.into())
-}
-
 /// getsockname(2) of an IP socket.
 pub(crate) fn local_ip(fd: &impl AsFd) -> io::Result<SocketAddr> {
     Ok(rustix::net::getsockname(fd)?.try_into()?)
@@ -161,27 +153,24 @@ pub(crate) fn local_ip(fd: &impl AsFd) -> io::Result<SocketAddr> {
 
 /// getpeername(2) of an IP socket.
 pub(crate) fn peer_ip(fd: &impl AsFd) -> io::Result<SocketAddr> {
-    Ok(peer(fd)?.try_into()?)
+    let address = rustix::net::getpeername(fd)?.ok_or(io::ErrorKind::NotConnected)?;
+    Ok(address.try_into()?)
 }
 
 /// getsockname(2) of a Unix socket.
 pub(crate) fn local_unix(fd: &impl AsFd) -> io::Result<UnixAddr> {
-    unix(&rustix::net::getsockname(fd)?.try_into()?)
+    as_std(fd)?.local_addr()
 }
 
 /// getpeername(2) of a Unix socket.
 pub(crate) fn peer_unix(fd: &impl AsFd) -> io::Result<UnixAddr> {
-    unix(&peer(fd)?.try_into()?)
+    as_std(fd)?.peer_addr()
 }
 
-fn unix(address: &SocketAddrUnix) -> io::Result<UnixAddr> {
-    if let Some(name) = address.abstract_name() {
-        return UnixAddr::from_abstract_name(name);
-    }
-    // No path at all is how std says that there is no name.
-    let path = address.path_bytes().unwrap_or_default();
-    let path = path.strip_suffix(b"\0").unwrap_or(path);
-    UnixAddr::from_pathname(std::ffi::OsStr::from_bytes(path))
+/// A duplicate, to ask std: rustix takes an unnamed address for an abstract one, and panics at a path of 108 bytes,
+/// which a peer may have.
+fn as_std(fd: &impl AsFd) -> io::Result<std::os::unix::net::UnixDatagram> {
+    Ok(fd.as_fd().try_clone_to_owned()?.into())
 }
 
 #[cfg(test)]

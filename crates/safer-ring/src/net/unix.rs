@@ -164,7 +164,7 @@ impl<M: Mode> UnixListener<M> {
     /// The address it is bound to: getsockname(2).
     ///
     /// # Errors
-    /// Those of getsockname(2).
+    /// Those of getsockname(2), and `EMFILE`: the descriptor is duplicated for the call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         addr::local_unix(self)
     }

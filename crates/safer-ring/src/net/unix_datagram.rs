@@ -228,7 +228,7 @@ impl<M: Mode> UnixDatagram<M> {
     /// The address it is bound to: getsockname(2).
     ///
     /// # Errors
-    /// Those of getsockname(2).
+    /// Those of getsockname(2), and `EMFILE`: the descriptor is duplicated for the call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         addr::local_unix(self)
     }
@@ -236,7 +236,7 @@ impl<M: Mode> UnixDatagram<M> {
     /// The address of the peer, if it is connected: getpeername(2).
     ///
     /// # Errors
-    /// Those of getpeername(2): `ENOTCONN`.
+    /// Those of getpeername(2): `ENOTCONN`; `EMFILE`: the descriptor is duplicated for the call.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         addr::peer_unix(self)
     }

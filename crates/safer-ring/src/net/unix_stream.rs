@@ -143,7 +143,7 @@ impl<M: Mode> UnixStream<M> {
     /// The address it is bound to, unnamed in most cases: getsockname(2).
     ///
     /// # Errors
-    /// Those of getsockname(2).
+    /// Those of getsockname(2), and `EMFILE`: the descriptor is duplicated for the call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         addr::local_unix(self)
     }
@@ -151,7 +151,7 @@ impl<M: Mode> UnixStream<M> {
     /// The address of the peer: getpeername(2).
     ///
     /// # Errors
-    /// Those of getpeername(2): `ENOTCONN`.
+    /// Those of getpeername(2): `ENOTCONN`; `EMFILE`: the descriptor is duplicated for the call.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         addr::peer_unix(self)
     }
