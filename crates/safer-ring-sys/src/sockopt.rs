@@ -4,7 +4,7 @@
 //! The kernel reads or writes a structure of plain numbers during the call and keeps no pointer; the size given is
 //! that of the structure.
 //!
-//! Tests: gro_joins_what_gso_has_split, a_peer_is_known_by_its_credentials
+//! Tests: joining_datagrams_is_switched_on_and_off, a_peer_is_known_by_its_credentials
 #![allow(unsafe_code, reason = "system calls")]
 
 use core::mem::size_of;

@@ -110,7 +110,7 @@ impl<M: Mode> PipeReader<M> {
     /// of bytes read before.
     ///
     /// # Dropping
-    /// See [`ReadExact`](crate::net::ReadExact).
+    /// See [`ReadExact`].
     pub fn read_exact<B: IoBufMut>(&self, buffer: B) -> ReadExact<M, B> {
         ReadExact::new(self.handle.clone(), Via::Pipe, buffer)
     }
@@ -182,7 +182,7 @@ impl<M: Mode> PipeWriter<M> {
     /// the number of bytes that the pipe took before.
     ///
     /// # Dropping
-    /// See [`WriteAll`](crate::net::WriteAll).
+    /// See [`WriteAll`].
     pub fn write_all<B: IoBuf>(&self, buffer: B) -> WriteAll<M, B> {
         WriteAll::new(self.handle.clone(), Via::Pipe, buffer)
     }

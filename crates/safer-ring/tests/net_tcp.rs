@@ -581,3 +581,39 @@ fn owned_halves_work_in_two_tasks() {
         });
     });
 }
+
+/// Compiles if every future of a shared ring can be spawned, with what it borrows borrowed for any time.
+#[allow(dead_code, reason = "compiled, not run")]
+fn every_future_is_send(ring: &Ring, listener: &TcpListener, stream: &TcpStream, addr: SocketAddr) {
+    fn send(_: impl Send) {}
+    send(TcpListener::bind(ring, "localhost:0"));
+    send(TcpListener::bind(ring, &[addr][..]));
+    send(TcpStream::connect(ring, ("localhost".to_owned(), 1)));
+    send(listener.accept());
+    send(stream.read_exact(vec![0; 1]));
+    send(stream.write_all("x"));
+    send(stream.write_all_vectored(vec!["x"]));
+    send(async move {
+        let (reader, writer) = stream.split();
+        reader.read(vec![0; 1]).await.unwrap();
+        writer.write(vec![0; 1]).await.unwrap();
+    });
+    send(async move {
+        let socket = TcpSocket::new_v4(ring).await?;
+        socket.bind(addr).await?;
+        socket.listen(1).await
+    });
+    send(async move { TcpSocket::new_v6(ring).await?.connect(addr).await });
+    send(safer_ring::net::UdpSocket::bind(ring, addr));
+    send(safer_ring::net::UnixListener::bind(ring, "path"));
+    send(safer_ring::net::UnixStream::connect(ring, "path"));
+    send(safer_ring::net::UnixDatagram::bind(ring, "path"));
+    send(safer_ring::pipe::PipeReader::open(ring, "path"));
+    send(safer_ring::pipe::pipe(ring));
+    send(async move {
+        let socket = safer_ring::net::UdpSocket::bind(ring, addr).await.unwrap();
+        socket.connect("localhost:1").await.unwrap();
+        socket.recv_from(vec![0; 1]).await.unwrap();
+        socket.recv_segments(vec![0; 1]).await.unwrap();
+    });
+}

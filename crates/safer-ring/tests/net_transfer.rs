@@ -121,14 +121,19 @@ fn a_slice_is_filled_and_nothing_else<E: Exec>() {
 
 fn a_dropped_write_all_sends_everything<E: Exec>() {
     with_ring::<E>(16, async |ring| {
-        let (a, b) = narrow(&ring);
-        let mut write = a.write_all(pattern(MUCH));
-        assert!(poll_once(&mut write).is_pending());
-        drop(write);
-        assert!(take(&b, MUCH).await == pattern(MUCH));
-        settled(&ring).await;
-        a.write_all("after").await.unwrap();
-        assert_eq!(take(&b, 5).await, b"after");
+        for nonblocking in [false, true] {
+            let (a, b) = narrow(&ring);
+            let a = a.into_std().unwrap();
+            a.set_nonblocking(nonblocking).unwrap();
+            let a = UnixStream::from_std(&ring, a);
+            let mut write = a.write_all(pattern(MUCH));
+            assert!(poll_once(&mut write).is_pending());
+            drop(write);
+            assert!(take(&b, MUCH).await == pattern(MUCH));
+            settled(&ring).await;
+            a.write_all("after").await.unwrap();
+            assert_eq!(take(&b, 5).await, b"after");
+        }
     });
 }
 

@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(("127.0.0.1", 80).candidates(), known);
         assert_eq!(("127.0.0.1".to_owned(), 80).candidates(), known);
         assert_eq!((Ipv4Addr::LOCALHOST, 80).candidates(), known);
-        assert_eq!((&"[::1]:80".to_owned()).candidates(), ("::1", 80).candidates());
+        assert_eq!("[::1]:80".to_owned().candidates(), ("::1", 80).candidates());
         assert_eq!("host:80".candidates(), Candidates::Text("host:80".into()));
         assert_eq!(("host", 80).candidates(), Candidates::Host("host".into(), 80));
     }
