@@ -38,6 +38,8 @@ common::everywhere! {
     two_listeners_share_a_port,
     an_ipv6_socket_has_its_own_limits,
     a_dropped_connect_closes_its_socket,
+    a_dropped_read_does_not_eat_later_bytes,
+    a_dropped_accept_does_not_eat_the_next_connection,
     a_pending_error_is_taken_once,
 }
 
@@ -518,6 +520,37 @@ fn a_dropped_connect_closes_its_socket<E: Exec>() {
         assert_eq!(peer, first.local_addr().unwrap());
         first.write_all("x").await.unwrap();
         assert_eq!(server.read_exact(vec![0; 1]).await.unwrap(), b"x");
+    });
+}
+
+fn a_dropped_read_does_not_eat_later_bytes<E: Exec>() {
+    with_ring::<E>(16, async |ring| {
+        let (a, b) = pair(&ring).await;
+        for _ in 0..10 {
+            let mut read = b.read(vec![0; 3]);
+            assert!(poll_once(&mut read).is_pending());
+            drop(read);
+            let mut exact = b.read_exact(vec![0; 3]);
+            assert!(poll_once(&mut exact).is_pending());
+            drop(exact);
+            a.write_all("in order").await.unwrap();
+            assert_eq!(b.read_exact(vec![0; 8]).await.unwrap(), b"in order");
+        }
+    });
+}
+
+fn a_dropped_accept_does_not_eat_the_next_connection<E: Exec>() {
+    with_ring::<E>(16, async |ring| {
+        let listener = TcpListener::bind(&ring, "127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for _ in 0..10 {
+            let mut accept = Box::pin(listener.accept());
+            assert!(poll_once(&mut accept).is_pending());
+            drop(accept);
+            let client = TcpStream::connect(&ring, address).await.unwrap();
+            let (_server, peer) = listener.accept().await.unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+        }
     });
 }
 

@@ -126,7 +126,7 @@ macro_rules! buffer_options {
             }
 
             /// Asks for room for `bytes` received (`SO_RCVBUF`). The kernel doubles it, for its own needs, up to
-            /// `net.core.rmem_max`. A TCP socket takes it into account from its next connection on.
+            /// `net.core.rmem_max`. Of a TCP socket, set it before it listens or connects: tcp(7).
             ///
             /// # Errors
             /// Those of setsockopt(2).

@@ -153,8 +153,9 @@ impl<M: Mode> UdpSocket<M> {
     /// `UDP_SEGMENT`. To `target`, or to the peer of a connected socket. Kernel 4.18.
     ///
     /// # Errors
-    /// Those of sendmsg(2), with the buffer: `EINVAL` for a size of 0, for more than 64 datagrams (128 since kernel
-    /// 6.9) and for datagrams that do not fit into a packet; `EMSGSIZE` for more than 65,507 bytes together.
+    /// Those of sendmsg(2), with the buffer: `EINVAL` for more datagrams than the kernel makes of one send (64, newer
+    /// kernels more), `EINVAL` or `EMSGSIZE` for datagrams that do not fit into a packet, `EMSGSIZE` for more than
+    /// 65,507 bytes together. `InvalidInput` for a size of 0.
     ///
     /// # Dropping
     /// As [`send`](UdpSocket::send).
