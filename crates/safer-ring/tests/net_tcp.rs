@@ -8,9 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use common::net::{closes_on_exec, loopbacks, poll_once, tcp_pair};
-use common::{Exec, must_fail, must_fail_plainly, pattern, with_ring, within_deadline};
+use common::{Exec, must_fail, must_fail_plainly, pattern, with_built, with_ring, within_deadline};
 use futures_util::future::join;
 use safer_ring::net::{Keepalive, TcpListener, TcpSocket, TcpStream};
+use safer_ring::sys::opcode;
 use safer_ring::{IoBuf as _, Mode, Ring, RingOf, Shutdown};
 
 common::everywhere! {
@@ -41,6 +42,7 @@ common::everywhere! {
     a_dropped_read_does_not_eat_later_bytes,
     a_dropped_accept_does_not_eat_the_next_connection,
     a_pending_error_is_taken_once,
+    kernels_without_the_opcodes_have_sockets_too,
 }
 
 async fn pair<M: Mode>(ring: &RingOf<M>) -> (TcpStream<M>, TcpStream<M>) {
@@ -569,6 +571,20 @@ fn a_pending_error_is_taken_once<E: Exec>() {
         assert!(listener.take_error().unwrap().is_none());
         listener.set_ttl(9).unwrap();
         assert_eq!(listener.ttl().unwrap(), 9);
+    });
+}
+
+fn kernels_without_the_opcodes_have_sockets_too<E: Exec>() {
+    let missing = [opcode::SOCKET, opcode::BIND, opcode::LISTEN, opcode::SHUTDOWN];
+    let builder = Ring::builder().entries(16).without_opcodes(&missing);
+    with_built::<E>(builder, async |ring| {
+        let (a, b) = pair(&ring).await;
+        a.write_all("x").await.unwrap();
+        a.shutdown(Shutdown::Write).await.unwrap();
+        assert_eq!(b.read_exact(vec![0; 1]).await.unwrap(), b"x");
+        assert_eq!(b.read(vec![0; 1]).await.unwrap().0, 0);
+        // Two sockets, one bind, one listen, one shutdown.
+        assert_eq!(ring.snapshot().plain_calls, 5);
     });
 }
 
