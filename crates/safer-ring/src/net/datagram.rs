@@ -52,8 +52,7 @@ type Shape<B, T> = fn(Received<B>) -> Result<T, OpError<B>>;
 /// The future of a receive that gives more than bytes.
 ///
 /// # Dropping
-/// As that of [`Ring::recv_msg`](crate::RingOf::recv_msg): what arrives at the same moment is handed to the next
-/// receive on this socket.
+/// As [`Ring::recv_msg`](crate::RingOf::recv_msg).
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Reception<M: Mode, B: IoBufMut, T> {
     operation: Operation<M, RecvMsg<B>>,

@@ -133,7 +133,7 @@ impl<M: Mode> UdpSocket<M> {
     /// As [`recv`](UdpSocket::recv).
     ///
     /// # Dropping
-    /// As [`recv`](UdpSocket::recv).
+    /// As [`Ring::recv_msg`](crate::RingOf::recv_msg).
     pub fn recv_from<B: IoBufMut>(&self, buffer: B) -> Reception<M, B, Datagram<B>> {
         Reception::new(&self.handle, buffer, 0, 0, datagram::from_ip)
     }
@@ -186,7 +186,7 @@ impl<M: Mode> UdpSocket<M> {
     /// As [`recv`](UdpSocket::recv).
     ///
     /// # Dropping
-    /// As [`recv`](UdpSocket::recv).
+    /// As [`Ring::recv_msg`](crate::RingOf::recv_msg).
     pub fn recv_segments<B: IoBufMut>(&self, buffer: B) -> Reception<M, B, Segments<B>> {
         Reception::new(&self.handle, buffer, GRO_CONTROL, 0, datagram::joined)
     }

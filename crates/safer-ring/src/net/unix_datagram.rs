@@ -178,7 +178,7 @@ impl<M: Mode> UnixDatagram<M> {
     /// Those of recvmsg(2), with the buffer.
     ///
     /// # Dropping
-    /// As [`recv`](UnixDatagram::recv).
+    /// As [`Ring::recv_msg`](crate::RingOf::recv_msg).
     pub fn recv_from<B: IoBufMut>(&self, buffer: B) -> Reception<M, B, Datagram<B, SocketAddr>> {
         Reception::new(&self.handle, buffer, 0, 0, datagram::from_unix)
     }
@@ -205,7 +205,7 @@ impl<M: Mode> UnixDatagram<M> {
     /// Those of recvmsg(2), with the buffer.
     ///
     /// # Dropping
-    /// As [`recv`](UnixDatagram::recv), descriptors included.
+    /// As [`Ring::recv_msg`](crate::RingOf::recv_msg).
     pub fn recv_with_fds<B: IoBufMut>(
         &self,
         buffer: B,

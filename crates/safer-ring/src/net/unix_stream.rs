@@ -120,7 +120,7 @@ impl<M: Mode> UnixStream<M> {
     /// As [`read`](UnixStream::read).
     ///
     /// # Dropping
-    /// As [`read`](UnixStream::read), descriptors included.
+    /// As [`Ring::recv_msg`](crate::RingOf::recv_msg).
     pub fn recv_with_fds<B: IoBufMut>(
         &self,
         buffer: B,
