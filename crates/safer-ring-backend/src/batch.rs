@@ -42,7 +42,7 @@ impl<M: Mode> Batch<M> {
     #[inline(always)]
     pub fn add<P: Payload>(&mut self, request: Request<M::Guard, P>) -> Member<M, P> {
         if P::STREAM && request.is_marked() {
-            return Member::later(Operation::new(&self.ring, Ok(request)));
+            return Member::later(Operation::new(&self.ring, Ok(request)).waiting());
         }
         let (op, resources, rest) = request.into_parts();
         let (cell, group) = match self.open() {
@@ -53,6 +53,9 @@ impl<M: Mode> Batch<M> {
             }
         };
         let Some(mut driver) = M::enter(cell) else { return Member::failed(None) };
+        if M::INLINE {
+            driver.touch();
+        }
         let key = P::submit(&mut driver, op, resources, &rest);
         if let Ok(key) = key {
             driver.table.join_new(*group, key);

@@ -149,7 +149,7 @@ impl Limit {
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Timed<M: Mode, P: Payload> {
     operation: Operation<M, P>,
-    /// For the timer; `None` for an operation that was refused when it was made, or runs already.
+    /// For the timer.
     ring: Option<M::Ring>,
     limit: Limit,
     /// Made when the operation does not end at once.
@@ -162,13 +162,14 @@ impl<M: Mode, P: Payload> Unpin for Timed<M, P> {}
 
 impl<M: Mode, P: Payload> Timed<M, P> {
     fn new(operation: Operation<M, P>, limit: Limit) -> Self {
-        Self { ring: operation.ring().cloned(), operation, limit, timer: None, expired: false }
+        Self { ring: operation.any_ring(), operation, limit, timer: None, expired: false }
     }
 
     /// Whether the time is over; if not, the waker is woken when it is.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         if self.timer.is_none() {
-            let Some(ring) = self.ring.take() else { return false };
+            // Without its ring, which has been closed, there is no timer to be had: the operation ends now.
+            let Some(ring) = self.ring.take() else { return true };
             let left = self.limit.left();
             if left.is_zero() {
                 return true;

@@ -158,6 +158,7 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Chain<M, A, B> {
         let room = M::with(&cell, |driver| match driver.reserve(members) {
             Ok(()) if !self.has_opcodes(driver) => Err(Failure::Os(Errno::OPNOTSUPP)),
             Ok(()) => {
+                driver.touch();
                 self.enlist_all(&cell, driver, 0);
                 if M::INLINE {
                     driver.flush();

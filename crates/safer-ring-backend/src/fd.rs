@@ -270,6 +270,11 @@ impl<M: Mode> Fd<M> {
         std::future::poll_fn(|context| self.poll_settle(context)).await.map_err(Into::into)
     }
 
+    /// The error of an earlier write that nobody has been told of.
+    pub(crate) fn take_fault(&self) -> Option<Failure> {
+        if self.guard.is_marked() { self.guard.with_stream(Stream::take_fault) } else { None }
+    }
+
     fn poll_settle(&self, context: &Context<'_>) -> Poll<Result<(), Failure>> {
         if !self.guard.is_marked() {
             return Poll::Ready(Ok(()));

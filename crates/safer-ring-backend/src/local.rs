@@ -87,7 +87,9 @@ impl LocalCell {
     fn clean_up(&self, mut driver: RefMut<'_, LocalDriver>) {
         let mut aftermath = driver.aftermath(self.spare.take());
         drop(driver);
-        let Aftermath { wakers, dead, retired, .. } = &mut aftermath;
+        let Aftermath { wakers, dead, retired, nudges } = &mut aftermath;
+        // A local ring has no other threads.
+        nudges.clear();
         conclude(dead, retired, wakers);
         *self.spare.borrow_mut() = aftermath;
     }

@@ -56,6 +56,12 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     }
     /// Makes sure that somebody will reap the completion of an operation that is now pending.
     fn park(driver: &mut Driver<Self::Guard>, cell: &Self::Cell);
+    /// The kernel rings that there are now.
+    #[doc(hidden)]
+    fn cells(ring: &Self::Ring) -> Vec<Self::Cell>;
+    /// The ring that a kernel ring belongs to, if it is still open.
+    #[doc(hidden)]
+    fn ring_of(cell: &Self::Cell) -> Option<Self::Ring>;
     /// What the ring can do.
     fn features(ring: &Self::Ring) -> &Features;
     /// The figures of all its kernel rings.
@@ -104,6 +110,14 @@ impl Mode for Local {
     #[inline]
     fn park(_: &mut Driver<Self::Guard>, _: &Self::Cell) {}
 
+    fn cells(ring: &Self::Ring) -> Vec<Self::Cell> {
+        vec![ring.clone()]
+    }
+
+    fn ring_of(cell: &Self::Cell) -> Option<Self::Ring> {
+        Some(cell.clone())
+    }
+
     fn features(ring: &Self::Ring) -> &Features {
         ring.features()
     }
@@ -148,6 +162,14 @@ impl Mode for Shared {
     #[inline]
     fn park(driver: &mut Driver<Self::Guard>, cell: &Self::Cell) {
         cell.park(driver);
+    }
+
+    fn cells(ring: &Self::Ring) -> Vec<Self::Cell> {
+        ring.cells()
+    }
+
+    fn ring_of(cell: &Self::Cell) -> Option<Self::Ring> {
+        cell.ring()
     }
 
     fn features(ring: &Self::Ring) -> &Features {

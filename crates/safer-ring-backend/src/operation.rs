@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll, Waker};
 
-use safer_ring_core::{Key, Op};
+use safer_ring_core::{Key, OnDrop, Op};
 use safer_ring_sys::Errno;
 
 use crate::chain::{Broken, Chain, Chained};
@@ -55,6 +55,8 @@ pub struct Operation<M: Mode, P: Payload> {
     state: ManuallyDrop<State<M, P>>,
     /// Bytes it has to move for its chain to go on.
     wanted: Option<u32>,
+    /// It waits for what dropped operations still do on its descriptor.
+    waits: bool,
 }
 
 enum State<M: Mode, P: Payload> {
@@ -89,13 +91,18 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             Ok(request) => State::Ready { ring: ring.clone(), request },
             Err(output) => State::Failed(output),
         };
-        Self { state: ManuallyDrop::new(state), wanted: None }
+        Self { state: ManuallyDrop::new(state), wanted: None, waits: false }
     }
 
     /// Runs `next` after this operation, and only if this one succeeds in full: one submission of linked
     /// entries. See [`Chain`].
     pub fn then<Q: Payload>(self, next: Operation<M, Q>) -> Chain<M, Self, Operation<M, Q>> {
         Chain::new(self, next)
+    }
+
+    /// One that is to be begun.
+    fn new_over() -> Self {
+        Self { state: ManuallyDrop::new(State::Over), wanted: None, waits: false }
     }
 
     fn take_state(&mut self) -> State<M, P> {
@@ -105,9 +112,34 @@ impl<M: Mode, P: Payload> Operation<M, P> {
     #[cold]
     #[inline(never)]
     fn give_up(&mut self) {
+        if self.waits && self.follows() {
+            return;
+        }
         if let State::Live(live) = self.take_state() {
             live.orphan();
         }
+    }
+
+    /// A send or sync that waits for a dropped one runs to its end like any other that was started: behind that one.
+    /// Tells whether it is taken care of.
+    fn follows(&mut self) -> bool {
+        while let State::Ready { request, .. } = &mut *self.state {
+            if request.op().on_drop() != OnDrop::Finish || request.follow() {
+                drop(self.take_state());
+                return true;
+            }
+            // Nothing is left to wait for: it starts now, unless something else was faster.
+            if self.start(Waker::noop()).is_ready() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Counts as started: what it waits for has to end first.
+    pub(crate) fn waiting(mut self) -> Self {
+        self.waits = true;
+        self
     }
 
     /// The ring of an operation that has not started.
@@ -115,6 +147,15 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         match &*self.state {
             State::Ready { ring, .. } => Some(ring),
             _ => None,
+        }
+    }
+
+    /// Its ring, whether or not it has started; `None` when it is over, or the ring has been closed.
+    pub(crate) fn any_ring(&self) -> Option<M::Ring> {
+        match &*self.state {
+            State::Ready { ring, .. } => Some(ring.clone()),
+            State::Live(live) => M::ring_of(&live.cell),
+            State::Failed(_) | State::Over => None,
         }
     }
 
@@ -196,7 +237,10 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         let State::Ready { request, .. } = &mut *self.state else { return None };
         let (result, spent) = match request.ask(waker, false) {
             Answer::Go => return None,
-            Answer::Wait => return Some(Poll::Pending),
+            Answer::Wait => {
+                self.waits = true;
+                return Some(Poll::Pending);
+            }
             Answer::Cancel(takers) => {
                 cancel_takers::<M>(takers);
                 return Some(Poll::Pending);
@@ -291,6 +335,9 @@ impl<M: Mode, P: Payload> Operation<M, P> {
                 driver.was_in_vain();
             }
         }
+        if M::INLINE {
+            driver.touch();
+        }
         driver.attach(key, waker);
         M::park(&mut driver, &cell);
         M::leave(&cell, driver);
@@ -315,8 +362,27 @@ impl<M: Mode, P: Payload> Operation<M, P> {
                 self.state = ManuallyDrop::new(State::Live(live));
                 Poll::Pending
             }
+            Polled::Again(cell, request) => self.begin_again(&cell, *request, waker),
             Polled::Gone => Poll::Pending,
         }
+    }
+
+    /// Starts once more, and finds what arrived for a dropped receive beside it.
+    #[cold]
+    fn begin_again(
+        &mut self,
+        cell: &M::Cell,
+        request: Request<M::Guard, P>,
+        waker: &Waker,
+    ) -> Poll<P::Output> {
+        if let Some(ring) = M::ring_of(cell) {
+            self.state = ManuallyDrop::new(State::Ready { ring, request });
+            return self.start(waker);
+        }
+        // The last handle on the ring is gone; this future is all that is left.
+        let (_, resources, rest) = request.into_parts();
+        let refused = Refused::new(Failure::Os(Errno::CANCELED), resources);
+        Poll::Ready(payload::refuse::<M::Guard, P>(refused, rest))
     }
 
     #[cold]
@@ -337,6 +403,14 @@ impl<M: Mode, P: Payload> Live<M, P> {
         let Self { cell, key, rest } = self;
         // As in `start`.
         let Some(mut driver) = M::enter(&cell) else { return Polled::Gone };
+        if P::STREAM
+            && driver.has_nudged()
+            && chained.is_none()
+            && let Some((op, resources)) = driver.take_nudged(key)
+        {
+            M::leave(&cell, driver);
+            return Polled::Again(cell, Box::new(Request::again(op, resources, rest)));
+        }
         let mut finished = driver.finish::<P>(key, rest, chained.as_mut());
         if finished.is_err() {
             driver.poll(key, waker);
@@ -396,6 +470,8 @@ pub enum Held {
 enum Polled<M: Mode, P: Payload> {
     Ended(P::Output),
     Pending(Live<M, P>),
+    /// It has not run, and is to start again. Boxed, since it is rare and large.
+    Again(M::Cell, Box<Request<M::Guard, P>>),
     Gone,
 }
 
@@ -500,6 +576,14 @@ impl<M: Mode, P: Payload> Future for Member<M, P> {
             Polled::Pending(live) => {
                 this.state = ManuallyDrop::new(MemberState::Live(live));
                 Poll::Pending
+            }
+            Polled::Again(cell, request) => {
+                let mut operation = Operation::new_over();
+                let polled = operation.begin_again(&cell, *request, cx.waker());
+                if polled.is_pending() {
+                    *this = Self::later(operation);
+                }
+                polled
             }
             Polled::Gone => Poll::Pending,
         }

@@ -15,7 +15,7 @@ use safer_ring_core::Op;
 use crate::fd::Guard;
 use crate::mode::Mode;
 use crate::payload::{self, Payload};
-use crate::stream::{Answer, Role};
+use crate::stream::{Answer, Follow, Role};
 
 /// What a slot of the table owns while the kernel works.
 pub struct Resources<K> {
@@ -57,6 +57,11 @@ impl<K, P: Payload> Request<K, P> {
         }
     }
 
+    /// The parts of one that has not run, together again.
+    pub(crate) fn again(op: Op, resources: Resources<K>, rest: P::Rest) -> Self {
+        Self { op, resources, rest, payload: PhantomData }
+    }
+
     #[inline(always)]
     pub(crate) fn op(&self) -> &Op {
         &self.op
@@ -93,6 +98,28 @@ impl<K, P: Payload> Request<K, P> {
             let fill = |item: &mut _| P::receive(lease, &self.rest, &self.op, item);
             stream.ask(role, waker, || payload::keeps_rest(fd), fill)
         })
+    }
+
+    /// Leaves the operation to its descriptor, to be run behind what it waits for. `false` if nothing is left to wait for.
+    #[cold]
+    pub(crate) fn follow(&mut self) -> bool
+    where
+        K: Guard,
+    {
+        let Resources { lease, fd, .. } = &mut self.resources;
+        let (Some(role), Some(fd)) = (Role::of(&self.op), fd) else { return true };
+        let lent = std::mem::replace(lease, Lease::empty());
+        match fd.with_stream(|stream| stream.enqueue(role, self.op, lent)) {
+            Follow::Queued => true,
+            Follow::Now(back) => {
+                *lease = back;
+                false
+            }
+            Follow::Never(back) => {
+                *lease = back;
+                true
+            }
+        }
     }
 
     pub(crate) fn on(mut self, fd: K) -> Self {

@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -51,6 +51,8 @@ struct Cells {
 pub struct SharedCell {
     id: u64,
     reactor: Arc<Reactor>,
+    /// Set once, when the cell joins its ring.
+    ring: OnceLock<Weak<SharedRing>>,
     state: Mutex<State>,
 }
 
@@ -131,7 +133,7 @@ impl SharedRing {
         });
         {
             let mut cells = lock(&ring.cells);
-            cells.all.push(Arc::clone(&cell));
+            ring.join(&mut cells, &cell);
             cells.free.push(cell);
         }
         Ok(ring)
@@ -142,7 +144,7 @@ impl SharedRing {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let cells = lock(&self.cells).all.clone();
+        let cells = self.cells();
         let mut sum = Snapshot::default();
         for cell in cells {
             if let Some(driver) = &lock(&cell.state).driver {
@@ -183,7 +185,18 @@ impl SharedRing {
         Ok(cell)
     }
 
-    fn find_cell(&self) -> Result<Arc<SharedCell>, Failure> {
+    /// The kernel rings that there are now.
+    pub(crate) fn cells(&self) -> Vec<Arc<SharedCell>> {
+        lock(&self.cells).all.clone()
+    }
+
+    fn join(self: &Arc<Self>, cells: &mut Cells, cell: &Arc<SharedCell>) {
+        // Joined once, right after it was made.
+        let _ = cell.ring.set(Arc::downgrade(self));
+        cells.all.push(Arc::clone(cell));
+    }
+
+    fn find_cell(self: &Arc<Self>) -> Result<Arc<SharedCell>, Failure> {
         let mut cells = lock(&self.cells);
         if let Some(cell) = cells.free.pop() {
             return Ok(cell);
@@ -191,7 +204,7 @@ impl SharedRing {
         if cells.all.len() < self.config.max_rings {
             match SharedCell::open(&self.config) {
                 Ok((cell, _)) => {
-                    cells.all.push(Arc::clone(&cell));
+                    self.join(&mut cells, &cell);
                     return Ok(cell);
                 }
                 // Short of descriptors or memory now: share a ring that exists.
@@ -236,7 +249,8 @@ impl SharedCell {
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
         let state = State { driver: Some(driver), closing: false, spare: Aftermath::default() };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let cell = Arc::new(Self { id, reactor, state: Mutex::new(state) });
+        let (ring, state) = (OnceLock::new(), Mutex::new(state));
+        let cell = Arc::new(Self { id, reactor, ring, state });
         if let Some(driver) = &mut lock(&cell.state).driver {
             driver.set_home(Arc::downgrade(&cell));
             cell.reactor.register(&cell, driver.backend().fd()).map_err(limit)?;
@@ -248,6 +262,11 @@ impl SharedCell {
         self.id
     }
 
+    /// The ring it belongs to, if that is still open.
+    pub(crate) fn ring(&self) -> Option<Arc<SharedRing>> {
+        self.ring.get()?.upgrade()
+    }
+
     #[inline(always)]
     pub(crate) fn enter(&self) -> Option<SharedHeld<'_>> {
         let state = lock(&self.state);
@@ -256,8 +275,9 @@ impl SharedCell {
 
     #[inline(always)]
     pub(crate) fn leave(&self, mut held: SharedHeld<'_>) {
-        if held.wants_timer() {
-            // Else the next deadline would pass unnoticed: the reactor has not seen this one.
+        while held.wants_timer() {
+            // Else the next deadline would pass unnoticed: the reactor has not seen this one. Again while the timers end
+            // as soon as they are handed over.
             held.arm_timer();
             held.flush();
         }
@@ -285,9 +305,28 @@ impl SharedCell {
         if let Some(driver) = ended {
             self.reactor.forget(self.id, driver.backend().fd());
         }
-        let Aftermath { wakers, dead, retired, .. } = &mut aftermath;
+        let Aftermath { wakers, dead, retired, nudges } = &mut aftermath;
+        for fd in nudges.drain(..) {
+            self.nudge_elsewhere(&fd);
+        }
         conclude(dead, retired, wakers);
         lock(&self.state).spare = aftermath;
+    }
+
+    /// Something arrived for a dropped receive while a live one waits in a kernel ring of another thread.
+    #[cold]
+    fn nudge_elsewhere(&self, fd: &Arc<SharedHandle>) {
+        let cells = self.ring().map(|ring| ring.cells()).unwrap_or_default();
+        for cell in cells.iter().filter(|cell| cell.id != self.id) {
+            let found = cell.with(|driver| {
+                let found = driver.nudge(fd);
+                driver.flush();
+                found
+            });
+            if found == Some(true) {
+                return;
+            }
+        }
     }
 
     /// Called with something pending: the reactor shall reap it, unless somebody else does first.

@@ -6,7 +6,8 @@
 //!   a taker is armed, and only then goes to the kernel.
 //! * A **giver** is a send or a write at the cursor whose future was dropped. It runs to its end; later ones
 //!   wait for it, so bytes keep their order. Its error is kept for the next one, or for the next shutdown or
-//!   sync. Positional writes and syncs go on in the background: only a sync or a close waits for them.
+//!   sync. Positional writes and syncs go on in the background: only a sync or a close waits for them. One that
+//!   waits for a giver when its own future is dropped is queued here, and follows it.
 //!
 //! The operations ask here only if the descriptor is marked, which one load tells.
 //!
@@ -158,6 +159,8 @@ pub struct Stream<H> {
     givers: u32,
     /// Positional writes and syncs without owners.
     beside: u32,
+    /// What waited for them when its future was dropped, in order: it runs all the same.
+    queue: VecDeque<(Role, Op, Lease)>,
     /// The error of a giver that nobody has been told of.
     fault: Option<Failure>,
     /// Who is to look again when something changes.
@@ -171,6 +174,7 @@ impl<H> Default for Stream<H> {
             takers: Vec::new(),
             givers: 0,
             beside: 0,
+            queue: VecDeque::new(),
             fault: None,
             waiters: Vec::new(),
         }
@@ -192,6 +196,17 @@ pub(crate) enum Answer<H> {
     Fail(Failure),
 }
 
+/// What becomes of a send or sync that waited when its future was dropped.
+#[derive(Debug)]
+pub(crate) enum Follow {
+    /// It runs behind what it waited for.
+    Queued,
+    /// There is nothing left to wait for.
+    Now(Lease),
+    /// It must not run: what it was to follow has failed.
+    Never(Lease),
+}
+
 impl<H> Stream<H> {
     /// Whether operations have to ask.
     pub(crate) fn is_marked(&self) -> bool {
@@ -199,6 +214,7 @@ impl<H> Stream<H> {
             || !self.takers.is_empty()
             || self.givers > 0
             || self.beside > 0
+            || !self.queue.is_empty()
             || self.fault.is_some()
     }
 
@@ -256,7 +272,7 @@ impl<H> Stream<H> {
     }
 
     fn after_givers(&mut self, waker: &Waker, running: u32) -> Answer<H> {
-        if running > 0 {
+        if running > 0 || !self.queue.is_empty() {
             return self.wait(waker);
         }
         self.fault.take().map_or(Answer::Go, Answer::Fail)
@@ -339,6 +355,51 @@ impl<H> Stream<H> {
         *running = running.saturating_sub(1);
         self.blame(fault);
         wakers.append(&mut self.waiters);
+    }
+
+    /// Takes over a send or sync that waited when its future was dropped.
+    pub(crate) fn enqueue(&mut self, role: Role, op: Op, lease: Lease) -> Follow {
+        if !self.queue.is_empty() || self.is_busy_for(role) {
+            self.queue.push_back((role, op, lease));
+            return Follow::Queued;
+        }
+        if self.is_torn_for(role) { Follow::Never(lease) } else { Follow::Now(lease) }
+    }
+
+    /// Whether bytes before it are missing, of which nobody has been told: what follows them must not be written.
+    fn is_torn_for(&self, role: Role) -> bool {
+        role == Role::Give && self.fault.is_some()
+    }
+
+    fn is_busy_for(&self, role: Role) -> bool {
+        self.givers > 0 || (role != Role::Give && self.beside > 0)
+    }
+
+    /// The next of those, once it may run, and whether it is to run; then it counts as begun.
+    pub(crate) fn dequeue(&mut self) -> Option<(Op, Lease, bool)> {
+        let (role, ..) = self.queue.front()?;
+        if self.is_busy_for(*role) {
+            return None;
+        }
+        let (role, op, lease) = self.queue.pop_front()?;
+        let runs = !self.is_torn_for(role);
+        if runs {
+            self.giver_begins(role);
+        }
+        Some((op, lease, runs))
+    }
+
+    /// The error that nobody has been told of.
+    pub(crate) fn take_fault(&mut self) -> Option<Failure> {
+        self.fault.take()
+    }
+
+    /// Gives up what waits: the kernel ring that would have run it is gone.
+    pub(crate) fn give_up_queue(&mut self, fault: Failure) -> VecDeque<(Role, Op, Lease)> {
+        if !self.queue.is_empty() {
+            self.blame(Some(fault));
+        }
+        std::mem::take(&mut self.queue)
     }
 
     /// Keeps an error, if there is not an earlier one.

@@ -71,6 +71,10 @@ pub struct StateView {
     pub orphaned: bool,
     /// Its cancellation was asked.
     pub cancelling: bool,
+    /// It is a member of a chain.
+    pub linked: bool,
+    /// When it was inserted, on the clock of [`Table::set_now`](crate::Table::set_now).
+    pub since: u32,
 }
 
 #[derive(Debug)]
@@ -88,6 +92,8 @@ pub(crate) struct Slot<R> {
     pub(crate) prev: u32,
     /// Number of its group, 0 for none.
     pub(crate) group: u32,
+    /// When it was inserted.
+    pub(crate) since: u32,
     completion: Completion,
     pub(crate) waker: Option<Waker>,
     op: Op,
@@ -104,6 +110,7 @@ impl<R> Slot<R> {
             next: NONE,
             prev: NONE,
             group: 0,
+            since: 0,
             completion: Completion { res: 0, flags: 0 },
             waker: None,
             op: Op::Nop,
@@ -167,7 +174,9 @@ impl<R> Slot<R> {
             State::Armed => Phase::Armed,
             State::Done => Phase::Done,
         };
-        Some(StateView { phase, orphaned: self.has(ORPHAN), cancelling: self.has(CANCEL_WANTED) })
+        let (orphaned, cancelling) = (self.has(ORPHAN), self.has(CANCEL_WANTED));
+        let linked = self.has(LINKED);
+        Some(StateView { phase, orphaned, cancelling, linked, since: self.since })
     }
 
     /// An operation moves in, to be staged.

@@ -43,6 +43,8 @@ pub struct Table<R> {
     /// What came about without the kernel, for [`Table::expire`] to hand out.
     pub(crate) ready: VecDeque<Outcome<R>>,
     pub(crate) limits: Limits,
+    /// What new operations are stamped with.
+    pub(crate) now: u32,
 }
 
 impl<R> Table<R> {
@@ -69,7 +71,14 @@ impl<R> Table<R> {
             groups: Groups::new(),
             ready: VecDeque::new(),
             limits,
+            now: 0,
         }
+    }
+
+    /// Tells what time it is, in a unit of the driver's choice, for [`StateView::since`]. Nothing else depends on it.
+    #[inline]
+    pub fn set_now(&mut self, now: u32) {
+        self.now = now;
     }
 
     /// Queues an operation.
@@ -145,8 +154,10 @@ impl<R> Table<R> {
         if !matches!(op, Op::Timeout) || taken >= self.limits.max_slots {
             return Err((op, resources));
         }
+        let now = self.now;
         let Some((index, slot)) = self.vacant() else { return Err((op, resources)) };
         slot.arm(op, resources);
+        slot.since = now;
         let key = slot.key(index);
         self.used += 1;
         self.stats.inserted += 1;
@@ -156,9 +167,10 @@ impl<R> Table<R> {
 
     #[inline(always)]
     fn enqueue(&mut self, op: Op, resources: R, bits: u8, following: u16) -> Result<Key, (Op, R)> {
-        let tail = self.queue.tail();
+        let (tail, now) = (self.queue.tail(), self.now);
         let Some((index, slot)) = self.vacant() else { return Err((op, resources)) };
         slot.occupy(op, resources, bits, following);
+        slot.since = now;
         slot.prev = tail;
         slot.next = NONE;
         let key = slot.key(index);
@@ -327,6 +339,7 @@ impl<R> Table<R> {
     /// Asks whether an operation is done and, if not, stores the waker for its completion.
     #[inline]
     pub fn poll(&mut self, key: Key, waker: &Waker) -> Polled {
+        let now = self.now;
         let Some(slot) = self.find_mut(key) else { return Polled::Unknown };
         match slot.state() {
             State::Done => return Polled::Ready,
@@ -337,8 +350,10 @@ impl<R> Table<R> {
         if slot.waker.as_ref().is_some_and(|old| old.will_wake(waker) || planted!(FirstWakerKept)) {
             return Polled::Pending;
         }
-        if let Some(old) = slot.waker.replace(waker.clone()) {
-            self.ready.push_back(Outcome::Retired(old));
+        match slot.waker.replace(waker.clone()) {
+            Some(old) => self.ready.push_back(Outcome::Retired(old)),
+            // As in `attach`.
+            None => slot.since = now,
         }
         Polled::Pending
     }
@@ -348,6 +363,13 @@ impl<R> Table<R> {
     #[must_use]
     pub fn is_done(&self, key: Key) -> bool {
         self.find(key).is_some_and(|slot| slot.state() == State::Done)
+    }
+
+    /// The result of an operation that is done.
+    #[must_use]
+    pub fn result(&self, key: Key) -> Option<i32> {
+        let slot = self.find(key)?;
+        (slot.state() == State::Done).then(|| slot.completion().res)
     }
 
     /// The operation, its resources and its result, once it is done: the only way out for an
@@ -383,6 +405,7 @@ impl<R> Table<R> {
         };
         self.free = slot.next;
         slot.occupy(op, ManuallyDrop::into_inner(resources), 0, 0);
+        slot.since = self.now;
         slot.prev = tail;
         slot.next = NONE;
         let key = slot.key(index);
@@ -419,6 +442,7 @@ impl<R> Table<R> {
         let slot = self.slots.get_mut(position(index))?;
         self.free = slot.next;
         slot.occupy(op, ManuallyDrop::into_inner(resources), 0, 0);
+        slot.since = self.now;
         slot.stage();
         slot.next = NONE;
         self.used += 1;
@@ -440,11 +464,13 @@ impl<R> Table<R> {
     }
 
     /// [`Table::poll`] for an operation that is known to be new: it is not done, has its owner and
-    /// has not been polled. None of this is looked at, and a waker it had would be dropped here.
+    /// has not been polled. None of this is looked at, and a waker it had would be dropped here. It
+    /// counts as inserted now.
     #[inline(always)]
     pub fn attach(&mut self, key: Key, waker: Waker) {
         if let Some(slot) = self.slots.get_mut(position(key.index())) {
             slot.waker = Some(waker);
+            slot.since = self.now;
         }
     }
 
@@ -553,6 +579,13 @@ impl<R> Table<R> {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight
+    }
+
+    /// Completions outstanding of operations and of requests to cancel: without the driver's own.
+    #[inline]
+    #[must_use]
+    pub fn operations_in_flight(&self) -> u32 {
+        self.in_flight - self.internal
     }
 
     /// Operations that wait to be staged, without the requests to cancel.

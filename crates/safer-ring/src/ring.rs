@@ -1,9 +1,11 @@
 //! The ring.
 
 use std::fmt;
+use std::time::Instant;
 
 use safer_ring_backend::{
-    Config, Features, Local, Mode, Operation, Payload, Request, SetupError, Shared, Snapshot,
+    Config, Drain, Features, InFlight, Local, Mode, Operation, Payload, Request, SetupError,
+    Shared, Snapshot,
 };
 
 use crate::ring_buffer::Lender;
@@ -56,6 +58,33 @@ impl<M: Mode> RingOf<M> {
     /// in turn.
     pub fn snapshot(&self) -> Snapshot {
         M::snapshot(&self.inner)
+    }
+
+    /// What is in flight, or waits to be: one entry for each operation, with its kind, its age and its descriptor. Timers
+    /// are left out. It looks at every operation under the lock of its kernel ring: for reports.
+    pub fn operations(&self) -> Vec<InFlight> {
+        safer_ring_backend::operations::<M>(&self.inner)
+    }
+
+    /// Waits until nothing of this ring is in flight, those operations included whose futures were dropped, and gives what
+    /// is left at the deadline. Receives and accepts that were dropped and stay armed are cancelled; what they have
+    /// taken in stays for the next. Nothing else is cancelled, and the ring can be used on.
+    ///
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// # use safer_ring::Ring;
+    /// # fn main() -> std::io::Result<()> {
+    /// let ring = Ring::new(8)?;
+    /// let report = pollster::block_on(ring.drain(Instant::now() + Duration::from_secs(1)));
+    /// assert!(report.is_complete());
+    /// println!("{report}"); // else "3 operations, oldest 12 s: read on fd 17"
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Dropping
+    /// Nothing is lost.
+    pub fn drain(&self, deadline: Instant) -> Drain<M> {
+        Drain::new(&self.inner, deadline)
     }
 
     /// Collects operations that are handed to the kernel in one call.

@@ -642,9 +642,18 @@ fn a_second_live_receive_is_not_starved_by_a_dropped_one<E: Exec>() {
         assert!(poll_once(&mut live).is_pending());
         turn(&ring).await;
         drop(dropped);
-        ended(&ring).await;
+        turn(&ring).await;
         far.write_all(b"for the one that waits").unwrap();
         assert_eq!(live.await.unwrap().1, b"for the one that waits");
+        // Cancelled by its owner, it stays cancelled.
+        let mut dropped = ring.recv(&near, vec![0; 64]);
+        assert!(poll_once(&mut dropped).is_pending());
+        let mut live = ring.recv(&near, vec![6; 64]);
+        assert!(poll_once(&mut live).is_pending());
+        turn(&ring).await;
+        drop(dropped);
+        let safer_ring::Ended::Cancelled(buffer) = live.cancel().await else { panic!() };
+        assert_eq!(buffer, [6; 64]);
     });
 }
 
@@ -670,5 +679,34 @@ fn buffers_of_dropped_receives_are_released<E: Exec>() {
         assert_eq!(morgue.alive(), 1);
         drop(near);
         assert_eq!(morgue.alive(), 0);
+    });
+}
+
+/// The dropped accept and the one that waits are in kernel rings of different threads.
+#[test]
+fn a_connection_for_a_dropped_accept_reaches_an_accept_of_another_thread() {
+    common::within_deadline(|| {
+        let ring = common::net::shared(8);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = Fd::new(listener);
+        for _ in 0..20 {
+            let mut accept = ring.accept(&listener);
+            assert!(poll_once(&mut accept).is_pending());
+            let (ready, waits) = std::sync::mpsc::channel();
+            let (other, same) = (ring.clone(), listener.clone());
+            let thread = std::thread::spawn(move || {
+                let mut accept = other.accept(&same);
+                assert!(poll_once(&mut accept).is_pending());
+                ready.send(()).unwrap();
+                pollster::block_on(accept).unwrap()
+            });
+            waits.recv().unwrap();
+            // First in the queue of the kernel, and without an owner.
+            drop(accept);
+            let client = TcpStream::connect(address).unwrap();
+            let (_, peer) = thread.join().unwrap();
+            assert_eq!(peer.and_then(|peer| peer.ip()), Some(client.local_addr().unwrap()));
+        }
     });
 }

@@ -20,6 +20,10 @@ everywhere! {
     a_shutdown_waits_for_dropped_sends,
     a_sync_waits_for_dropped_writes,
     a_chain_starts_after_dropped_operations,
+    a_send_that_waits_for_a_dropped_one_follows_it_when_dropped,
+    a_send_that_ended_short_and_is_dropped_unseen_is_sent_whole,
+    nothing_is_sent_behind_a_send_that_failed,
+    a_close_tells_the_error_of_a_dropped_send,
 }
 
 /// Starts a receive and drops it.
@@ -250,5 +254,89 @@ fn a_chain_starts_after_dropped_operations<E: Exec>() {
         let (send, nop) = chain.await;
         send.unwrap();
         nop.unwrap();
+    });
+}
+
+/// Found by the torture program: the third send was forgotten with its future.
+fn a_send_that_waits_for_a_dropped_one_follows_it_when_dropped<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let near = Fd::new(near);
+        let filled = fill(&near);
+        let mut whole = Vec::new();
+        for round in 1..30u8 {
+            let bytes = vec![round; 1000 * usize::from(round)];
+            whole.extend_from_slice(&bytes);
+            let mut send = ring.send(&near, bytes);
+            assert!(poll_once(&mut send).is_pending());
+        }
+        let shutdown = ring.shutdown(&near, std::net::Shutdown::Write);
+        assert!(poll_once(&mut { shutdown }).is_pending());
+        let got = drain(&ring, &mut far, filled + whole.len() + 1).await;
+        assert!(got[filled..] == whole[..], "all of them, in order");
+        ended(&ring).await;
+        assert_eq!(far.read(&mut [0; 8]).unwrap(), 0, "and the shutdown behind them");
+    });
+}
+
+/// Found by the torture program: the rest of a send that had ended short was forgotten.
+fn a_send_that_ended_short_and_is_dropped_unseen_is_sent_whole<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let near = Fd::new(near);
+        let whole = pattern(3_000_000);
+        let mut send = ring.send(&near, whole.clone());
+        match poll_once(&mut send) {
+            // Short at once: its owner knows it, and sends the rest.
+            std::task::Poll::Ready(sent) => {
+                let (n, bytes) = sent.unwrap();
+                let rest = bytes[n..].to_vec();
+                assert!(poll_once(&mut ring.send(&near, rest)).is_pending());
+            }
+            std::task::Poll::Pending => {
+                ring.nop().await.unwrap();
+                ring.nop().await.unwrap();
+                drop(send);
+            }
+        }
+        let got = drain(&ring, &mut far, whole.len()).await;
+        assert!(got == whole);
+        ended(&ring).await;
+    });
+}
+
+fn nothing_is_sent_behind_a_send_that_failed<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (near, far) = UnixStream::pair().unwrap();
+        let near = Fd::new(near);
+        fill(&near);
+        for _ in 0..3 {
+            let mut send = ring.send(&near, vec![1; 1 << 20]);
+            assert!(poll_once(&mut send).is_pending());
+        }
+        ring.nop().await.unwrap();
+        drop(far);
+        let error = ring.send(&near, vec![2; 10]).await.unwrap_err();
+        assert!(matches!(failure(&error.error), Some(Failure::Earlier { .. })), "{error}");
+        ended(&ring).await;
+    });
+}
+
+fn a_close_tells_the_error_of_a_dropped_send<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (near, far) = UnixStream::pair().unwrap();
+        let near = Fd::new(near);
+        fill(&near);
+        let mut send = ring.send(&near, vec![1; 1 << 20]);
+        assert!(poll_once(&mut send).is_pending());
+        drop(send);
+        ring.nop().await.unwrap();
+        drop(far);
+        ended(&ring).await;
+        let error = ring.close(near).await.unwrap_err();
+        assert!(matches!(failure(&error.error), Some(Failure::Earlier { .. })), "{error}");
+        // Told once; the handle is still open.
+        ring.close(error.into_buffer().unwrap()).await.unwrap();
     });
 }

@@ -17,7 +17,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use safer_ring_buf::Lease;
-use safer_ring_core::{Completion, Group, Key, Limits, Op, Polled, Table, Tag};
+use safer_ring_core::{Completion, Group, Key, Limits, Op, Phase, Polled, Table, Tag};
 use safer_ring_sys::{Errno, fork};
 
 use crate::backend::{Backend, Submission, Submitted, Wait};
@@ -31,7 +31,7 @@ use crate::root;
 use crate::uring::UringBackend;
 use crate::wake::conclude;
 
-pub use snapshot::Snapshot;
+pub use snapshot::{InFlight, Snapshot};
 use turn::{Alone, describe, submit_owned};
 
 /// Slots a table may grow to: far above any ring, only to bound memory.
@@ -50,11 +50,13 @@ pub(crate) struct Aftermath<K> {
     pub(crate) dead: Vec<Resources<K>>,
     /// Wakers to drop without firing them.
     pub(crate) retired: Vec<Waker>,
+    /// Descriptors for which something arrived, while another operation of its kind waits in another kernel ring.
+    pub(crate) nudges: Vec<K>,
 }
 
 impl<K> Default for Aftermath<K> {
     fn default() -> Self {
-        Self { wakers: Vec::new(), dead: Vec::new(), retired: Vec::new() }
+        Self { wakers: Vec::new(), dead: Vec::new(), retired: Vec::new(), nudges: Vec::new() }
     }
 }
 
@@ -113,6 +115,10 @@ pub struct Driver<K: Guard, B: Backend = UringBackend> {
     home: Option<K::Home>,
     /// The last handle on the ring is gone.
     closing: bool,
+    /// Who waits until nothing is in flight.
+    drainers: Vec<Waker>,
+    /// Receives that are cancelled so that they find what arrived for a dropped one beside them.
+    nudged: Vec<Key>,
 }
 
 impl<K: Guard, B: Backend> Driver<K, B> {
@@ -121,12 +127,12 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     /// # Errors
     /// As `mmap(2)`, for the page that tells a forked child apart.
     pub fn new(backend: B, entries: u32) -> Result<Self, Errno> {
+        let limits =
+            Limits { max_slots: MAX_SLOTS, max_in_flight: MAX_IN_FLIGHT, max_chain: entries };
+        let mut table = Table::new(limits);
+        table.set_now(clock::coarse_ms());
         Ok(Self {
-            table: Table::new(Limits {
-                max_slots: MAX_SLOTS,
-                max_in_flight: MAX_IN_FLIGHT,
-                max_chain: entries,
-            }),
+            table,
             backend,
             aftermath: Aftermath { wakers: Vec::with_capacity(64), ..Aftermath::default() },
             dirty: false,
@@ -144,6 +150,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             counters: Counters::default(),
             home: None,
             closing: false,
+            drainers: Vec::new(),
+            nudged: Vec::new(),
         })
     }
 
@@ -227,6 +235,41 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             .map_err(|(_, resources)| self.refuse(Box::new(resources)))
     }
 
+    /// Looks at the clock, for the ages of operations that start from now on.
+    #[inline]
+    pub(crate) fn touch(&mut self) {
+        self.table.set_now(clock::coarse_ms());
+    }
+
+    /// Whether nothing is in flight or waits for it, and nothing can come back from it; if not, `waker` is woken when
+    /// that is so. Receives that only wait for a next one are cancelled.
+    pub(crate) fn poll_drained(&mut self, waker: &Waker) -> bool {
+        if !self.is_ours() {
+            return true;
+        }
+        self.cancel_kept();
+        if self.is_drained() {
+            return true;
+        }
+        if !self.drainers.iter().any(|other| other.will_wake(waker)) {
+            self.drainers.push(waker.clone());
+        }
+        false
+    }
+
+    fn is_drained(&self) -> bool {
+        let table = &self.table;
+        table.operations_in_flight() == 0 && table.queued() == 0 && table.cancels_queued() == 0
+    }
+
+    #[cold]
+    fn wake_drainers(&mut self) {
+        if self.is_drained() {
+            self.aftermath.wakers.append(&mut self.drainers);
+            self.dirty = true;
+        }
+    }
+
     /// Whether a chain of so many members can be taken in.
     pub(crate) fn reserve(&self, members: u16) -> Result<(), Failure> {
         let limit = self.table.limits().max_chain;
@@ -276,6 +319,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     /// From now on this is the waker of the running `block_on`; gives the one it replaces.
     pub(crate) fn set_root(&mut self, root: Option<Waker>) -> Option<Waker> {
+        self.touch();
         // What the other `block_on` waits for may have ended meanwhile.
         self.root_woken = true;
         std::mem::replace(&mut self.root, root)
@@ -370,9 +414,28 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         self.table.is_empty() && u32::try_from(timers).is_ok_and(|n| n == self.table.in_flight())
     }
 
+    /// What the kernel has and what waits for it, without timers.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = InFlight> {
+        let now = clock::coarse_ms();
+        self.table.iter().filter_map(move |(_, op, state, resources)| {
+            if matches!(state.phase, Phase::Done | Phase::Armed) {
+                return None;
+            }
+            Some(InFlight {
+                name: op.name(),
+                age: Duration::from_millis(u64::from(now.wrapping_sub(state.since))),
+                fd: resources.fd.as_ref().map(Guard::raw),
+                phase: state.phase,
+                orphaned: state.orphaned,
+                cancelling: state.cancelling,
+            })
+        })
+    }
+
     /// The figures of this driver.
     pub fn snapshot(&self) -> Snapshot {
         let table = self.table.stats();
+        let oldest = self.operations().max_by_key(|operation| operation.age);
         Snapshot {
             rings: 1,
             in_flight: u64::from(self.table.in_flight()),
@@ -383,6 +446,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             } else {
                 0
             },
+            oldest,
             submitted: table.inserted,
             completed: table.completed,
             cancelled: table.cancelled,
@@ -427,7 +491,7 @@ impl<K: Guard, B: Backend> Drop for Driver<K, B> {
         }
         self.timers.drain(..).for_each(std::mem::forget);
         self.give_up_streams();
-        let Aftermath { wakers, dead, retired } = &mut self.aftermath;
+        let Aftermath { wakers, dead, retired, .. } = &mut self.aftermath;
         // A panic of foreign code must not become one of this drop.
         let concluded = catch_unwind(AssertUnwindSafe(|| conclude(dead, retired, wakers)));
         drop(concluded);

@@ -7,7 +7,7 @@
 //! Tests: a_late_open_is_closed_and_counted
 #![allow(unsafe_code, reason = "adoption of descriptors")]
 
-use safer_ring_core::{Completion, Key, OnDrop, Op, Orphaned};
+use safer_ring_core::{Completion, Key, OnDrop, Op, Orphaned, Phase, StateView};
 use safer_ring_sys::Errno;
 
 use super::Driver;
@@ -33,6 +33,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         if !self.more.is_empty() {
             drop(self.take_more(key));
         }
+        self.nudged.retain(|nudged| *nudged != key);
         match self.table.orphan(key) {
             Orphaned::NotSubmitted(resources) => self.keep_dead(resources),
             Orphaned::Finished(op, resources, completion) => {
@@ -45,7 +46,45 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     /// Cancels an operation, with or without an owner. Its end is announced like any other.
     pub(crate) fn cancel(&mut self, key: Key) -> bool {
+        self.nudged.retain(|nudged| *nudged != key);
         self.is_ours() && self.table.cancel(key)
+    }
+
+    /// Something arrived for a dropped receive on `fd`. A live one that waits for it in the kernel is cancelled, and finds
+    /// it when it asks again. Tells whether there is one here.
+    pub(crate) fn nudge(&mut self, fd: &K) -> bool {
+        let waits = |op: &Op, state: StateView, resources: &Resources<K>| {
+            !(state.orphaned || state.cancelling || state.linked)
+                && !matches!(state.phase, Phase::Done | Phase::Armed)
+                && matches!(Role::of(op), Some(Role::Take | Role::Accept))
+                && resources.fd.as_ref().is_some_and(|other| other.raw() == fd.raw())
+        };
+        let mut all = self.table.iter();
+        let found = all.find(|(_, op, state, resources)| waits(op, *state, resources));
+        let Some((key, ..)) = found else { return false };
+        drop(all);
+        self.nudged.push(key);
+        self.table.cancel(key)
+    }
+
+    /// Whether an operation has to look whether it was nudged.
+    #[inline(always)]
+    pub(crate) fn has_nudged(&self) -> bool {
+        !self.nudged.is_empty()
+    }
+
+    /// An operation that has ended because it was nudged, to be started again.
+    #[cold]
+    pub(crate) fn take_nudged(&mut self, key: Key) -> Option<(Op, Resources<K>)> {
+        let at = self.nudged.iter().position(|nudged| *nudged == key)?;
+        if !self.table.is_done(key) {
+            return None;
+        }
+        self.nudged.swap_remove(at);
+        if self.table.result(key)? != -Errno::CANCELED.raw_os_error() {
+            return None;
+        }
+        self.table.take(key).map(|(op, resources, _)| (op, resources))
     }
 
     /// The last handle on the ring is gone: nothing waits here for a next operation any more.
@@ -54,6 +93,11 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         if !self.is_ours() {
             return;
         }
+        self.cancel_kept();
+    }
+
+    /// Cancels what only waits for a next operation.
+    pub(super) fn cancel_kept(&mut self) {
         let kept: Vec<Key> = self.kept().collect();
         for key in kept {
             self.table.cancel(key);
@@ -80,10 +124,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         };
         match role {
             Role::Take | Role::Accept => {
-                // Beside another receive in the kernel it would take what that one waits for.
-                let alone = fd.holders() <= fd.users() + 1;
                 let home = self.home.clone();
-                let stays = alone && home.is_some() && !self.closing;
+                let stays = home.is_some() && !self.closing && self.drainers.is_empty();
                 fd.with_stream(|stream| stream.taker_begins(home, key));
                 // Looked at last: the last handle may have gone meanwhile, and has not seen it then.
                 if !stays || fd.users() == 0 {
@@ -111,13 +153,12 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             (Some(Role::Take | Role::Accept), Some(fd)) => {
                 return self.bury_taker(key, op, fd, resources, completion);
             }
-            (Some(role @ (Role::Give | Role::Beside | Role::Sync)), Some(fd)) if key.is_some() => {
+            (Some(role @ (Role::Give | Role::Beside | Role::Sync)), Some(fd)) => {
+                if key.is_none() {
+                    // It had ended before its owner left without looking: how it ended is still news.
+                    fd.with_stream(|stream| stream.giver_begins(role));
+                }
                 return self.bury_giver(role, op, fd, resources, completion);
-            }
-            (Some(Role::Give | Role::Beside | Role::Sync), Some(fd)) => {
-                // It had ended before its owner left without looking: an error is still news.
-                let fault = earlier(completion.res);
-                fd.with_stream(|stream| stream.blame(fault));
             }
             _ => {}
         }
@@ -148,10 +189,11 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         key: Option<Key>,
         op: Op,
         fd: K,
-        resources: Resources<K>,
+        mut resources: Resources<K>,
         completion: Completion,
     ) {
         let wanted = fd.users() > 0;
+        resources.fd = None;
         let (item, rest) = match Errno::from_result(completion.res) {
             Ok(number) if op.creates_descriptor() && !wanted => {
                 self.close_late(number.cast_signed());
@@ -174,6 +216,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             }
             _ => (None, Some(resources)),
         };
+        let kept = item.is_some();
         let (home, wakers) = (&self.home, &mut self.aftermath.wakers);
         let mine = |other: &K::Home| home.as_ref().is_some_and(|home| K::same_home(home, other));
         fd.with_stream(|stream| {
@@ -184,7 +227,15 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             }
         });
         self.dirty = true;
-        rest.into_iter().for_each(|rest| self.keep_dead(rest));
+        let beside = fd.holders() > fd.users() + 1;
+        if kept && beside && !self.nudge(&fd) {
+            self.aftermath.nudges.push(fd.clone());
+        }
+        if let Some(mut rest) = rest {
+            // Closed outside, if this is the last.
+            rest.fd = Some(fd.clone());
+            self.keep_dead(rest);
+        }
         if fd.users() == 0 {
             // The last handle went meanwhile: what is kept must not be dropped here, with the descriptor.
             let (items, _) = fd.with_stream(Stream::abandon);
@@ -227,12 +278,35 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let wakers = &mut self.aftermath.wakers;
         fd.with_stream(|stream| stream.giver_ends(role, fault, wakers));
         self.keep_dead(resources);
+        self.run_queued(&fd);
+    }
+
+    /// Hands over what waited on `fd` for dropped sends when its own future was dropped.
+    pub(crate) fn run_queued(&mut self, fd: &K) {
+        while let Some((op, lease, runs)) = fd.with_stream(Stream::dequeue) {
+            let resources = Resources { lease, fd: Some(fd.clone()), other: None };
+            if !runs {
+                self.keep_dead(resources);
+                continue;
+            }
+            match self.table.insert(op, resources) {
+                Ok(key) => drop(self.table.orphan(key)),
+                Err((op, resources)) => {
+                    let role = Role::of(&op).unwrap_or(Role::Give);
+                    let fault = Some(Failure::Exhausted);
+                    let wakers = &mut self.aftermath.wakers;
+                    fd.with_stream(|stream| stream.giver_ends(role, fault, wakers));
+                    self.keep_dead(resources);
+                }
+            }
+        }
     }
 
     /// What is left in the table will not end here any more: nobody is to wait for it.
     pub(super) fn give_up_streams(&mut self) {
         let (home, wakers) = (&self.home, &mut self.aftermath.wakers);
         let mine = |other: &K::Home| home.as_ref().is_some_and(|home| K::same_home(home, other));
+        let mut dead = Vec::new();
         for (key, op, state, resources) in self.table.iter() {
             if let (true, Some(role), Some(fd)) = (state.orphaned, Role::of(op), &resources.fd) {
                 fd.with_stream(|stream| match role {
@@ -240,10 +314,14 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                     Role::Give | Role::Beside | Role::Sync => {
                         let fault = Failure::Earlier { errno: Errno::CANCELED };
                         stream.giver_ends(role, Some(fault), wakers);
+                        dead.extend(stream.give_up_queue(fault));
                     }
                     Role::Peek | Role::Ready | Role::Drain => {}
                 });
             }
+        }
+        for (_, _, lease) in dead {
+            self.keep_dead(Resources { lease, fd: None, other: None });
         }
     }
 }

@@ -1,6 +1,43 @@
 //! What a ring tells about itself.
 
-/// What a ring is doing and has done. All figures but the first five only grow.
+use std::fmt;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use safer_ring_core::Phase;
+
+/// An operation that the kernel has, or that waits to be handed to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InFlight {
+    /// What it does: `"read"`, `"accept"`.
+    pub name: &'static str,
+    /// How long ago it was started, to a few milliseconds.
+    pub age: Duration,
+    /// The number of the descriptor that it works on.
+    pub fd: Option<RawFd>,
+    /// Whether the kernel has it.
+    pub phase: Phase,
+    /// Its future is gone.
+    pub orphaned: bool,
+    /// Its cancellation was asked.
+    pub cancelling: bool,
+}
+
+impl fmt::Display for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.age.as_secs() {
+            0 => write!(f, "{} ms: {}", self.age.as_millis(), self.name)?,
+            seconds => write!(f, "{seconds} s: {}", self.name)?,
+        }
+        match self.fd {
+            Some(fd) => write!(f, " on fd {fd}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a ring is doing and has done. All figures after `oldest` only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -15,6 +52,8 @@ pub struct Snapshot {
     pub orphans: u64,
     /// Those of them that stay armed for the next operation of their kind.
     pub kept: u64,
+    /// The operation that was started first of those in flight or queued. Timers do not count.
+    pub oldest: Option<InFlight>,
     /// Operations accepted.
     pub submitted: u64,
     /// Operations that ended.
@@ -52,6 +91,10 @@ impl std::ops::AddAssign for Snapshot {
         self.queued += o.queued;
         self.orphans += o.orphans;
         self.kept += o.kept;
+        let age = |oldest: &Option<InFlight>| oldest.map(|oldest| oldest.age);
+        if age(&o.oldest) > age(&self.oldest) {
+            self.oldest = o.oldest;
+        }
         self.submitted += o.submitted;
         self.completed += o.completed;
         self.cancelled += o.cancelled;

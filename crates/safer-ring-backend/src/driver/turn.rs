@@ -109,6 +109,14 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             if self.table.next_deadline() == Some(0) {
                 self.expire();
             }
+            self.notice_drained();
+        }
+    }
+
+    #[inline]
+    fn notice_drained(&mut self) {
+        if !self.drainers.is_empty() {
+            self.wake_drainers();
         }
     }
 
@@ -180,8 +188,12 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             // What the kernel did not take is queued or has failed; do not spin on a broken ring.
             std::thread::sleep(HOPELESS_PAUSE);
         }
+        if idle {
+            self.touch();
+        }
         self.reap();
         self.expire();
+        self.notice_drained();
     }
 
     /// Hands over what waits and takes in what is there, without sleeping.
@@ -192,6 +204,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             let _ = self.enter(Wait::No);
             self.reap();
             self.expire();
+            self.notice_drained();
         }
     }
 

@@ -117,7 +117,8 @@ impl Record {
             Place::Done { .. } => Phase::Done,
             Place::Gone => return None,
         };
-        Some(StateView { phase, orphaned: !self.owner, cancelling: self.wanted })
+        let linked = self.following.is_some();
+        Some(StateView { phase, orphaned: !self.owner, cancelling: self.wanted, linked, since: 0 })
     }
 }
 
