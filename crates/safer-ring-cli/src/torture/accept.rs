@@ -21,7 +21,6 @@ use super::host::{Child, Host, supervise};
 use super::peer::{Peer, Post, UNKNOWN, idle};
 use super::tally::{Act, Count, Scenario};
 use super::world::{Damage, Status, World, lock};
-use crate::num::count;
 
 const NUMBER: usize = 8;
 
@@ -170,16 +169,11 @@ impl Address {
     }
 }
 
-/// Connects again and again, some connections at a time, and waits until each is answered. Gives how many were not,
-/// and the error that made it stop.
-fn connect(
-    post: &Post,
-    address: &Address,
-    plan: Plan,
-    total: &AtomicU64,
-) -> (u64, Option<io::Error>) {
+/// Connects again and again, some connections at a time, and waits until each is answered. Gives the error that made it
+/// stop.
+fn connect(post: &Post, address: &Address, plan: Plan, total: &AtomicU64) -> Option<io::Error> {
     let mut dice = post.dice(5);
-    let (mut made, mut unanswered, mut error) = (0, 0, None);
+    let (mut made, mut error) = (0, None);
     while made < plan.connections && error.is_none() && (plan.calm || !post.world.stopping()) {
         let mut open = VecDeque::new();
         for _ in 0..=dice.below(6).min(plan.connections - made - 1) {
@@ -205,8 +199,10 @@ fn connect(
         }
         for connection in open {
             let mut answer = [0];
-            if !matches!(rustix::io::read(&connection, &mut answer), Ok(1)) {
-                unanswered += 1;
+            let answered = matches!(rustix::io::read(&connection, &mut answer), Ok(1));
+            if !answered && !plan.rude {
+                let what = format!("a connection of the first {made} ended without an answer");
+                post.world.fail(&post.status, what, Damage::Lost(1));
             }
             // Else thousands of addresses would be kept for a minute each.
             let _ = sockopt::set_socket_linger(&connection, Some(Duration::ZERO));
@@ -215,7 +211,7 @@ fn connect(
         idle(&mut dice);
     }
     total.store(made, Ordering::Release);
-    (unanswered, error)
+    error
 }
 
 /// One listener after the other.
@@ -309,21 +305,14 @@ impl<M: Host> Lane<M> {
             let what = "a connection was accepted that nobody had made";
             self.world.fail(&self.status, what, Damage::Duplicated(1));
         }
-        let served = count(lock(&listening.served).len());
         drop(listening);
         // Connections that are left in the listener end with it, and the client sees that.
-        let Ok((unanswered, error)) = connecting.await else {
-            return self.world.fail(&self.status, "the client died", Damage::Other);
-        };
-        if plan.rude {
-            return;
-        }
-        if let Some(error) = error {
-            self.world.fail(&self.status, format!("cannot connect: {error}"), Damage::Other);
-        }
-        if unanswered > 0 {
-            let what = format!("{unanswered} connections ended unanswered, {served} were served");
-            self.world.fail(&self.status, what, Damage::Lost(unanswered));
+        match connecting.await {
+            Ok(Some(error)) if !plan.rude => {
+                self.world.fail(&self.status, format!("cannot connect: {error}"), Damage::Other);
+            }
+            Ok(_) => {}
+            Err(_) => self.world.fail(&self.status, "the client died", Damage::Other),
         }
     }
 }

@@ -34,13 +34,14 @@ pub(crate) enum Fate {
 impl Fate {
     /// `certain`: the operation ends by itself, and may be awaited without a limit.
     pub(crate) fn roll(dice: &mut Dice, certain: bool) -> Self {
+        // Waiting is rare: while a task sleeps, it drops nothing.
         match dice.below(100) {
             0..8 => Self::Unpolled,
-            8..38 => Self::Polled,
-            38..56 => Self::Repolled(1 + dice.below(6)),
-            56..68 => Self::Arrived(dice.pause(2000)),
-            68..84 if certain => Self::Complete,
-            _ => Self::Patient(dice.pause(5000)),
+            8..50 => Self::Polled,
+            50..82 => Self::Repolled(1 + dice.below(6)),
+            82..88 => Self::Arrived(dice.pause(1000)),
+            88..96 if certain => Self::Complete,
+            _ => Self::Patient(dice.pause(2000)),
         }
     }
 }
@@ -195,7 +196,7 @@ async fn within<M: Host, F: Future>(
 ) -> Option<F::Output> {
     let future = pin!(future);
     let timer = pin!(nap(ring, limit));
-    if limit.subsec_micros() % 2 == 0 {
+    if limit.subsec_micros().is_multiple_of(2) {
         match select(future, timer).await {
             Either::Left((output, _)) => Some(output),
             Either::Right(_) => None,

@@ -22,7 +22,7 @@ pub(crate) struct Phase {
     /// Buffers that are not in their pool.
     live_buffers: usize,
     snapshot: Snapshot,
-    failures: Vec<Failure>,
+    failure: Option<Failure>,
 }
 
 impl Phase {
@@ -40,7 +40,7 @@ impl Phase {
             fds: (fds_before, fds_after),
             live_buffers: world.pools.out(),
             snapshot,
-            failures: world.failures(),
+            failure: world.failure(),
             world,
         }
     }
@@ -69,7 +69,7 @@ impl Report {
     }
 
     fn failures(&self) -> impl Iterator<Item = (&Phase, &Failure)> {
-        self.phases.iter().flat_map(|phase| phase.failures.iter().map(move |f| (phase, f)))
+        self.phases.iter().flat_map(|phase| phase.failure.iter().map(move |f| (phase, f)))
     }
 
     /// Lost, duplicated, leaked.
@@ -117,23 +117,18 @@ impl Report {
             let name = format!("  {}", point.name());
             self.number(&mut text, &name, |p| p.world.tally.drops_where(|_, _, at| at == *point));
         }
-        text.push_str("drops by scenario\n");
-        for scenario in &self.scenarios {
-            let name = format!("  {}", scenario.name());
-            self.number(&mut text, &name, |p| p.world.tally.drops_where(|s, _, _| s == *scenario));
-        }
+        self.by_scenario(&mut text, "drops by scenario", |phase, scenario| {
+            phase.world.tally.drops_where(|s, _, _| s == scenario)
+        });
         text.push_str("drops by operation\n");
         for act in Act::ALL {
             let name = format!("  {}", act.name());
             self.number(&mut text, &name, |p| p.world.tally.drops_where(|_, a, _| a == *act));
         }
         for what in Count::ALL {
-            text.push_str(what.name());
-            text.push('\n');
-            for scenario in &self.scenarios {
-                let name = format!("  {}", scenario.name());
-                self.number(&mut text, &name, |p| p.world.tally.counted(*scenario, *what));
-            }
+            self.by_scenario(&mut text, what.name(), |phase, scenario| {
+                phase.world.tally.counted(scenario, *what)
+            });
         }
         self.rings(&mut text);
         self.ending(&mut text);
@@ -175,7 +170,19 @@ impl Report {
         let _ = writeln!(text, "{line}");
     }
 
-    /// A row, unless it is zero everywhere.
+    /// A heading and a row for each scenario where there is something; nothing without such rows.
+    fn by_scenario(&self, text: &mut String, name: &str, value: impl Fn(&Phase, Scenario) -> u64) {
+        let mut rows = String::new();
+        for scenario in &self.scenarios {
+            let name = format!("  {}", scenario.name());
+            self.number(&mut rows, &name, |phase| value(phase, *scenario));
+        }
+        if !rows.is_empty() {
+            text.push_str(&format!("{name}\n{rows}"));
+        }
+    }
+
+    /// A row; an indented one only if it is not zero everywhere.
     fn number(&self, text: &mut String, name: &str, value: impl Fn(&Phase) -> u64) {
         let indented = name.starts_with(' ');
         if !indented || self.phases.iter().any(|phase| value(phase) > 0) {

@@ -446,11 +446,10 @@ impl<M: Host> Lane<M> {
 
     /// Ends this side of a connection; gives how many bytes the peer must get.
     async fn end(&self, conn: Arc<Conn<M>>, dice: &mut Dice) -> u64 {
-        if conn.plan.shutdown && conn.is_socket && conn.plan.ending == Ending::Clean {
-            if let Err(error) = self.ring.shutdown(&conn.writer, Shutdown::Write).await {
-                let what = format!("shutdown failed: {error}");
-                self.world.fail(&self.status, what, Damage::Other);
-            }
+        let announces = conn.plan.shutdown && conn.is_socket && conn.plan.ending == Ending::Clean;
+        if announces && let Err(error) = self.ring.shutdown(&conn.writer, Shutdown::Write).await {
+            let what = format!("shutdown failed: {error}");
+            self.world.fail(&self.status, what, Damage::Other);
         }
         // Armed receives that nothing will arrive for: they end when the handles go.
         for _ in 0..dice.below(3) {

@@ -43,7 +43,7 @@ pub(crate) struct World {
     /// The ring's figures, as they were a moment ago.
     pub(crate) snapshot: Mutex<Snapshot>,
     stop: AtomicBool,
-    failures: Mutex<Vec<Failure>>,
+    failure: Mutex<Option<Failure>>,
     lanes: Mutex<Vec<Arc<Status>>>,
 }
 
@@ -56,7 +56,7 @@ impl World {
             pools: Pools::new()?,
             snapshot: Mutex::default(),
             stop: AtomicBool::new(false),
-            failures: Mutex::default(),
+            failure: Mutex::default(),
             lanes: Mutex::default(),
         })
     }
@@ -70,9 +70,10 @@ impl World {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// The first failure ends the run: lanes that leave their work because of it would only add its consequences.
     pub(crate) fn fail(&self, place: &Status, what: impl Into<String>, damage: Damage) {
         let failure = Failure { place: place.describe(), what: what.into(), damage };
-        lock(&self.failures).push(failure);
+        lock(&self.failure).get_or_insert(failure);
         self.stop();
     }
 
@@ -86,12 +87,12 @@ impl World {
         self.fail(place, format!("{who}: {wrong}"), damage);
     }
 
-    pub(crate) fn failures(&self) -> Vec<Failure> {
-        lock(&self.failures).clone()
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
     }
 
     pub(crate) fn failed(&self) -> bool {
-        !lock(&self.failures).is_empty()
+        self.stopping() && lock(&self.failure).is_some()
     }
 
     /// A new lane, watched from now on.
