@@ -23,6 +23,9 @@ use crate::request::Request;
 /// Members run concurrently and in no order; for an order see [`Chain`](crate::Chain). A member whose handle is
 /// dropped is an operation whose future is dropped; the others go on. A batch that is dropped without
 /// `submit` leaves its members queued: they go with the next submission of their ring, or when a handle is awaited.
+///
+/// A member on a descriptor on which a dropped operation still works, or for which something arrived after its future
+/// was gone, comes after that: it is no part of the one call, the batch does not wait for it, and its handle does.
 pub struct Batch<M: Mode> {
     ring: M::Ring,
     /// Of the thread that added the first member; all members live in it.
@@ -38,6 +41,9 @@ impl<M: Mode> Batch<M> {
     /// Adds an operation.
     #[inline(always)]
     pub fn add<P: Payload>(&mut self, request: Request<M::Guard, P>) -> Member<M, P> {
+        if P::STREAM && request.is_marked() {
+            return Member::later(Operation::new(&self.ring, Ok(request)));
+        }
         let (op, resources, rest) = request.into_parts();
         let (cell, group) = match self.open() {
             Ok(open) => open,

@@ -11,7 +11,7 @@ use safer_ring_sys::Errno;
 use crate::driver::Driver;
 use crate::error::Failure;
 use crate::mode::Mode;
-use crate::operation::Operation;
+use crate::operation::{Held, Operation};
 use crate::payload::{Payload, sealed::Sealed};
 
 /// What has become of a chain so far.
@@ -63,6 +63,9 @@ pub trait ChainLink<M: Mode>: Sealed {
     /// Whether the kernel has all of the opcodes: a plain system call cannot be linked.
     #[doc(hidden)]
     fn has_opcodes(&self, driver: &Driver<M::Guard>) -> bool;
+    /// What has to happen on the descriptors before it can start.
+    #[doc(hidden)]
+    fn held(&mut self, waker: &Waker) -> Held;
     #[doc(hidden)]
     fn enlist_all(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16);
     #[doc(hidden)]
@@ -85,6 +88,10 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
 
     fn has_opcodes(&self, driver: &Driver<M::Guard>) -> bool {
         self.op().is_some_and(|op| driver.backend().has_opcode_for(op))
+    }
+
+    fn held(&mut self, waker: &Waker) -> Held {
+        self.ask_linked(waker)
     }
 
     fn enlist_all(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16) {
@@ -110,6 +117,9 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
 /// All run on the ring of the first. An operation that the kernel has no opcode for, and a timer, cannot be a member:
 /// the whole chain is refused with `EOPNOTSUPP` or `EINVAL`. A chain longer than its submission queue is refused with
 /// [`Failure::ChainTooLong`]. Dropping a chain drops its members, each by its own rule.
+///
+/// A chain starts after what dropped operations still do on the descriptors of its members. It cannot hand out what
+/// arrived for a dropped receive, and is refused with [`Failure::Unreceived`] until that has been received.
 #[must_use = "a chain does nothing until it is awaited"]
 pub struct Chain<M: Mode, A: ChainLink<M>, B: ChainLink<M>> {
     first: A,
@@ -177,6 +187,13 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> ChainLink<M> for Chain<M, A, B> 
         self.first.has_opcodes(driver) && self.second.has_opcodes(driver)
     }
 
+    fn held(&mut self, waker: &Waker) -> Held {
+        match self.first.held(waker) {
+            Held::Free => self.second.held(waker),
+            held => held,
+        }
+    }
+
     fn enlist_all(&mut self, cell: &M::Cell, driver: &mut Driver<M::Guard>, following: u16) {
         self.first.enlist_all(cell, driver, B::LEN + following);
         self.second.enlist_all(cell, driver, following);
@@ -210,7 +227,14 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Future for Chain<M, A, B> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if !this.started {
-            this.start();
+            match this.held(cx.waker()) {
+                Held::Free => this.start(),
+                Held::Waits => return Poll::Pending,
+                Held::Fails(failure) => {
+                    this.started = true;
+                    this.refuse_all(failure);
+                }
+            }
         }
         let mut broken = this.broken;
         let polled = this.poll_all(cx.waker(), &mut broken, 0);

@@ -162,6 +162,23 @@ pub enum Failure {
         /// Handles and operations that share it, besides the one given.
         others: usize,
     },
+    /// An earlier write or send whose future was dropped has failed. Told once, by the next one, or by the next sync,
+    /// shutdown or close.
+    Earlier {
+        /// Its error.
+        errno: Errno,
+    },
+    /// A write whose future was dropped moved only a part, and the rest could not follow.
+    EarlierShort {
+        /// Bytes it was asked to move.
+        wanted: u64,
+        /// Bytes it moved.
+        moved: u64,
+    },
+    /// What arrived for a dropped receive waits on this descriptor, and this operation cannot hand it out.
+    Unreceived,
+    /// The time given to the operation is over, and it was cancelled.
+    TimedOut,
 }
 
 impl From<Errno> for Failure {
@@ -195,6 +212,17 @@ impl fmt::Display for Failure {
                 f,
                 "the descriptor is shared by {others} other handles or operations; drop or await them first"
             ),
+            Self::Earlier { errno } => {
+                write!(f, "an earlier write whose future was dropped has failed: {errno}")
+            }
+            Self::EarlierShort { wanted, moved } => write!(
+                f,
+                "an earlier write whose future was dropped moved {moved} of {wanted} bytes"
+            ),
+            Self::Unreceived => f.write_str(
+                "bytes of a dropped receive wait on this descriptor; receive them first",
+            ),
+            Self::TimedOut => f.write_str("the operation took longer than it was given"),
         }
     }
 }
@@ -210,7 +238,10 @@ impl From<Failure> for io::Error {
             Failure::ChainTooLong { .. } => io::ErrorKind::InvalidInput,
             Failure::Forked => io::ErrorKind::Unsupported,
             Failure::Exhausted => io::ErrorKind::OutOfMemory,
-            Failure::Busy { .. } => io::ErrorKind::ResourceBusy,
+            Failure::Busy { .. } | Failure::Unreceived => io::ErrorKind::ResourceBusy,
+            Failure::Earlier { errno } => io::Error::from(errno).kind(),
+            Failure::EarlierShort { .. } => io::ErrorKind::WriteZero,
+            Failure::TimedOut => io::ErrorKind::TimedOut,
         };
         Self::new(kind, failure)
     }

@@ -1,24 +1,65 @@
 //! Descriptors as handles that an operation keeps alive.
+//!
+//! Two kinds of owners share a descriptor: the handles of its users ([`Fd`]) and the guards in the slots of operations in
+//! flight. It is closed when the last of either is gone. When the last *handle* goes, armed receives that only
+//! wait for a next one are cancelled, so they do not keep it open.
+//!
+//! # Safety
+//! A handle takes its guard out of its place when it is dropped or consumed, and is not used afterwards.
+//!
+//! Tests: close_reports_and_a_shared_descriptor_is_given_back, dropping_a_stream_ends_its_armed_receive
+#![allow(unsafe_code, reason = "moves the guard out of a handle")]
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::rc::{self, Rc};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{self, Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
+use safer_ring_core::Key;
+
+use crate::error::Failure;
+use crate::local::LocalCell;
 use crate::mode::{Local, Mode, Shared};
+use crate::shared::SharedCell;
+use crate::stream::{Answer, Stream};
 
 /// A shared owner of a descriptor: what a slot holds while the kernel works on it.
 ///
 /// The descriptor's number cannot be reused while a guard exists, so a queued operation can never
 /// run on a file that it was not meant for.
 pub trait Guard: Clone + AsFd + 'static {
-    /// Takes over `fd`.
-    fn new(fd: OwnedFd) -> Self;
+    /// Leads to the kernel ring of an operation without keeping it open.
+    type Home: Clone + 'static;
+
+    /// Takes over `fd`, for one handle.
+    fn of(fd: OwnedFd) -> Self;
     /// The descriptor itself if this is its only guard, else the guard again.
     fn into_owned(self) -> Result<OwnedFd, Self>;
-    /// How many guards share the descriptor.
+    /// How many guards share the descriptor, those of handles included.
     fn holders(&self) -> usize;
+    /// Counts one more handle.
+    #[doc(hidden)]
+    fn add_user(&self);
+    /// Counts one handle less; tells whether it was the last.
+    #[doc(hidden)]
+    fn remove_user(&self) -> bool;
+    /// How many handles there are.
+    #[doc(hidden)]
+    fn users(&self) -> usize;
+    /// Whether operations have to ask the stream before they go to the kernel.
+    #[doc(hidden)]
+    fn is_marked(&self) -> bool;
+    /// Works on the stream. `work` runs no foreign code but the clone of a waker.
+    #[doc(hidden)]
+    fn with_stream<T>(&self, work: impl FnOnce(&mut Stream<Self::Home>) -> T) -> T;
+    /// Whether two of them lead to the same kernel ring.
+    #[doc(hidden)]
+    fn same_home(one: &Self::Home, other: &Self::Home) -> bool;
     /// The descriptor's number, for a submission entry.
     #[inline]
     fn raw(&self) -> RawFd {
@@ -26,23 +67,133 @@ pub trait Guard: Clone + AsFd + 'static {
     }
 }
 
-macro_rules! guard {
-    ($pointer:ident) => {
-        impl Guard for $pointer<OwnedFd> {
-            fn new(fd: OwnedFd) -> Self {
-                $pointer::new(fd)
-            }
-            fn into_owned(self) -> Result<OwnedFd, Self> {
-                $pointer::try_unwrap(self)
-            }
-            fn holders(&self) -> usize {
-                $pointer::strong_count(self)
-            }
-        }
-    };
+/// A descriptor of one thread.
+#[derive(Debug)]
+pub struct LocalHandle {
+    fd: OwnedFd,
+    marked: Cell<bool>,
+    users: Cell<usize>,
+    stream: RefCell<Option<Box<Stream<rc::Weak<LocalCell>>>>>,
 }
-guard!(Rc);
-guard!(Arc);
+
+/// A descriptor of any thread.
+#[derive(Debug)]
+pub struct SharedHandle {
+    fd: OwnedFd,
+    marked: AtomicBool,
+    users: AtomicUsize,
+    stream: Mutex<Option<Box<Stream<sync::Weak<SharedCell>>>>>,
+}
+
+impl AsFd for LocalHandle {
+    #[inline(always)]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsFd for SharedHandle {
+    #[inline(always)]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Guard for Rc<LocalHandle> {
+    type Home = rc::Weak<LocalCell>;
+
+    fn of(fd: OwnedFd) -> Self {
+        let (marked, users) = (Cell::new(false), Cell::new(1));
+        Self::new(LocalHandle { fd, marked, users, stream: RefCell::default() })
+    }
+
+    fn into_owned(self) -> Result<OwnedFd, Self> {
+        Self::try_unwrap(self).map(|handle| handle.fd)
+    }
+
+    fn holders(&self) -> usize {
+        Self::strong_count(self)
+    }
+
+    fn add_user(&self) {
+        self.users.set(self.users.get() + 1);
+    }
+
+    fn remove_user(&self) -> bool {
+        self.users.set(self.users.get() - 1);
+        self.users.get() == 0
+    }
+
+    fn users(&self) -> usize {
+        self.users.get()
+    }
+
+    #[inline(always)]
+    fn is_marked(&self) -> bool {
+        self.marked.get()
+    }
+
+    fn with_stream<T>(&self, work: impl FnOnce(&mut Stream<Self::Home>) -> T) -> T {
+        let mut stream = self.stream.borrow_mut();
+        let stream = stream.get_or_insert_default();
+        let result = work(stream);
+        self.marked.set(stream.is_marked());
+        result
+    }
+
+    fn same_home(one: &Self::Home, other: &Self::Home) -> bool {
+        rc::Weak::ptr_eq(one, other)
+    }
+}
+
+impl Guard for Arc<SharedHandle> {
+    type Home = sync::Weak<SharedCell>;
+
+    fn of(fd: OwnedFd) -> Self {
+        let (marked, users) = (AtomicBool::new(false), AtomicUsize::new(1));
+        Self::new(SharedHandle { fd, marked, users, stream: Mutex::default() })
+    }
+
+    fn into_owned(self) -> Result<OwnedFd, Self> {
+        Self::try_unwrap(self).map(|handle| handle.fd)
+    }
+
+    fn holders(&self) -> usize {
+        Self::strong_count(self)
+    }
+
+    fn add_user(&self) {
+        // As for the count of an `Arc`: a handle exists already.
+        self.users.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove_user(&self) -> bool {
+        self.users.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    fn users(&self) -> usize {
+        self.users.load(Ordering::SeqCst)
+    }
+
+    #[inline(always)]
+    fn is_marked(&self) -> bool {
+        // In one order with the count of handles: of a handle that goes and a future that leaves a taker behind, one
+        // must see the other, or nobody cancels the taker.
+        self.marked.load(Ordering::SeqCst)
+    }
+
+    fn with_stream<T>(&self, work: impl FnOnce(&mut Stream<Self::Home>) -> T) -> T {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = stream.get_or_insert_default();
+        let result = work(stream);
+        self.marked.store(stream.is_marked(), Ordering::SeqCst);
+        result
+    }
+
+    fn same_home(one: &Self::Home, other: &Self::Home) -> bool {
+        sync::Weak::ptr_eq(one, other)
+    }
+}
 
 /// A shared handle on an open descriptor, as every operation takes it.
 ///
@@ -56,20 +207,34 @@ guard!(Arc);
 /// let fd: Fd<Shared> = Fd::new(file);
 /// # drop(fd); Ok(()) }
 /// ```
+///
+/// # What it keeps
+/// What arrives for a receive or an accept whose future was dropped is kept here, for the next one on any clone of this
+/// handle; see [`Operation`](crate::Operation). It is not seen by other users of the descriptor, such as one
+/// made by [`Fd::duplicate`].
 pub struct Fd<M: Mode = Shared> {
-    guard: M::Guard,
+    /// Taken out when the handle is dropped or consumed.
+    guard: ManuallyDrop<M::Guard>,
 }
 
 impl<M: Mode> Fd<M> {
     /// Takes over the descriptor of `owner`: an `OwnedFd`, a std file, socket or pipe end.
     pub fn new(owner: impl Into<OwnedFd>) -> Self {
-        Self { guard: M::Guard::new(owner.into()) }
+        Self { guard: ManuallyDrop::new(M::Guard::of(owner.into())) }
     }
 
-    /// The descriptor itself, if no other handle and no operation in flight shares it; else the
-    /// handle again.
+    /// The descriptor itself, if no other handle and no operation in flight shares it, and nothing that arrived for a
+    /// dropped receive waits in it; else the handle again.
     pub fn try_into_owned(self) -> Result<OwnedFd, Self> {
-        self.guard.into_owned().map_err(|guard| Self { guard })
+        if self.guard.is_marked() { Err(self) } else { self.try_into_closable() }
+    }
+
+    /// As [`Fd::try_into_owned`] for closing: what waits in it is dropped.
+    pub(crate) fn try_into_closable(self) -> Result<OwnedFd, Self> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again: neither dropped nor read.
+        let guard = unsafe { ManuallyDrop::take(&mut this.guard) };
+        guard.into_owned().map_err(|guard| Self { guard: ManuallyDrop::new(guard) })
     }
 
     /// A second descriptor of the same open file (`dup(2)` with close-on-exec), for use elsewhere.
@@ -85,13 +250,86 @@ impl<M: Mode> Fd<M> {
         self.guard.holders()
     }
 
+    /// Gives bytes back that were read too many: the next receive, or read at the cursor, on any handle of this
+    /// descriptor begins with them. No system call.
+    pub fn unread(&self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.guard.with_stream(|stream| stream.unread(bytes)).into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Waits until nothing of dropped futures works on the descriptor any more: receives that wait for a next one are
+    /// cancelled (what they have taken in stays for the next), writes and sends run to their end.
+    ///
+    /// # Errors
+    /// That of a write, send or sync whose future was dropped ([`Failure::Earlier`]), told once.
+    ///
+    /// # Dropping
+    /// Nothing is lost; the receives have been cancelled.
+    pub async fn settle(&self) -> io::Result<()> {
+        std::future::poll_fn(|context| self.poll_settle(context)).await.map_err(Into::into)
+    }
+
+    fn poll_settle(&self, context: &Context<'_>) -> Poll<Result<(), Failure>> {
+        if !self.guard.is_marked() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.guard.with_stream(|stream| stream.settle(context.waker())) {
+            Answer::Wait => Poll::Pending,
+            Answer::Cancel(takers) => {
+                cancel_takers::<M>(takers);
+                Poll::Pending
+            }
+            Answer::Fail(failure) => Poll::Ready(Err(failure)),
+            Answer::Go | Answer::Served(..) => Poll::Ready(Ok(())),
+        }
+    }
+
+    #[inline(always)]
     pub(crate) fn guard(&self) -> M::Guard {
-        self.guard.clone()
+        M::Guard::clone(&self.guard)
+    }
+
+    /// The last handle goes: nobody is left who could take what arrives.
+    #[cold]
+    fn abandon(&self) {
+        let (items, takers) = self.guard.with_stream(Stream::abandon);
+        drop(items);
+        cancel_takers::<M>(takers);
+    }
+}
+
+/// A way to a kernel ring, and the name of an operation in it.
+type Taker<M> = (Option<<<M as Mode>::Guard as Guard>::Home>, Key);
+
+/// Cancels armed operations without owners, wherever they are.
+pub(crate) fn cancel_takers<M: Mode>(takers: Vec<Taker<M>>) {
+    for (home, key) in takers {
+        if let Some(cell) = home.and_then(|home| M::find(&home)) {
+            M::with(&cell, |driver| {
+                driver.cancel(key);
+                if M::INLINE {
+                    driver.flush();
+                }
+            });
+        }
+    }
+}
+
+impl<M: Mode> Drop for Fd<M> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.guard.remove_user() && self.guard.is_marked() {
+            self.abandon();
+        }
+        // SAFETY: the handle is being dropped and does not use the guard again.
+        unsafe { ManuallyDrop::drop(&mut self.guard) }
     }
 }
 
 impl<M: Mode> Clone for Fd<M> {
     fn clone(&self) -> Self {
+        self.guard.add_user();
         Self { guard: self.guard.clone() }
     }
 }

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::future::Future;
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use crate::backend::Backend;
 use crate::config::Config;
 use crate::driver::{Aftermath, Driver, Snapshot};
 use crate::error::SetupError;
+use crate::fd::LocalHandle;
 use crate::features::Features;
 use crate::uring::{Purpose, UringBackend};
 use crate::wake::{Doorbell, LocalWake, conclude};
@@ -20,13 +20,13 @@ use crate::wake::{Doorbell, LocalWake, conclude};
 /// How often a future may be polled in a row before the ring is looked at.
 const POLLS_PER_LOOK: u32 = 32;
 
-type LocalDriver = Driver<Rc<OwnedFd>>;
+type LocalDriver = Driver<Rc<LocalHandle>>;
 
 /// The driver of a [`Local`](crate::Local) ring.
 pub struct LocalCell {
     driver: RefCell<LocalDriver>,
     /// An empty aftermath whose allocations are reused.
-    spare: RefCell<Aftermath<Rc<OwnedFd>>>,
+    spare: RefCell<Aftermath<Rc<LocalHandle>>>,
     features: Features,
     bell: Arc<Doorbell>,
     /// Whether the ring watches the bell.
@@ -36,20 +36,22 @@ pub struct LocalCell {
 }
 
 impl LocalCell {
-    pub(crate) fn open(config: &Config) -> Result<Self, SetupError> {
+    pub(crate) fn open(config: &Config) -> Result<Rc<Self>, SetupError> {
         let mut backend = UringBackend::new(config, Purpose::OneThread)?;
         backend.register_own_fd();
         let features = backend.features().clone();
         let limit = |errno| SetupError::Limit { errno };
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
-        Ok(Self {
+        let cell = Rc::new(Self {
             driver: RefCell::new(driver),
             spare: RefCell::default(),
             features,
             bell: Doorbell::new().map_err(limit)?,
             bell_armed: Cell::new(false),
             can_watch: !config.iopoll,
-        })
+        });
+        cell.driver.borrow_mut().set_home(Rc::downgrade(&cell));
+        Ok(cell)
     }
 
     pub(crate) fn features(&self) -> &Features {

@@ -2,14 +2,13 @@
 
 use std::cell::RefMut;
 use std::ops::DerefMut;
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::driver::{Driver, Snapshot};
 use crate::error::{Failure, SetupError};
-use crate::fd::Guard;
+use crate::fd::{Guard, LocalHandle, SharedHandle};
 use crate::features::Features;
 use crate::local::LocalCell;
 use crate::shared::{SharedCell, SharedHeld, SharedRing};
@@ -41,6 +40,9 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     fn open(config: Config) -> Result<Self::Ring, SetupError>;
     /// The kernel ring for an operation that starts on this thread.
     fn cell(ring: Self::Ring) -> Result<(Self::Cell, Self::Hold), Failure>;
+    /// The kernel ring that an operation lives in, if it is still there.
+    #[doc(hidden)]
+    fn find(home: &<Self::Guard as Guard>::Home) -> Option<Self::Cell>;
     /// The driver, for as long as this lives. `None` if the ring has ended. Ends in [`Mode::leave`].
     fn enter(cell: &Self::Cell) -> Option<Self::Held<'_>>;
     /// Gives the driver back, and does what must be done outside of it.
@@ -69,7 +71,7 @@ pub enum Local {}
 pub enum Shared {}
 
 impl Mode for Local {
-    type Guard = Rc<OwnedFd>;
+    type Guard = Rc<LocalHandle>;
     type Ring = Rc<LocalCell>;
     type Cell = Rc<LocalCell>;
     type Held<'a> = RefMut<'a, Driver<Self::Guard>>;
@@ -77,7 +79,11 @@ impl Mode for Local {
     const INLINE: bool = false;
 
     fn open(config: Config) -> Result<Self::Ring, SetupError> {
-        LocalCell::open(&config).map(Rc::new)
+        LocalCell::open(&config)
+    }
+
+    fn find(home: &Weak<LocalCell>) -> Option<Self::Cell> {
+        home.upgrade()
     }
 
     #[inline(always)]
@@ -108,7 +114,7 @@ impl Mode for Local {
 }
 
 impl Mode for Shared {
-    type Guard = Arc<OwnedFd>;
+    type Guard = Arc<SharedHandle>;
     type Ring = Arc<SharedRing>;
     type Cell = Arc<SharedCell>;
     type Held<'a> = SharedHeld<'a>;
@@ -118,6 +124,10 @@ impl Mode for Shared {
 
     fn open(config: Config) -> Result<Self::Ring, SetupError> {
         SharedRing::open(config)
+    }
+
+    fn find(home: &std::sync::Weak<SharedCell>) -> Option<Self::Cell> {
+        home.upgrade()
     }
 
     #[inline(always)]

@@ -16,13 +16,16 @@ use std::ptr;
 use std::task::{Context, Poll, Waker};
 
 use safer_ring_core::{Key, Op};
+use safer_ring_sys::Errno;
 
 use crate::chain::{Broken, Chain, Chained};
 use crate::driver::{Driver, Refused};
 use crate::error::Failure;
+use crate::fd::cancel_takers;
 use crate::mode::Mode;
 use crate::payload::{self, Payload};
 use crate::request::Request;
+use crate::stream::Answer;
 
 /// An operation that gives back what was lent to it.
 ///
@@ -31,9 +34,21 @@ use crate::request::Request;
 /// It is `Unpin` and `'static`; with [`Shared`](crate::Shared) it is `Send`.
 ///
 /// # Dropping it
-/// Before the first poll: the buffer is dropped, nothing has happened. Later: an operation that only waits or
-/// reads is cancelled, one that changes something runs to its end; either way its memory is freed after the
-/// kernel's last completion, and a descriptor that still arrives is closed and counted.
+/// Before the first poll: the buffer is dropped, nothing has happened. Later, nothing is lost:
+///
+/// * a receive, a read at the cursor and an accept stay armed, without a system call; what they take in is handed to the
+///   next one on the same [`Fd`](crate::Fd), in order. When the last handle of the descriptor goes they are cancelled.
+/// * a send or a write at the cursor runs to its end, with all of its bytes, before later ones on the same handle; its
+///   error is told to the next, or to the next sync, shutdown or close.
+/// * positional writes, syncs and what changes directories run to their end in the background.
+/// * positional reads, polls, timers, connects and opens are cancelled; a descriptor that still arrives is closed and
+///   counted.
+///
+/// Memory is freed after the kernel's last completion in each case.
+///
+/// # Ending it early
+/// [`Operation::cancel`] tells whether it was cancelled or had ended, and gives the buffer back in both cases;
+/// [`Operation::timeout`] and [`Operation::deadline`] end it after a time.
 #[must_use = "an operation does nothing until it is awaited or submitted with its batch"]
 pub struct Operation<M: Mode, P: Payload> {
     /// Dropped out of line, if there is anything to drop: it is over in nearly every case.
@@ -169,8 +184,73 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         Some(live)
     }
 
+    /// Whether it has to ask its descriptor before it starts.
+    #[inline(always)]
+    pub(crate) fn is_marked(&self) -> bool {
+        P::STREAM && matches!(&*self.state, State::Ready { request, .. } if request.is_marked())
+    }
+
+    /// Asks the descriptor, which keeps something, or has something that goes first. `None` to go on.
+    #[cold]
+    fn ask(&mut self, waker: &Waker) -> Option<Poll<P::Output>> {
+        let State::Ready { request, .. } = &mut *self.state else { return None };
+        let (result, spent) = match request.ask(waker, false) {
+            Answer::Go => return None,
+            Answer::Wait => return Some(Poll::Pending),
+            Answer::Cancel(takers) => {
+                cancel_takers::<M>(takers);
+                return Some(Poll::Pending);
+            }
+            Answer::Served(result, spent) => (Ok(result), spent),
+            Answer::Fail(failure) => (Err(failure), None),
+        };
+        let State::Ready { request, .. } = self.take_state() else { return None };
+        let (_, resources, rest) = request.into_parts();
+        let resources = ManuallyDrop::into_inner(resources);
+        let output = payload::served::<M::Guard, P>(resources, rest, result);
+        // Foreign code, and no lock is held.
+        drop(spent);
+        Some(Poll::Ready(output))
+    }
+
+    /// For a member of a chain: what to do before the chain can start.
+    pub(crate) fn ask_linked(&mut self, waker: &Waker) -> Held {
+        if !self.is_marked() {
+            return Held::Free;
+        }
+        let State::Ready { request, .. } = &mut *self.state else { return Held::Free };
+        match request.ask(waker, true) {
+            Answer::Go | Answer::Served(..) => Held::Free,
+            Answer::Wait => Held::Waits,
+            Answer::Cancel(takers) => {
+                cancel_takers::<M>(takers);
+                Held::Waits
+            }
+            Answer::Fail(failure) => Held::Fails(failure),
+        }
+    }
+
+    /// Asks for the cancellation of a live operation; its end is awaited as before.
+    pub(crate) fn request_cancel(&mut self) {
+        if let State::Live(live) = &*self.state {
+            live.request_cancel();
+        }
+    }
+
+    /// Ends an operation that has not started as if it had been cancelled.
+    pub(crate) fn cancel_unstarted(&mut self) {
+        if matches!(&*self.state, State::Ready { .. }) {
+            self.refuse(Failure::Os(Errno::CANCELED));
+        }
+    }
+
     #[inline(always)]
     fn start(&mut self, waker: &Waker) -> Poll<P::Output> {
+        if self.is_marked()
+            && let Some(answer) = self.ask(waker)
+        {
+            return answer;
+        }
         // Polled again after its end: there is nothing to give and nobody to wake.
         let Some((ring, request)) = self.take_ready() else { return Poll::Pending };
         let (op, resources, mut rest) = request.into_parts();
@@ -277,6 +357,16 @@ impl<M: Mode, P: Payload> Live<M, P> {
         }
     }
 
+    /// Asks for the cancellation; the end is announced as any other.
+    fn request_cancel(&self) {
+        M::with(&self.cell, |driver| {
+            driver.cancel(self.key);
+            if M::INLINE {
+                driver.flush();
+            }
+        });
+    }
+
     /// The owner goes; what was lent stays until the kernel is done.
     #[inline]
     fn orphan(&self) {
@@ -288,6 +378,18 @@ impl<M: Mode, P: Payload> Live<M, P> {
             }
         });
     }
+}
+
+/// What a member of a chain has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(unnameable_types, reason = "part of a sealed trait")]
+pub enum Held {
+    /// Nothing.
+    Free,
+    /// What went before it on its descriptor; the waker is kept.
+    Waits,
+    /// It cannot run.
+    Fails(Failure),
 }
 
 /// What became of a live operation.
@@ -309,6 +411,8 @@ pub struct Member<M: Mode, P: Payload> {
 
 enum MemberState<M: Mode, P: Payload> {
     Live(Live<M, P>),
+    /// Not submitted with the batch: something goes before it on its descriptor. Boxed, since it is rare and large.
+    Later(Box<Operation<M, P>>),
     Failed(P::Output),
     Over,
 }
@@ -332,7 +436,19 @@ impl<M: Mode, P: Payload> Member<M, P> {
     }
 
     #[cold]
-    fn poll_failed(&mut self) -> Poll<P::Output> {
+    pub(crate) fn later(operation: Operation<M, P>) -> Self {
+        Self { state: ManuallyDrop::new(MemberState::Later(Box::new(operation))) }
+    }
+
+    #[cold]
+    fn poll_other(&mut self, context: &mut Context<'_>) -> Poll<P::Output> {
+        if let MemberState::Later(operation) = &mut *self.state {
+            let polled = Pin::new(&mut **operation).poll(context);
+            if polled.is_ready() {
+                drop(self.take_state());
+            }
+            return polled;
+        }
         match self.take_state() {
             MemberState::Failed(output) => Poll::Ready(output),
             _ => Poll::Pending,
@@ -344,6 +460,18 @@ impl<M: Mode, P: Payload> Member<M, P> {
             &mut self.state,
             ManuallyDrop::new(MemberState::Over),
         ))
+    }
+
+    /// Asks for its cancellation; its end is awaited as before.
+    pub(crate) fn request_cancel(&mut self) {
+        match &mut *self.state {
+            MemberState::Live(live) => live.request_cancel(),
+            MemberState::Later(operation) => {
+                operation.cancel_unstarted();
+                operation.request_cancel();
+            }
+            MemberState::Failed(_) | MemberState::Over => {}
+        }
     }
 
     #[cold]
@@ -366,7 +494,7 @@ impl<M: Mode, P: Payload> Future for Member<M, P> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<P::Output> {
         let this = self.get_mut();
-        let Some(live) = this.take_live() else { return this.poll_failed() };
+        let Some(live) = this.take_live() else { return this.poll_other(cx) };
         match live.poll(cx.waker(), None) {
             Polled::Ended(output) => Poll::Ready(output),
             Polled::Pending(live) => {
@@ -391,6 +519,7 @@ impl<M: Mode, P: Payload> fmt::Debug for Member<M, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &*self.state {
             MemberState::Live(live) => return f.debug_tuple("Member").field(&live.key).finish(),
+            MemberState::Later(_) => "waits for its descriptor",
             MemberState::Failed(_) => "refused",
             MemberState::Over => "over",
         };

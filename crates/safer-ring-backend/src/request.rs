@@ -7,13 +7,15 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
+use std::task::Waker;
 
 use safer_ring_buf::Lease;
 use safer_ring_core::Op;
 
 use crate::fd::Guard;
 use crate::mode::Mode;
-use crate::payload::Payload;
+use crate::payload::{self, Payload};
+use crate::stream::{Answer, Role};
 
 /// What a slot of the table owns while the kernel works.
 pub struct Resources<K> {
@@ -58,6 +60,39 @@ impl<K, P: Payload> Request<K, P> {
     #[inline(always)]
     pub(crate) fn op(&self) -> &Op {
         &self.op
+    }
+
+    /// Whether a descriptor of it keeps something, so that it has to [`ask`](Request::ask) before it goes to the kernel.
+    #[inline(always)]
+    pub(crate) fn is_marked(&self) -> bool
+    where
+        K: Guard,
+    {
+        let Resources { fd, other, .. } = &self.resources;
+        fd.as_ref().is_some_and(Guard::is_marked) || other.as_ref().is_some_and(Guard::is_marked)
+    }
+
+    /// Asks its descriptors what to do first. `linked` tells whether it is a member of a chain, which cannot take from
+    /// what is kept.
+    #[cold]
+    pub(crate) fn ask(&mut self, waker: &Waker, linked: bool) -> Answer<K::Home>
+    where
+        K: Guard,
+    {
+        let Resources { lease, fd, other } = &mut self.resources;
+        if let Some(other) = other.as_ref().filter(|other| other.is_marked()) {
+            let answer = other.with_stream(|stream| stream.ask(Role::Give, waker, || true, |_| 0));
+            if !matches!(answer, Answer::Go) {
+                return answer;
+            }
+        }
+        let (Some(role), Some(fd)) = (Role::of(&self.op), fd) else { return Answer::Go };
+        let takes = matches!(role, Role::Take | Role::Peek | Role::Accept);
+        let role = if linked && takes { Role::Drain } else { role };
+        fd.with_stream(|stream| {
+            let fill = |item: &mut _| P::receive(lease, &self.rest, &self.op, item);
+            stream.ask(role, waker, || payload::keeps_rest(fd), fill)
+        })
     }
 
     pub(crate) fn on(mut self, fd: K) -> Self {

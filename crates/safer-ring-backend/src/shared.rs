@@ -9,12 +9,11 @@
 //!   [reactor](crate::reactor) thread, which sleeps in epoll on the rings that have something pending.
 //!   A ring is watched only while it has, so inline completions wake nobody.
 //! * When the last handle on the ring is dropped, a kernel ring without work is closed at once; one with
-//!   work is kept by the reactor until its last completion.
+//!   work is kept by the reactor until its last completion, and what only waits for a next receive is cancelled.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -22,12 +21,13 @@ use crate::backend::Backend;
 use crate::config::Config;
 use crate::driver::{Aftermath, Driver, Snapshot};
 use crate::error::{Failure, SetupError};
+use crate::fd::SharedHandle;
 use crate::features::Features;
 use crate::reactor::{self, Reactor};
 use crate::uring::{Purpose, UringBackend};
 use crate::wake::conclude;
 
-type SharedDriver = Driver<Arc<OwnedFd>>;
+type SharedDriver = Driver<Arc<SharedHandle>>;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -58,7 +58,7 @@ struct State {
     /// `None` once the ring is closed and its last operation has ended.
     driver: Option<SharedDriver>,
     closing: bool,
-    spare: Aftermath<Arc<OwnedFd>>,
+    spare: Aftermath<Arc<SharedHandle>>,
 }
 
 /// The driver of a cell, under its lock.
@@ -237,7 +237,8 @@ impl SharedCell {
         let state = State { driver: Some(driver), closing: false, spare: Aftermath::default() };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let cell = Arc::new(Self { id, reactor, state: Mutex::new(state) });
-        if let Some(driver) = &lock(&cell.state).driver {
+        if let Some(driver) = &mut lock(&cell.state).driver {
+            driver.set_home(Arc::downgrade(&cell));
             cell.reactor.register(&cell, driver.backend().fd()).map_err(limit)?;
         }
         Ok((cell, features))
@@ -326,6 +327,7 @@ impl SharedCell {
             state.closing = true;
         }
         self.with(|driver| {
+            driver.close();
             if !driver.is_idle() {
                 self.reactor.keep(self);
                 self.park(driver);

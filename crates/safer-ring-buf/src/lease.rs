@@ -153,6 +153,13 @@ impl Lease {
         self.capacity
     }
 
+    /// Leaves the first `count` bytes out, for an operation that goes on where it stopped. A lease that was changed so is
+    /// for dropping: the buffer cannot be reclaimed from it.
+    #[inline]
+    pub fn skip(&mut self, count: usize) {
+        self.narrow(count, usize::MAX);
+    }
+
     /// Restricts the lease to the bytes `begin..end`, cut to what there is.
     #[inline]
     pub(crate) fn narrow(&mut self, begin: usize, end: usize) {

@@ -165,9 +165,12 @@ impl<R> Table<R> {
         }
         slot.finish(completion);
         if slot.has(ORPHAN) {
+            let key = slot.key(index);
             self.orphans -= 1;
             return match self.release(index) {
-                Some((op, resources, completion)) => Outcome::Release { op, resources, completion },
+                Some((op, resources, completion)) => {
+                    Outcome::Release { key, op, resources, completion }
+                }
                 None => Outcome::Ignored,
             };
         }

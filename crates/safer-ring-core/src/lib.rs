@@ -16,8 +16,10 @@
 //!   request never does, nor does the loss of the owner.
 //! * An operation whose effect was asked for ([`OnDrop::Finish`]) runs once it is in the table,
 //!   whether or not the kernel had it when its owner left: [`Table::orphan`] takes back only what
-//!   is to be cancelled, and timers. Only an explicit cancellation, or the end of a chain before
-//!   it, keeps it from running.
+//!   is to be cancelled or kept, and timers. Only an explicit cancellation, or the end of a chain
+//!   before it, keeps it from running.
+//! * What takes something in ([`OnDrop::Keep`]) stays armed without its owner, until it completes or
+//!   the driver cancels it.
 //! * A completion that says that nothing was done, and that nobody asked for, puts the operation
 //!   back into the queue: `-EINTR`, `-EAGAIN` where a poll can help, and the `-ECANCELED` that the
 //!   end of the submitting thread causes. Not in a chain, which the kernel has ended by then.
@@ -54,7 +56,7 @@
 //! ```
 //!
 //! [`Table::insert_in_flight`] goes from `Free` through `Queued` in one step. `orphan` frees what is
-//! queued only if it is to be cancelled. What is cancelled while it waits in the queue goes
+//! queued unless it is to finish. What is cancelled while it waits in the queue goes
 //! straight to `Done`. The complete graph, as the tests observe it, is in `tests/transitions.dot`.
 //!
 //! An orphan (its owner is gone) takes the same road, from the queue as well; its passage through

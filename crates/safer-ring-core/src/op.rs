@@ -207,13 +207,19 @@ pub enum Op {
 pub enum OnDrop {
     /// It is cancelled, or leaves the queue: nobody is left to see its result.
     Cancel,
+    /// It leaves the queue; where the kernel has it, it stays, and costs no system call: what it
+    /// takes in (bytes of a stream, a connection) is for the next operation of its kind.
+    Keep,
     /// It runs to its end, from the queue as well: its effect was asked for.
     Finish,
 }
 
 const POLLIN: u32 = 1;
 const POLLOUT: u32 = 4;
+const MSG_OOB: u32 = 0x1;
+const MSG_PEEK: u32 = 0x2;
 const MSG_DONTWAIT: u32 = 0x40;
+const MSG_WAITALL: u32 = 0x100;
 const MSG_ERRQUEUE: u32 = 0x2000;
 
 impl Op {
@@ -279,11 +285,16 @@ impl Op {
     #[must_use]
     pub fn on_drop(&self) -> OnDrop {
         match self {
+            Op::Read { offset: CURSOR }
+            | Op::ReadVectored { offset: CURSOR, .. }
+            | Op::Accept { .. } => OnDrop::Keep,
+            // One that waits for more than there is, or takes nothing, is of no use to the next.
+            Op::Recv { flags } | Op::RecvMsg { flags } => {
+                let special = MSG_OOB | MSG_PEEK | MSG_WAITALL | MSG_ERRQUEUE;
+                if flags & special == 0 { OnDrop::Keep } else { OnDrop::Cancel }
+            }
             Op::Read { .. }
             | Op::ReadVectored { .. }
-            | Op::Recv { .. }
-            | Op::RecvMsg { .. }
-            | Op::Accept { .. }
             | Op::Connect { .. }
             | Op::OpenAt { .. }
             | Op::OpenAt2 { .. }

@@ -67,6 +67,8 @@ pub enum Outcome<R> {
     /// An operation whose owner is gone is done: adopt what the kernel made (a descriptor, see
     /// [`Op::creates_descriptor`]), then drop the resources.
     Release {
+        /// The name it had; the slot may be free by now.
+        key: Key,
         /// What it did.
         op: Op,
         /// What it worked on.
@@ -116,8 +118,8 @@ pub enum Polled {
 #[derive(Debug)]
 #[must_use = "it may carry resources"]
 pub enum Orphaned<R> {
-    /// It was to be cancelled ([`OnDrop::Cancel`](crate::OnDrop::Cancel)) and the kernel has
-    /// nothing of it: here are the resources, and the slot is free.
+    /// It was not to finish ([`OnDrop::Finish`](crate::OnDrop::Finish)) and the kernel has nothing
+    /// of it: here are the resources, and the slot is free.
     NotSubmitted(R),
     /// It goes on without its owner, in the kernel or still in the queue, and ends in
     /// [`Outcome::Release`].

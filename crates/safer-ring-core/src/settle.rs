@@ -14,17 +14,23 @@ impl<R> Table<R> {
     ///
     /// [`Op::on_drop`](crate::Op::on_drop) decides. What is to finish runs to its end, whether the
     /// kernel has it or it waits in the queue: how far it had come when its owner left is not to
-    /// make a difference to a file. What is to be cancelled comes back from the queue, as a timer
-    /// does, and is cancelled by request where the kernel has it, or has the front of its chain. A
-    /// member that leaves a queued chain ends those after it with `-ECANCELED`. A result nobody
-    /// has taken comes back.
+    /// make a difference to a file. The others come back from the queue, as a timer does. Where the
+    /// kernel has it, or has the front of its chain, what is to be cancelled is cancelled by
+    /// request, and what is to be kept stays as it is, unless it is a member of a chain, which is
+    /// cancelled. A member that leaves a queued chain ends those after it with `-ECANCELED`. A
+    /// result nobody has taken comes back.
     pub fn orphan(&mut self, key: Key) -> Orphaned<R> {
         let index = key.index();
         let Some(slot) = self.find_mut(key) else { return Orphaned::Unknown };
         if slot.has(ORPHAN) {
             return Orphaned::Unknown;
         }
-        let (state, on_drop) = (slot.state(), slot.op().on_drop());
+        let state = slot.state();
+        let on_drop = match slot.op().on_drop() {
+            // A chain goes on only when it has ended, and nobody would know what that waits for.
+            OnDrop::Keep if slot.has(LINKED) => OnDrop::Cancel,
+            on_drop => on_drop,
+        };
         let finishes = on_drop == OnDrop::Finish && !planted!(TakenBackFromQueue);
         self.leave(index);
         let goes_on = match state {
@@ -62,7 +68,7 @@ impl<R> Table<R> {
             }
             slot.bits |= ORPHAN;
         }
-        if on_drop == OnDrop::Cancel {
+        if on_drop == OnDrop::Cancel || (on_drop == OnDrop::Keep && planted!(KeptIsCancelled)) {
             self.request_cancel(index);
         }
         let slot = self.slots.get(position(index));

@@ -60,8 +60,9 @@ pub use safer_ring_backend::payload::{
 };
 pub use safer_ring_backend::sys;
 pub use safer_ring_backend::{
-    Address, Attempt, Chain, Failure, Fd, FeatureSource, Features, Local, Member, Mode, OpError,
-    Operation, SetupError, Shared, Snapshot, Sqpoll, TransferError,
+    Address, Attempt, Cancel, CancelMember, Chain, Ended, Failure, Fd, FeatureSource, Features,
+    Local, Member, Mode, OpError, Operation, SetupError, Shared, Snapshot, Sqpoll, Timed,
+    TransferError,
 };
 pub use safer_ring_buf::{
     Acquire, AllocError, BufferPool, IoBuf, IoBufMut, OwnedBuffer, PoolStats, PooledBuffer, Slice,

@@ -246,7 +246,8 @@ fn a_batch_goes_on_without_a_dropped_handle<E: Exec>() {
         batch.submit().await;
         nop.await.unwrap();
         // In flight: the batch waits for it, until its handle is dropped.
-        let never = batch.read(&reader, vec![0; 8]);
+        let (other, _writer) = pipe();
+        let never = batch.read(&other, vec![0; 8]);
         let nop = batch.nop();
         let mut submit = Box::pin(batch.submit());
         assert!(poll!(&mut submit).is_pending());
@@ -255,6 +256,7 @@ fn a_batch_goes_on_without_a_dropped_handle<E: Exec>() {
         drop(never);
         submit.await;
         nop.await.unwrap();
+        drop((reader, other));
         quiet(&ring).await;
     });
 }

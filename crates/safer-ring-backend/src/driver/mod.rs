@@ -4,37 +4,32 @@
 //! `IoBuf::reclaim`, whose contract forbids the use of a ring: wakers and dead resources are
 //! collected and handed out ([`Driver::aftermath`]) for the wrapper to fire and drop once its lock or
 //! borrow is released.
-//!
-//! # Safety
-//! Adopts descriptors that a completion has just delivered to an operation whose owner is gone
-//! (invariant 9), and those that were to be closed and were not.
-//!
-//! Tests: a_late_open_is_closed_and_counted
-#![allow(unsafe_code, reason = "adoption of descriptors")]
 
+mod orphan;
 mod snapshot;
 mod timers;
 mod turn;
 
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
 use safer_ring_buf::Lease;
-use safer_ring_core::{Completion, Group, Key, Limits, Op, Orphaned, Polled, Table, Tag};
+use safer_ring_core::{Completion, Group, Key, Limits, Op, Polled, Table, Tag};
 use safer_ring_sys::{Errno, fork};
 
-use crate::adopt::adopt;
 use crate::backend::{Backend, Submission, Submitted, Wait};
 use crate::chain::Chained;
 use crate::clock;
 use crate::error::Failure;
 use crate::fd::Guard;
-use crate::payload::{self, Done, Payload, bury_close};
+use crate::payload::{self, Done, Payload};
 use crate::request::Resources;
 use crate::root;
 use crate::uring::UringBackend;
+use crate::wake::conclude;
 
 pub use snapshot::Snapshot;
 use turn::{Alone, describe, submit_owned};
@@ -82,6 +77,8 @@ struct Counters {
     enters: u64,
     enter_refusals: u64,
     adopted_fds: u64,
+    adopted_connections: u64,
+    adopted_bytes: u64,
     plain_calls: u64,
 }
 
@@ -112,6 +109,10 @@ pub struct Driver<K: Guard, B: Backend = UringBackend> {
     pub(crate) watched: bool,
     epoch: u32,
     counters: Counters,
+    /// Leads here, for descriptors that keep an armed operation.
+    home: Option<K::Home>,
+    /// The last handle on the ring is gone.
+    closing: bool,
 }
 
 impl<K: Guard, B: Backend> Driver<K, B> {
@@ -141,6 +142,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             watched: false,
             epoch: fork::arm()?,
             counters: Counters::default(),
+            home: None,
+            closing: false,
         })
     }
 
@@ -320,40 +323,6 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         taken
     }
 
-    /// The owner of an operation is gone.
-    pub(crate) fn orphan(&mut self, key: Key) {
-        if !self.is_ours() {
-            return;
-        }
-        if !self.more.is_empty() {
-            drop(self.take_more(key));
-        }
-        match self.table.orphan(key) {
-            Orphaned::NotSubmitted(resources) => self.keep_dead(resources),
-            Orphaned::Finished(op, resources, completion) => self.bury(op, resources, completion),
-            Orphaned::Running { .. } | Orphaned::Unknown => {}
-        }
-    }
-
-    /// The operation of a dead owner has ended: closes what it made, keeps the rest for dropping.
-    fn bury(&mut self, op: Op, resources: Resources<K>, completion: Completion) {
-        if op.creates_descriptor() && completion.res >= 0 {
-            self.counters.adopted_fds += 1;
-            // SAFETY: the op makes a descriptor, `res` is its first and only result, and the future
-            // that would have owned it is gone.
-            drop(unsafe { adopt(completion.res) });
-        }
-        if op.creates_pair() && completion.res >= 0 {
-            // The state in the lease owns both and closes them.
-            self.counters.adopted_fds += 2;
-        }
-        if matches!(op, Op::Close { .. }) {
-            // SAFETY: the lease of a close, and its result.
-            return unsafe { bury_close(resources.lease, completion.res) };
-        }
-        self.keep_dead(resources);
-    }
-
     fn internal(&mut self, tag: Tag, key: Key) {
         if tag == Tag::Wake {
             self.rung = true;
@@ -409,6 +378,11 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             in_flight: u64::from(self.table.in_flight()),
             queued: u64::from(self.table.queued()),
             orphans: u64::from(self.table.orphans()),
+            kept: if self.table.orphans() > 0 {
+                u64::try_from(self.kept().count()).unwrap_or(u64::MAX)
+            } else {
+                0
+            },
             submitted: table.inserted,
             completed: table.completed,
             cancelled: table.cancelled,
@@ -416,6 +390,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             cancel_races: table.cancel_races,
             orphaned: table.orphaned,
             adopted_fds: self.counters.adopted_fds,
+            adopted_connections: self.counters.adopted_connections,
+            adopted_bytes: self.counters.adopted_bytes,
             requeued: table.requeued,
             stale_completions: table.stale,
             enters: self.counters.enters,
@@ -434,6 +410,7 @@ impl<K: Guard, B: Backend> Drop for Driver<K, B> {
             self.timers.drain(..).for_each(std::mem::forget);
             return;
         }
+        self.close();
         self.cancel_timers();
         for step in 0..DRAIN_STEPS {
             if self.table.is_empty() && self.timers.iter().all(Option::is_none) {
@@ -449,6 +426,11 @@ impl<K: Guard, B: Backend> Drop for Driver<K, B> {
             self.expire();
         }
         self.timers.drain(..).for_each(std::mem::forget);
+        self.give_up_streams();
+        let Aftermath { wakers, dead, retired } = &mut self.aftermath;
+        // A panic of foreign code must not become one of this drop.
+        let concluded = catch_unwind(AssertUnwindSafe(|| conclude(dead, retired, wakers)));
+        drop(concluded);
     }
 }
 

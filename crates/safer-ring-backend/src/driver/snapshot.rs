@@ -1,6 +1,6 @@
 //! What a ring tells about itself.
 
-/// What a ring is doing and has done. All figures but the first four only grow.
+/// What a ring is doing and has done. All figures but the first five only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -11,8 +11,10 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// Operations that wait for a place in the queue.
     pub queued: u64,
-    /// Operations in flight whose future is gone.
+    /// Operations in flight whose future is gone, kept ones included.
     pub orphans: u64,
+    /// Those of them that stay armed for the next operation of their kind.
+    pub kept: u64,
     /// Operations accepted.
     pub submitted: u64,
     /// Operations that ended.
@@ -27,6 +29,10 @@ pub struct Snapshot {
     pub orphaned: u64,
     /// Descriptors that arrived after their future was gone, and were closed.
     pub adopted_fds: u64,
+    /// Connections that arrived for a dropped accept, and were kept for the next one.
+    pub adopted_connections: u64,
+    /// Bytes that arrived for a dropped receive, and were kept for the next one.
+    pub adopted_bytes: u64,
     /// Operations that were put back after `EINTR` or `EAGAIN`.
     pub requeued: u64,
     /// Completions that belonged to nothing: stale, duplicate or unknown.
@@ -45,6 +51,7 @@ impl std::ops::AddAssign for Snapshot {
         self.in_flight += o.in_flight;
         self.queued += o.queued;
         self.orphans += o.orphans;
+        self.kept += o.kept;
         self.submitted += o.submitted;
         self.completed += o.completed;
         self.cancelled += o.cancelled;
@@ -52,6 +59,8 @@ impl std::ops::AddAssign for Snapshot {
         self.cancel_races += o.cancel_races;
         self.orphaned += o.orphaned;
         self.adopted_fds += o.adopted_fds;
+        self.adopted_connections += o.adopted_connections;
+        self.adopted_bytes += o.adopted_bytes;
         self.requeued += o.requeued;
         self.stale_completions += o.stale_completions;
         self.enters += o.enters;

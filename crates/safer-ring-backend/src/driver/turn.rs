@@ -311,8 +311,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     fn settle(&mut self, outcome: Outcome<Resources<K>>) {
         match outcome {
             Outcome::Wake(waker) => waker.into_iter().for_each(|waker| self.wake(waker)),
-            Outcome::Release { op, resources, completion } => {
-                self.bury(op, resources, completion);
+            Outcome::Release { key, op, resources, completion } => {
+                self.bury(Some(key), op, resources, completion);
             }
             Outcome::More { key, completion } => {
                 let orphaned = self.table.state(key).is_none_or(|state| state.orphaned);

@@ -12,11 +12,13 @@ use std::marker::PhantomData;
 use safer_ring_buf::{IoBuf, IoBufMut, Lease};
 use safer_ring_core::Op;
 
+use super::kept::fill;
 use super::{Done, Payload, sealed::Sealed};
-use crate::error::OpError;
+use crate::error::{Failure, OpError};
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::Request;
+use crate::stream::Item;
 use crate::uring::transfer;
 
 /// Fills a buffer.
@@ -74,9 +76,27 @@ fn ends_short(op: &Op) -> bool {
 impl<B: IoBufMut> Payload for Read<B> {
     type Rest = B::Rest;
     type Output = Result<(usize, B), OpError<B>>;
+    type Lent = B;
+
+    const STREAM: bool = true;
 
     fn wanted(op: &Op, lease: &Lease, _: &B::Rest) -> Option<u32> {
         ends_short(op).then(|| transfer(lease.capacity()))
+    }
+
+    fn receive(lease: &mut Lease, _: &B::Rest, _: &Op, item: &mut Item) -> u32 {
+        let bytes = item.bytes();
+        let count = lease.capacity().min(bytes.len());
+        fill(lease.ptr(), bytes.get(..count).unwrap_or_default());
+        super::count(count)
+    }
+
+    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, B> {
+        super::unless_cancelled(output)
+    }
+
+    fn failed(failure: Failure, lent: B) -> Self::Output {
+        Err(OpError::new(failure, lent))
     }
 
     #[inline(always)]
@@ -98,9 +118,20 @@ impl<B: IoBufMut> Payload for Read<B> {
 impl<B: IoBuf> Payload for Write<B> {
     type Rest = B::Rest;
     type Output = Result<(usize, B), OpError<B>>;
+    type Lent = B;
+
+    const STREAM: bool = true;
 
     fn wanted(op: &Op, lease: &Lease, _: &B::Rest) -> Option<u32> {
         ends_short(op).then(|| transfer(lease.init_len()))
+    }
+
+    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, B> {
+        super::unless_cancelled(output)
+    }
+
+    fn failed(failure: Failure, lent: B) -> Self::Output {
+        Err(OpError::new(failure, lent))
     }
 
     #[inline(always)]

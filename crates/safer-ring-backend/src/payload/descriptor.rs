@@ -10,7 +10,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem::offset_of;
-use std::os::fd::RawFd;
+use std::os::fd::{IntoRawFd, RawFd};
 
 use safer_ring_buf::Lease;
 use safer_ring_core::Op;
@@ -23,6 +23,7 @@ use crate::adopt::adopt;
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::{Made, Request};
+use crate::stream::{Item, Load};
 
 /// `SOCK_CLOEXEC` and `O_CLOEXEC`: every descriptor this library makes closes on exec.
 const CLOEXEC: u32 = 0o2_000_000;
@@ -148,6 +149,8 @@ impl<M: Mode> Payload for OpenFd<M> {
     type Rest = ();
     type Output = io::Result<Fd<M>>;
 
+    super::lends_nothing!();
+
     unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: the request was an open.
         unsafe { new_fd(done) }
@@ -158,6 +161,8 @@ impl<M: Mode> Payload for Socket<M> {
     type Rest = ();
     type Output = io::Result<Fd<M>>;
 
+    super::lends_nothing!();
+
     unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: the request was a socket.
         unsafe { new_fd(done) }
@@ -167,6 +172,24 @@ impl<M: Mode> Payload for Socket<M> {
 impl<M: Mode> Payload for Accept<M> {
     type Rest = ();
     type Output = io::Result<(Fd<M>, Option<Address>)>;
+
+    super::lends_nothing!();
+
+    const STREAM: bool = true;
+
+    fn receive(lease: &mut Lease, (): &(), _: &Op, item: &mut Item) -> u32 {
+        let Load::Connection(fd, address) =
+            std::mem::replace(&mut item.load, Load::Own(Vec::new()))
+        else {
+            return 0;
+        };
+        // SAFETY: the address came in the lease of an accept, which is a boxed `RawAddress`; any bytes are a valid one.
+        let address = unsafe { address.into_box::<RawAddress>() };
+        // SAFETY: so is this lease, of an accept that has not begun.
+        unsafe { lease.ptr().cast::<RawAddress>().write(*address) };
+        // `finish` owns it by its number.
+        fd.into_raw_fd().cast_unsigned()
+    }
 
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: `accept` boxed a `RawAddress`; any bytes are a valid one.
@@ -180,6 +203,8 @@ impl<M: Mode> Payload for Accept<M> {
 impl<M: Mode> Payload for PipeEnds<M> {
     type Rest = ();
     type Output = io::Result<(Fd<M>, Fd<M>)>;
+
+    super::lends_nothing!();
 
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: `pipe` boxed a `PipeState`; any bytes are a valid one.

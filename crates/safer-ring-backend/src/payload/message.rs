@@ -17,18 +17,22 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use safer_ring_buf::{IoBuf, IoBufMut, IoVec, Lease};
 use safer_ring_core::Op;
 
+use super::kept::fill;
 use super::{Done, Payload, sealed::Sealed};
 use crate::addr::{Address, RawAddress};
 use crate::adopt::adopt;
-use crate::error::OpError;
+use crate::error::{Failure, OpError};
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::{Made, Request};
+use crate::stream::{Item, Load, written};
 
 /// `MSG_NOSIGNAL`.
 pub(super) const NOSIGNAL: u32 = 0x4000;
 /// `MSG_CMSG_CLOEXEC`: received descriptors close on exec.
 const CMSG_CLOEXEC: u32 = 0x4000_0000;
+const MSG_CTRUNC: i32 = 0x8;
+const MSG_TRUNC: i32 = 0x20;
 const SOL_SOCKET: i32 = 1;
 const SCM_RIGHTS: i32 = 1;
 /// `sizeof(struct cmsghdr)`.
@@ -184,6 +188,37 @@ impl MessageState {
         lease
     }
 
+    /// Takes over what arrived with a message for an owner that is gone: its bytes as far as they fit, and, with the
+    /// first of them, the address and the control data.
+    fn receive(&mut self, item: &mut Item) -> u32 {
+        let bytes = item.bytes();
+        let count = self.vector.len.min(bytes.len());
+        fill(self.vector.base.cast(), bytes.get(..count).unwrap_or_default());
+        let whole = count == bytes.len();
+        let begun = item.is_begun();
+        self.header.msg_namelen = 0;
+        let (mut flags, mut control) = (0, 0);
+        if let (false, Load::Message(lease, _)) = (begun, &mut item.load) {
+            let other = state_of(lease);
+            self.name = other.name.clone();
+            self.header.msg_namelen = other.header.msg_namelen;
+            flags = other.header.msg_flags;
+            control = other.header.msg_controllen.min(other.control.len());
+            if control <= self.control.len() {
+                // The numbers of descriptors change their owner.
+                std::mem::swap(&mut self.control, &mut other.control);
+                other.header.msg_controllen = 0;
+            } else {
+                // They stay where they are and are closed there, as by recvmsg(2) without room.
+                control = 0;
+                flags |= MSG_CTRUNC;
+            }
+        }
+        self.header.msg_controllen = control;
+        self.header.msg_flags = if whole { flags } else { flags | MSG_TRUNC };
+        super::count(count)
+    }
+
     /// Owns the descriptors in what the kernel has written, and copies the rest. Later calls find nothing.
     fn take_control(&mut self) -> Vec<ControlMessage> {
         let len = mem::take(&mut self.header.msg_controllen).min(self.control.len());
@@ -203,6 +238,36 @@ impl Drop for MessageState {
             drop(self.take_control());
         }
     }
+}
+
+/// The state of a message that has ended or not begun.
+fn state_of(lease: &mut Lease) -> &mut MessageState {
+    // SAFETY: the leases of messages are made by `MessageState::lease`; the state is valid whatever the kernel has written,
+    // the kernel is done with it, and whoever has the lease has nobody beside them.
+    unsafe { &mut *lease.ptr().cast::<MessageState>() }
+}
+
+/// The bytes of a received message.
+pub(crate) fn message_bytes(lease: &Lease, count: usize) -> &[u8] {
+    // SAFETY: as in `state_of`, to look only.
+    let state = unsafe { &*lease.ptr().cast::<MessageState>() };
+    written(&state.buffer, count)
+}
+
+/// Bytes that a message has still to send.
+pub(super) fn unsent(lease: &Lease) -> usize {
+    // SAFETY: as in `state_of`, to look only.
+    let state = unsafe { &*lease.ptr().cast::<MessageState>() };
+    state.vector.len
+}
+
+/// Makes a message begin behind the bytes that it has sent. The control data went with the first of them.
+pub(super) fn advance(lease: &mut Lease, moved: usize) {
+    let state = state_of(lease);
+    state.vector.base = state.vector.base.wrapping_add(moved);
+    state.vector.len = state.vector.len.saturating_sub(moved);
+    state.header.msg_control = std::ptr::null_mut();
+    state.header.msg_controllen = 0;
 }
 
 /// The first piece of received control data, and what follows it.
@@ -264,6 +329,21 @@ pub fn send_msg<M: Mode, B: IoBuf>(
 impl<B: IoBufMut> Payload for RecvMsg<B> {
     type Rest = B::Rest;
     type Output = Result<Received<B>, OpError<B>>;
+    type Lent = B;
+
+    const STREAM: bool = true;
+
+    fn receive(lease: &mut Lease, _: &B::Rest, _: &Op, item: &mut Item) -> u32 {
+        state_of(lease).receive(item)
+    }
+
+    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, B> {
+        super::unless_cancelled(output)
+    }
+
+    fn failed(failure: Failure, lent: B) -> Self::Output {
+        Err(OpError::new(failure, lent))
+    }
 
     unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
         // SAFETY: `recv_msg` boxed this type, and the kernel has written a message into it, if anything.
@@ -291,6 +371,17 @@ impl<B: IoBufMut> Payload for RecvMsg<B> {
 impl<B: IoBuf> Payload for SendMsg<B> {
     type Rest = B::Rest;
     type Output = Result<(usize, B), OpError<B>>;
+    type Lent = B;
+
+    const STREAM: bool = true;
+
+    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, B> {
+        super::unless_cancelled(output)
+    }
+
+    fn failed(failure: Failure, lent: B) -> Self::Output {
+        Err(OpError::new(failure, lent))
+    }
 
     unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
         // SAFETY: `send_msg` boxed this type; the kernel has only read it.

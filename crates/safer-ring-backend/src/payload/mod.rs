@@ -11,36 +11,42 @@
 
 mod buffer;
 mod descriptor;
+mod kept;
 mod message;
 mod path;
 mod raw;
 mod simple;
 mod vectored;
 
+use std::io;
 use std::mem::ManuallyDrop;
 
 use safer_ring_buf::Lease;
 use safer_ring_core::{Completion, Key, Op};
+use safer_ring_sys::Errno;
 
 pub use buffer::{Read, Write, read, recv, send, write};
 pub use descriptor::{
     Accept, OpenFd, PipeEnds, Socket, accept, bind, connect, open, openat2, pipe, socket,
 };
+pub(crate) use kept::{advance, appends, given, keeps_rest, load};
+pub(crate) use message::message_bytes;
 pub use message::{Control, ControlMessage, Received, RecvMsg, SendMsg, recv_msg, send_msg};
 pub use path::{Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
 pub(crate) use raw::sanitize;
 pub use raw::{Raw, RawOutput, raw};
 pub(crate) use simple::bury_close;
 pub use simple::{
-    Close, Count, Plain, PollEvents, Sleep, Unit, close, fallocate, fsync, ftruncate, listen, nop,
-    poll, shutdown, splice, tee, timeout,
+    Close, Count, Plain, PollEvents, Settled, Sleep, Unit, close, fallocate, fsync, ftruncate,
+    listen, nop, poll, shutdown, splice, tee, timeout,
 };
 pub use vectored::{Lists, ReadVectored, WriteVectored, read_vectored, write_vectored};
 
 use crate::driver::{Driver, Refused};
-use crate::error::Failure;
+use crate::error::{Failure, OpError};
 use crate::fd::Guard;
 use crate::request::Resources;
+use crate::stream::Item;
 
 /// How an operation ended.
 #[derive(Debug)]
@@ -68,6 +74,28 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     /// Whether it can be a member of a chain.
     #[doc(hidden)]
     const LINKS: bool = true;
+
+    /// What comes back when it was cancelled: the buffer or buffers, or nothing.
+    type Lent: 'static;
+
+    /// Whether what its descriptor keeps for it must be asked first.
+    #[doc(hidden)]
+    const STREAM: bool = false;
+
+    /// Puts what arrived for a future that is gone into the memory of this operation, and gives its result. For
+    /// operations that take something in.
+    #[doc(hidden)]
+    fn receive(_lease: &mut Lease, _rest: &Self::Rest, _op: &Op, _item: &mut Item) -> u32 {
+        0
+    }
+
+    /// The output again, or what was lent if the operation was cancelled.
+    #[doc(hidden)]
+    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, Self::Lent>;
+
+    /// The output of a failed operation.
+    #[doc(hidden)]
+    fn failed(failure: Failure, lent: Self::Lent) -> Self::Output;
 
     /// Puts it into the table, if it is not an operation like any other.
     #[doc(hidden)]
@@ -116,6 +144,53 @@ pub(crate) fn refuse<K: Guard, P: Payload>(refused: Refused<K>, rest: P::Rest) -
     finish::<P>(resources.lease, rest, done)
 }
 
+/// The output of an operation that took its result from what its descriptor keeps.
+#[cold]
+pub(crate) fn served<K: Guard, P: Payload>(
+    resources: Resources<K>,
+    rest: P::Rest,
+    result: Result<u32, Failure>,
+) -> P::Output {
+    finish::<P>(resources.lease, rest, Done { result, flags: 0, more: Vec::new() })
+}
+
+/// Whether an error says that the operation was cancelled.
+fn is_cancelled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
+}
+
+/// [`Payload::unless_cancelled`] for operations with buffers.
+fn unless_cancelled<T, B>(output: Result<T, OpError<B>>) -> Result<Result<T, OpError<B>>, B> {
+    match output {
+        Err(failed) if is_cancelled(&failed.error) => Err(failed.buffer),
+        other => Ok(other),
+    }
+}
+
+/// [`Payload::unless_cancelled`] for operations without.
+fn unless_cancelled_plain<T>(output: io::Result<T>) -> Result<io::Result<T>, ()> {
+    match output {
+        Err(error) if is_cancelled(&error) => Err(()),
+        other => Ok(other),
+    }
+}
+
+/// [`Payload::Lent`] and what goes with it, of operations that lend nothing that comes back.
+macro_rules! lends_nothing {
+    () => {
+        type Lent = ();
+
+        fn unless_cancelled(output: Self::Output) -> Result<Self::Output, ()> {
+            super::unless_cancelled_plain(output)
+        }
+
+        fn failed(failure: crate::error::Failure, (): ()) -> Self::Output {
+            Err(failure.into())
+        }
+    };
+}
+use lends_nothing;
+
 /// An address as the kernel wants it.
 #[inline]
 #[expect(
@@ -129,6 +204,11 @@ pub(crate) fn address(pointer: *const u8) -> u64 {
 /// The address `offset` bytes into a boxed operation state.
 fn offset_address(lease: &Lease, offset: usize) -> u64 {
     address(lease.ptr().wrapping_add(offset))
+}
+
+/// A count of bytes as a completion would give it.
+fn count(bytes: usize) -> u32 {
+    crate::uring::transfer(bytes)
 }
 
 /// A count of bytes from a completion.

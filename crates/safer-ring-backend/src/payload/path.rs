@@ -305,6 +305,8 @@ impl Payload for Stat {
     type Rest = ();
     type Output = io::Result<Metadata>;
 
+    super::lends_nothing!();
+
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: `statx` boxed this type; any bytes are a valid `RawStatx`.
         let state = unsafe { lease.into_box::<PathState<RawStatx>>() };

@@ -15,6 +15,7 @@ use safer_ring_core::Op;
 use safer_ring_sys::Sqe;
 
 use super::{Done, Payload, sealed::Sealed};
+use crate::error::Failure;
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::Request;
@@ -67,7 +68,21 @@ pub unsafe fn raw<M: Mode, T: Send + 'static>(
 impl<T: Send + 'static> Payload for Raw<T> {
     type Rest = ();
     type Output = RawOutput<T>;
+    type Lent = T;
     const KEEPS_ALL: bool = true;
+
+    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, T> {
+        match &output.result {
+            Err(error) if super::is_cancelled(error) && output.earlier.is_empty() => {
+                Err(output.keep)
+            }
+            _ => Ok(output),
+        }
+    }
+
+    fn failed(failure: Failure, keep: T) -> Self::Output {
+        RawOutput { result: Err(failure.into()), flags: 0, earlier: Vec::new(), keep }
+    }
 
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: `raw` boxed this type; what the kernel wrote into it is by the contract of `raw` valid.

@@ -34,6 +34,10 @@ pub struct Unit(());
 #[derive(Debug)]
 pub struct Plain(());
 
+/// Gives nothing but success, after all that was written before it.
+#[derive(Debug)]
+pub struct Settled(());
+
 /// Gives a number of bytes.
 #[derive(Debug)]
 pub struct Count(());
@@ -52,6 +56,7 @@ pub struct Close<M>(PhantomData<fn() -> M>);
 
 impl Sealed for Unit {}
 impl Sealed for Plain {}
+impl Sealed for Settled {}
 impl Sealed for Count {}
 impl Sealed for PollEvents {}
 impl Sealed for Sleep {}
@@ -71,7 +76,7 @@ pub fn nop<M: Mode>() -> UnitRequest<M> {
 }
 
 /// fsync(2), or fdatasync(2) with `datasync`.
-pub fn fsync<M: Mode>(fd: &Fd<M>, datasync: bool) -> UnitRequest<M> {
+pub fn fsync<M: Mode>(fd: &Fd<M>, datasync: bool) -> Request<M::Guard, Settled> {
     plain(Op::Fsync { datasync }).on(fd.guard())
 }
 
@@ -86,7 +91,7 @@ pub fn ftruncate<M: Mode>(fd: &Fd<M>, len: u64) -> UnitRequest<M> {
 }
 
 /// shutdown(2); `how` as there.
-pub fn shutdown<M: Mode>(fd: &Fd<M>, how: u32) -> UnitRequest<M> {
+pub fn shutdown<M: Mode>(fd: &Fd<M>, how: u32) -> Request<M::Guard, Settled> {
     plain(Op::Shutdown { how }).on(fd.guard())
 }
 
@@ -128,7 +133,7 @@ pub fn timeout<M: Mode>(after: Duration) -> Request<M::Guard, Sleep> {
 /// The output of the operation, with the handle in it, if another handle or operation shares the descriptor.
 pub fn close<M: Mode>(fd: Fd<M>) -> Made<M, Close<M>> {
     let others = fd.holders().saturating_sub(1);
-    match fd.try_into_owned() {
+    match fd.try_into_closable() {
         Ok(owned) => {
             let fd = owned.into_raw_fd();
             Ok(Request::new(Op::Close { fd }, Lease::from_box(Box::new(CloseState { fd })), ()))
@@ -177,6 +182,8 @@ impl Payload for Unit {
     type Rest = ();
     type Output = io::Result<()>;
 
+    super::lends_nothing!();
+
     #[inline(always)]
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // An empty lease: `plain` makes no other. Dropping it is a call for nothing.
@@ -189,6 +196,21 @@ impl Payload for Plain {
     type Rest = ();
     type Output = io::Result<()>;
 
+    super::lends_nothing!();
+
+    unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
+        done.result.map(drop).map_err(Into::into)
+    }
+}
+
+impl Payload for Settled {
+    type Rest = ();
+    type Output = io::Result<()>;
+
+    super::lends_nothing!();
+
+    const STREAM: bool = true;
+
     unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
         done.result.map(drop).map_err(Into::into)
     }
@@ -197,6 +219,10 @@ impl Payload for Plain {
 impl Payload for Count {
     type Rest = ();
     type Output = io::Result<usize>;
+
+    super::lends_nothing!();
+
+    const STREAM: bool = true;
 
     fn wanted(op: &Op, _: &Lease, (): &()) -> Option<u32> {
         match op {
@@ -214,6 +240,10 @@ impl Payload for PollEvents {
     type Rest = ();
     type Output = io::Result<u32>;
 
+    super::lends_nothing!();
+
+    const STREAM: bool = true;
+
     unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
         done.result.map_err(Into::into)
     }
@@ -222,6 +252,8 @@ impl Payload for PollEvents {
 impl Payload for Sleep {
     type Rest = Duration;
     type Output = io::Result<()>;
+
+    super::lends_nothing!();
 
     /// A timer of the ring is no submission entry, so nothing can be linked to it.
     const LINKS: bool = false;
@@ -247,6 +279,15 @@ impl Payload for Sleep {
 impl<M: Mode> Payload for Close<M> {
     type Rest = ();
     type Output = CloseOutput<M>;
+    type Lent = Option<Fd<M>>;
+
+    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, Self::Lent> {
+        super::unless_cancelled(output)
+    }
+
+    fn failed(failure: Failure, lent: Self::Lent) -> Self::Output {
+        Err(OpError::new(failure, lent))
+    }
 
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: `close` boxed this type.

@@ -12,11 +12,13 @@ use std::marker::PhantomData;
 use safer_ring_buf::{IoBuf, IoBufMut, Lease, Vectored, VectoredRest};
 use safer_ring_core::Op;
 
+use super::kept::scatter;
 use super::{Done, Payload, sealed::Sealed};
-use crate::error::OpError;
+use crate::error::{Failure, OpError};
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::{Made, Request};
+use crate::stream::Item;
 use crate::uring::transfer;
 
 /// Fills buffers one after the other.
@@ -84,6 +86,22 @@ pub fn write_vectored<M: Mode, B: IoBuf>(
 impl<B: IoBufMut> Payload for ReadVectored<B> {
     type Rest = Lists<B>;
     type Output = Output<B>;
+    type Lent = Vec<B>;
+
+    const STREAM: bool = true;
+
+    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, Vec<B>> {
+        super::unless_cancelled(output)
+    }
+
+    fn failed(failure: Failure, lent: Vec<B>) -> Self::Output {
+        Err(OpError::new(failure, lent))
+    }
+
+    fn receive(lease: &mut Lease, _: &Self::Rest, op: &Op, item: &mut Item) -> u32 {
+        let Op::ReadVectored { count, .. } = *op else { return 0 };
+        super::count(scatter(lease, count, item.bytes()))
+    }
 
     fn wanted(_: &Op, _: &Lease, rest: &Self::Rest) -> Option<u32> {
         Some(rest.total)
@@ -107,6 +125,17 @@ impl<B: IoBufMut> Payload for ReadVectored<B> {
 impl<B: IoBuf> Payload for WriteVectored<B> {
     type Rest = Lists<B>;
     type Output = Output<B>;
+    type Lent = Vec<B>;
+
+    const STREAM: bool = true;
+
+    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, Vec<B>> {
+        super::unless_cancelled(output)
+    }
+
+    fn failed(failure: Failure, lent: Vec<B>) -> Self::Output {
+        Err(OpError::new(failure, lent))
+    }
 
     fn wanted(_: &Op, _: &Lease, rest: &Self::Rest) -> Option<u32> {
         Some(rest.total)

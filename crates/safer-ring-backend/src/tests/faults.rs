@@ -12,6 +12,7 @@ use super::memory::{Answer, driver};
 use super::{Count, Dice, Guarded, begin, clean_up, lent, result, submit, take, waker};
 use crate::config::Config;
 use crate::driver::Driver;
+use crate::fd::Guard;
 use crate::uring::{Purpose, UringBackend};
 
 const PASSING: [Errno; 4] = [Errno::AGAIN, Errno::BUSY, Errno::NOMEM, Errno::INTR];
@@ -262,8 +263,8 @@ fn run_under_faults(seed: u64) {
     let mut run = Run {
         driver: Driver::new(faulty, entries).unwrap(),
         dice: Dice(seed ^ 0xabcd),
-        readable: Rc::new(OwnedFd::from(readable)),
-        silent: Rc::new(OwnedFd::from(silent)),
+        readable: Guarded::of(OwnedFd::from(readable)),
+        silent: Guarded::of(OwnedFd::from(silent)),
         live: Vec::new(),
         released: Vec::new(),
         taken: 0,

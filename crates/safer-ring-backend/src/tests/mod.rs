@@ -11,7 +11,6 @@ mod timers;
 mod wrap;
 
 use std::mem::ManuallyDrop;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,9 +22,10 @@ use safer_ring_core::{Key, Op};
 
 use crate::backend::Backend;
 use crate::driver::Driver;
+use crate::fd::LocalHandle;
 use crate::request::Resources;
 
-type Guarded = Rc<OwnedFd>;
+type Guarded = Rc<LocalHandle>;
 
 /// Counts how often something happened.
 #[derive(Clone, Debug, Default)]

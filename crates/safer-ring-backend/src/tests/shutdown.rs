@@ -11,6 +11,7 @@ use super::memory::{Answer, driver};
 use super::{Count, Guarded, begin, lent, submit, submit_timer};
 use crate::config::Config;
 use crate::driver::Driver;
+use crate::fd::Guard;
 use crate::request::Resources;
 use crate::uring::{Purpose, UringBackend};
 
@@ -22,7 +23,7 @@ fn uring() -> Driver<Guarded, UringBackend> {
 /// A pipe that nobody writes to, and resources that read from it.
 fn silent(released: &Count) -> (Guarded, std::io::PipeWriter, Resources<Guarded>) {
     let (reader, writer) = std::io::pipe().unwrap();
-    let fd = Rc::new(OwnedFd::from(reader));
+    let fd = Guarded::of(OwnedFd::from(reader));
     let mut resources = lent(released);
     resources.fd = Some(Rc::clone(&fd));
     (fd, writer, resources)

@@ -30,7 +30,7 @@ const NOTHING: Alphabet = Alphabet {
 /// One operation of each kind, with every way to come back.
 pub(crate) const LIFE: Alphabet = Alphabet {
     name: "life",
-    kinds: &[Kind::Recv, Kind::Send, Kind::Fsync, Kind::Close, Kind::Raw],
+    kinds: &[Kind::Recv, Kind::Peek, Kind::Send, Kind::Fsync, Kind::Close, Kind::Raw],
     results: &[
         Res::Success,
         Res::Interrupted,
@@ -51,7 +51,7 @@ pub(crate) const LIFE: Alphabet = Alphabet {
 pub(crate) const REUSE: Alphabet = Alphabet {
     name: "reuse",
     limits: Limits { max_slots: 1, ..WIDE },
-    kinds: &[Kind::Recv, Kind::Send, Kind::Raw],
+    kinds: &[Kind::Peek, Kind::Send, Kind::Raw],
     results: &[Res::Success, Res::Interrupted],
     ops: 3,
     length: 12,
@@ -61,7 +61,7 @@ pub(crate) const REUSE: Alphabet = Alphabet {
 /// Two operations that get in each other's way.
 pub(crate) const PAIR: Alphabet = Alphabet {
     name: "pair",
-    kinds: &[Kind::Recv, Kind::Send],
+    kinds: &[Kind::Peek, Kind::Send],
     results: &[Res::Success, Res::Interrupted, Res::NotReady],
     wakers: 1,
     length: 8,
@@ -72,7 +72,7 @@ pub(crate) const PAIR: Alphabet = Alphabet {
 pub(crate) const FULL: Alphabet = Alphabet {
     name: "full",
     limits: NARROW,
-    kinds: &[Kind::Recv, Kind::Send, Kind::Raw],
+    kinds: &[Kind::Peek, Kind::Send, Kind::Raw],
     results: &[Res::Success, Res::NotReady],
     ops: 3,
     internal: 2,
@@ -111,7 +111,7 @@ const LONG_CHAIN: Alphabet = Alphabet {
 pub(crate) const AT_ONCE: Alphabet = Alphabet {
     name: "at once",
     limits: Limits { max_slots: 3, max_in_flight: 3, max_chain: 2 },
-    kinds: &[Kind::Recv, Kind::Send],
+    kinds: &[Kind::Peek, Kind::Send],
     at_once: true,
     chain: 2,
     ops: 3,
@@ -122,7 +122,7 @@ pub(crate) const AT_ONCE: Alphabet = Alphabet {
 
 pub(crate) const TIMERS: Alphabet = Alphabet {
     name: "timers",
-    kinds: &[Kind::Recv],
+    kinds: &[Kind::Peek],
     deadlines: &[10, 20],
     ops: 3,
     wakers: 1,
@@ -132,7 +132,7 @@ pub(crate) const TIMERS: Alphabet = Alphabet {
 };
 
 pub(crate) const GROUPS: Alphabet =
-    Alphabet { name: "groups", kinds: &[Kind::Recv], wakers: 1, group: true, length: 8, ..NOTHING };
+    Alphabet { name: "groups", kinds: &[Kind::Peek], wakers: 1, group: true, length: 8, ..NOTHING };
 
 pub(crate) const FAMILIES: &[Alphabet] =
     &[LIFE, REUSE, PAIR, FULL, CHAIN, LONG_CHAIN, AT_ONCE, TIMERS, GROUPS];

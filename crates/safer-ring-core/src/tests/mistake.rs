@@ -72,6 +72,8 @@ mistakes! {
     AheadOfCancels,
     /// What is to finish is taken back from the queue when its owner leaves.
     TakenBackFromQueue,
+    /// What is to be kept is cancelled when its owner leaves.
+    KeptIsCancelled,
 }
 
 std::thread_local! {

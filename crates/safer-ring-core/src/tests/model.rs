@@ -10,8 +10,10 @@ pub(crate) const ECANCELED: i32 = -125;
 /// The kinds of operation a script uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
-    /// Cancelled when dropped; waits when the descriptor is not ready.
+    /// Stays in the kernel when dropped; waits when the descriptor is not ready.
     Recv,
+    /// Cancelled when dropped; waits when the descriptor is not ready.
+    Peek,
     /// Finishes when dropped; waits when the descriptor is not ready.
     Send,
     /// Finishes when dropped; never waits.
@@ -28,6 +30,7 @@ impl Kind {
     pub(crate) fn op(self) -> Op {
         match self {
             Kind::Recv => Op::Recv { flags: 0 },
+            Kind::Peek => Op::Recv { flags: 2 },
             Kind::Send => Op::Send { flags: 0 },
             Kind::Fsync => Op::Fsync { datasync: false },
             Kind::Close => Op::Close { fd: 3 },
@@ -37,19 +40,23 @@ impl Kind {
     }
 
     fn cancelled_when_dropped(self) -> bool {
-        matches!(self, Kind::Recv | Kind::Raw | Kind::Timer)
+        matches!(self, Kind::Peek | Kind::Raw | Kind::Timer)
+    }
+
+    fn runs_when_dropped(self) -> bool {
+        matches!(self, Kind::Send | Kind::Fsync | Kind::Close)
     }
 
     pub(crate) fn waits_for(self) -> Option<u32> {
         match self {
-            Kind::Recv => Some(1),
+            Kind::Recv | Kind::Peek => Some(1),
             Kind::Send => Some(4),
             _ => None,
         }
     }
 
     fn tried_again(self) -> bool {
-        matches!(self, Kind::Recv | Kind::Send | Kind::Fsync)
+        matches!(self, Kind::Recv | Kind::Peek | Kind::Send | Kind::Fsync)
     }
 }
 
@@ -406,10 +413,7 @@ impl Model {
                 return Left::Finished(Completion { res, flags });
             }
             Place::Kernel { .. } => true,
-            Place::Queued { .. } => {
-                let finishes = !record.kind.cancelled_when_dropped();
-                finishes || self.expected_by_kernel(op)
-            }
+            Place::Queued { .. } => record.kind.runs_when_dropped() || self.expected_by_kernel(op),
             Place::Armed { .. } | Place::Gone => false,
         };
         if !stays {
@@ -419,7 +423,8 @@ impl Model {
         }
         self.ops[op].owner = false;
         stats.orphaned += 1;
-        if record.kind.cancelled_when_dropped() {
+        let in_chain = record.following.is_some() && record.kind == Kind::Recv;
+        if record.kind.cancelled_when_dropped() || in_chain {
             self.ask(op, stats);
         }
         Left::Running { cancelled: self.ops[op].wanted }

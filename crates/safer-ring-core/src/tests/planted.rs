@@ -32,7 +32,8 @@ fn family(mistake: Mistake) -> &'static Alphabet {
         | Mistake::PollTakenForResult
         | Mistake::InterruptionDelivered
         | Mistake::NotificationTakenForResult
-        | Mistake::TakenBackFromQueue => &LIFE,
+        | Mistake::TakenBackFromQueue
+        | Mistake::KeptIsCancelled => &LIFE,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{Key, Limits, Tag, decode};
 const EVERYTHING: Alphabet = Alphabet {
     name: "everything",
     limits: Limits { max_slots: 12, max_in_flight: 8, max_chain: 4 },
-    kinds: &[Kind::Recv, Kind::Send, Kind::Fsync, Kind::Close, Kind::Raw],
+    kinds: &[Kind::Recv, Kind::Peek, Kind::Send, Kind::Fsync, Kind::Close, Kind::Raw],
     at_once: true,
     chain: 3,
     deadlines: &[10, 10, 20, 30, 40],

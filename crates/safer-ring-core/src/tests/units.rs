@@ -283,8 +283,8 @@ fn what_comes_back_does_not_get_into_an_open_chain() {
 fn a_member_whose_front_is_staged_stays() {
     let mut table = table();
     table.insert_linked(Op::Nop, 0, 2).unwrap();
-    let second = table.insert_linked(Op::Recv { flags: 0 }, 1, 1).unwrap();
-    let third = table.insert_linked(Op::Recv { flags: 0 }, 2, 0).unwrap();
+    let second = table.insert_linked(Op::Recv { flags: 2 }, 1, 1).unwrap();
+    let third = table.insert_linked(Op::Recv { flags: 2 }, 2, 0).unwrap();
     assert!(table.stage(3).is_some());
     assert!(matches!(table.orphan(second), Orphaned::Running { cancelled: true }));
     assert!(table.cancel(third));
@@ -428,7 +428,11 @@ fn operations_say_what_becomes_of_them() {
     let dropped = |op: Op| op.on_drop();
     assert_eq!(dropped(Op::Read { offset: 0 }), OnDrop::Cancel);
     assert_eq!(dropped(Op::Write { offset: 0 }), OnDrop::Finish);
-    assert_eq!(dropped(Op::Accept { flags: 0, aux: 0 }), OnDrop::Cancel);
+    assert_eq!(dropped(Op::Read { offset: CURSOR }), OnDrop::Keep);
+    assert_eq!(dropped(Op::Recv { flags: 0 }), OnDrop::Keep);
+    assert_eq!(dropped(Op::Recv { flags: 0x100 }), OnDrop::Cancel, "MSG_WAITALL");
+    assert_eq!(dropped(Op::Accept { flags: 0, aux: 0 }), OnDrop::Keep);
+    assert_eq!(dropped(Op::Connect { len: 16 }), OnDrop::Cancel);
     assert_eq!(dropped(Op::Close { fd: 0 }), OnDrop::Finish);
     assert!(!Op::Close { fd: 0 }.restarts() && !Op::Raw.restarts());
     assert!(Op::Write { offset: 0 }.restarts());

@@ -353,10 +353,11 @@ impl World {
         let real = match outcome {
             Outcome::Wake(waker) => Expect::Wake(waker.as_ref().map(name_of)),
             Outcome::Retired(waker) => Expect::Retired(name_of(&waker)),
-            Outcome::Release { op, resources, completion } => {
+            Outcome::Release { key, op, resources, completion } => {
                 let number = resources.0;
                 std::mem::forget(resources);
                 same("released op", op, self.model.ops[number].kind.op())?;
+                same("released key", key, self.model.ops[number].key)?;
                 Expect::Release { op: number, res: completion.res, flags: completion.flags }
             }
             Outcome::More { key, completion } => {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use safer_ring_backend::payload::{self, Close, OpenFd, PathOp, Stat, Unit};
+use safer_ring_backend::payload::{self, Close, OpenFd, PathOp, Settled, Stat, Unit};
 use safer_ring_backend::{Mode, Operation};
 
 use crate::{Fd, OpenHow, OpenOptions, RingOf};
@@ -152,7 +152,7 @@ impl<M: Mode> RingOf<M> {
     ///
     /// # Dropping
     /// It runs to its end.
-    pub fn fsync(&self, fd: &Fd<M>) -> Operation<M, Unit> {
+    pub fn fsync(&self, fd: &Fd<M>) -> Operation<M, Settled> {
         self.start(payload::fsync(fd, false))
     }
 
@@ -163,7 +163,7 @@ impl<M: Mode> RingOf<M> {
     ///
     /// # Dropping
     /// It runs to its end.
-    pub fn fdatasync(&self, fd: &Fd<M>) -> Operation<M, Unit> {
+    pub fn fdatasync(&self, fd: &Fd<M>) -> Operation<M, Settled> {
         self.start(payload::fsync(fd, true))
     }
 

@@ -1,7 +1,7 @@
 //! Sockets.
 
 use safer_ring_backend::payload::{
-    self, Accept, Plain, Read, RecvMsg, SendMsg, Socket, Unit, Write,
+    self, Accept, Plain, Read, RecvMsg, SendMsg, Settled, Socket, Unit, Write,
 };
 use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut};
@@ -214,7 +214,7 @@ impl<M: Mode> RingOf<M> {
     ///
     /// # Dropping
     /// It runs to its end.
-    pub fn shutdown(&self, fd: &Fd<M>, how: impl Into<Shutdown>) -> Operation<M, Unit> {
+    pub fn shutdown(&self, fd: &Fd<M>, how: impl Into<Shutdown>) -> Operation<M, Settled> {
         let how = match how.into() {
             Shutdown::Read => 0,
             Shutdown::Write => 1,

@@ -1,0 +1,254 @@
+//! Operations whose futures are gone: what stays armed, what runs to its end, and where what they brought goes.
+//!
+//! # Safety
+//! Adopts descriptors that a completion has just delivered to an operation whose owner is gone (invariant 9), and
+//! those that were to be closed and were not.
+//!
+//! Tests: a_late_open_is_closed_and_counted
+#![allow(unsafe_code, reason = "adoption of descriptors")]
+
+use safer_ring_core::{Completion, Key, OnDrop, Op, Orphaned};
+use safer_ring_sys::Errno;
+
+use super::Driver;
+use crate::adopt::adopt;
+use crate::backend::Backend;
+use crate::error::Failure;
+use crate::fd::Guard;
+use crate::payload::{self, bury_close};
+use crate::request::Resources;
+use crate::stream::{Item, Load, Role, Stream};
+
+impl<K: Guard, B: Backend> Driver<K, B> {
+    /// Where this driver is, for the descriptors that keep an armed operation of it.
+    pub(crate) fn set_home(&mut self, home: K::Home) {
+        self.home = Some(home);
+    }
+
+    /// The owner of an operation is gone.
+    pub(crate) fn orphan(&mut self, key: Key) {
+        if !self.is_ours() {
+            return;
+        }
+        if !self.more.is_empty() {
+            drop(self.take_more(key));
+        }
+        match self.table.orphan(key) {
+            Orphaned::NotSubmitted(resources) => self.keep_dead(resources),
+            Orphaned::Finished(op, resources, completion) => {
+                self.bury(None, op, resources, completion);
+            }
+            Orphaned::Running { .. } => self.goes_on(key),
+            Orphaned::Unknown => {}
+        }
+    }
+
+    /// Cancels an operation, with or without an owner. Its end is announced like any other.
+    pub(crate) fn cancel(&mut self, key: Key) -> bool {
+        self.is_ours() && self.table.cancel(key)
+    }
+
+    /// The last handle on the ring is gone: nothing waits here for a next operation any more.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+        if !self.is_ours() {
+            return;
+        }
+        let kept: Vec<Key> = self.kept().collect();
+        for key in kept {
+            self.table.cancel(key);
+        }
+    }
+
+    /// Operations without owners that stay armed for the next of their kind.
+    pub(super) fn kept(&self) -> impl Iterator<Item = Key> {
+        let kept = self.table.iter().filter(|(_, op, state, _)| {
+            state.orphaned && !state.cancelling && op.on_drop() == OnDrop::Keep
+        });
+        kept.map(|(key, ..)| key)
+    }
+
+    /// An operation goes on without its owner: its descriptor is told.
+    fn goes_on(&mut self, key: Key) {
+        let Some((op, resources)) = self.table.get(key) else { return };
+        let (Some(role), Some(fd)) = (Role::of(op), &resources.fd) else {
+            // Nowhere to keep what it takes in.
+            if op.on_drop() == OnDrop::Keep {
+                self.table.cancel(key);
+            }
+            return;
+        };
+        match role {
+            Role::Take | Role::Accept => {
+                // Beside another receive in the kernel it would take what that one waits for.
+                let alone = fd.holders() <= fd.users() + 1;
+                let home = self.home.clone();
+                let stays = alone && home.is_some() && !self.closing;
+                fd.with_stream(|stream| stream.taker_begins(home, key));
+                // Looked at last: the last handle may have gone meanwhile, and has not seen it then.
+                if !stays || fd.users() == 0 {
+                    self.table.cancel(key);
+                }
+            }
+            Role::Give | Role::Beside | Role::Sync => {
+                fd.with_stream(|stream| stream.giver_begins(role));
+            }
+            Role::Peek | Role::Ready | Role::Drain => {}
+        }
+    }
+
+    /// An operation without owner has ended: what it made is closed or kept for the next of its kind, the rest is kept for
+    /// dropping. `key` is its name if it went on without its owner.
+    pub(super) fn bury(
+        &mut self,
+        key: Option<Key>,
+        op: Op,
+        resources: Resources<K>,
+        completion: Completion,
+    ) {
+        let role = Role::of(&op);
+        match (role, resources.fd.clone()) {
+            (Some(Role::Take | Role::Accept), Some(fd)) => {
+                return self.bury_taker(key, op, fd, resources, completion);
+            }
+            (Some(role @ (Role::Give | Role::Beside | Role::Sync)), Some(fd)) if key.is_some() => {
+                return self.bury_giver(role, op, fd, resources, completion);
+            }
+            (Some(Role::Give | Role::Beside | Role::Sync), Some(fd)) => {
+                // It had ended before its owner left without looking: an error is still news.
+                let fault = earlier(completion.res);
+                fd.with_stream(|stream| stream.blame(fault));
+            }
+            _ => {}
+        }
+        if op.creates_descriptor() && completion.res >= 0 {
+            self.close_late(completion.res);
+        }
+        if op.creates_pair() && completion.res >= 0 {
+            // The state in the lease owns both and closes them.
+            self.counters.adopted_fds += 2;
+        }
+        if matches!(op, Op::Close { .. }) {
+            // SAFETY: the lease of a close, and its result.
+            return unsafe { bury_close(resources.lease, completion.res) };
+        }
+        self.keep_dead(resources);
+    }
+
+    /// Closes and counts a descriptor that nobody waits for.
+    fn close_late(&mut self, number: i32) {
+        self.counters.adopted_fds += 1;
+        // SAFETY: the op makes a descriptor, `number` is its first and only result, and the future that would have
+        // owned it is gone.
+        drop(unsafe { adopt(number) });
+    }
+
+    fn bury_taker(
+        &mut self,
+        key: Option<Key>,
+        op: Op,
+        fd: K,
+        resources: Resources<K>,
+        completion: Completion,
+    ) {
+        let wanted = fd.users() > 0;
+        let (item, rest) = match Errno::from_result(completion.res) {
+            Ok(number) if op.creates_descriptor() && !wanted => {
+                self.close_late(number.cast_signed());
+                (None, Some(resources))
+            }
+            Ok(number) if op.creates_descriptor() => {
+                self.counters.adopted_connections += 1;
+                // SAFETY: as in `close_late`; it is owned by the next accept.
+                let connection = unsafe { adopt(number.cast_signed()) };
+                (Some(Load::Connection(connection, resources.lease)), None)
+            }
+            Ok(count) if wanted => {
+                self.counters.adopted_bytes += u64::from(count);
+                (Some(payload::load(&op, resources.lease, payload::bytes(count))), None)
+            }
+            // Cancelled, or an accept that the next one would only repeat.
+            Err(Errno::CANCELED) => (None, Some(resources)),
+            Err(errno) if wanted && !op.creates_descriptor() => {
+                (Some(Load::Error(errno)), Some(resources))
+            }
+            _ => (None, Some(resources)),
+        };
+        let (home, wakers) = (&self.home, &mut self.aftermath.wakers);
+        let mine = |other: &K::Home| home.as_ref().is_some_and(|home| K::same_home(home, other));
+        fd.with_stream(|stream| {
+            let item = item.map(Item::new);
+            match key {
+                Some(key) => stream.taker_ends(key, mine, item, wakers),
+                None => stream.put(item, wakers),
+            }
+        });
+        self.dirty = true;
+        rest.into_iter().for_each(|rest| self.keep_dead(rest));
+        if fd.users() == 0 {
+            // The last handle went meanwhile: what is kept must not be dropped here, with the descriptor.
+            let (items, _) = fd.with_stream(Stream::abandon);
+            for item in items {
+                let lease = item.into_lease();
+                self.keep_dead(Resources { lease, fd: None, other: None });
+            }
+        }
+    }
+
+    fn bury_giver(
+        &mut self,
+        role: Role,
+        op: Op,
+        fd: K,
+        mut resources: Resources<K>,
+        completion: Completion,
+    ) {
+        let mut fault = earlier(completion.res);
+        if let Ok(moved) = Errno::from_result(completion.res)
+            && let Some(wanted) = payload::given(&op, &resources.lease)
+        {
+            let moved = payload::bytes(moved);
+            if moved < wanted {
+                // Where it stood still, or would tear a record, the rest is not written.
+                let goes_on = moved > 0 && role == Role::Give && !payload::appends(&fd);
+                if goes_on {
+                    payload::advance(&op, &mut resources.lease, moved);
+                    match self.table.insert(op, resources) {
+                        // It waits in the queue, and is still the giver that the stream knows.
+                        Ok(key) => return drop(self.table.orphan(key)),
+                        Err((_, back)) => resources = back,
+                    }
+                }
+                let count = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
+                let short = Failure::EarlierShort { wanted: count(wanted), moved: count(moved) };
+                fault = fault.or(Some(short));
+            }
+        }
+        let wakers = &mut self.aftermath.wakers;
+        fd.with_stream(|stream| stream.giver_ends(role, fault, wakers));
+        self.keep_dead(resources);
+    }
+
+    /// What is left in the table will not end here any more: nobody is to wait for it.
+    pub(super) fn give_up_streams(&mut self) {
+        let (home, wakers) = (&self.home, &mut self.aftermath.wakers);
+        let mine = |other: &K::Home| home.as_ref().is_some_and(|home| K::same_home(home, other));
+        for (key, op, state, resources) in self.table.iter() {
+            if let (true, Some(role), Some(fd)) = (state.orphaned, Role::of(op), &resources.fd) {
+                fd.with_stream(|stream| match role {
+                    Role::Take | Role::Accept => stream.taker_ends(key, mine, None, wakers),
+                    Role::Give | Role::Beside | Role::Sync => {
+                        let fault = Failure::Earlier { errno: Errno::CANCELED };
+                        stream.giver_ends(role, Some(fault), wakers);
+                    }
+                    Role::Peek | Role::Ready | Role::Drain => {}
+                });
+            }
+        }
+    }
+}
+
+/// The error of a write that nobody has been told of.
+fn earlier(result: i32) -> Option<Failure> {
+    Errno::from_result(result).err().map(|errno| Failure::Earlier { errno })
+}

@@ -1,0 +1,355 @@
+//! What a descriptor keeps for its next operation: what arrived for futures that are gone.
+//!
+//! * A **taker** is a receive, a read at the cursor, or an accept, whose future was dropped while the kernel had it. It
+//!   stays armed, which costs no system call; what it takes in becomes an [`Item`] here, before anybody asks
+//!   whether the future lives. The next operation of its kind takes items first, in order, then waits while
+//!   a taker is armed, and only then goes to the kernel.
+//! * A **giver** is a send or a write at the cursor whose future was dropped. It runs to its end; later ones
+//!   wait for it, so bytes keep their order. Its error is kept for the next one, or for the next shutdown or
+//!   sync. Positional writes and syncs go on in the background: only a sync or a close waits for them.
+//!
+//! The operations ask here only if the descriptor is marked, which one load tells.
+//!
+//! # Safety
+//! An item refers to memory that a lease owns and that the kernel is done with: it is made from the final completion
+//! of the operation that the memory was lent to.
+//!
+//! Tests: a_dropped_receive_before_while_and_after_data_arrives, a_smaller_buffer_takes_a_part
+#![allow(unsafe_code, reason = "reads what the kernel wrote into a lease")]
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::slice;
+use std::task::Waker;
+
+use safer_ring_buf::Lease;
+use safer_ring_core::{CURSOR, Key, Op};
+use safer_ring_sys::Errno;
+
+use crate::error::Failure;
+
+const MSG_OOB: u32 = 0x1;
+const MSG_PEEK: u32 = 0x2;
+const MSG_ERRQUEUE: u32 = 0x2000;
+const POLLIN: u32 = 1;
+
+/// What an operation has to do with a descriptor's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Takes bytes out of it.
+    Take,
+    /// Looks at bytes without taking them.
+    Peek,
+    /// Takes a connection out of it.
+    Accept,
+    /// Asks whether there is something to take.
+    Ready,
+    /// Takes bytes out of it without memory to put them in (splice, tee).
+    Drain,
+    /// Puts bytes into it.
+    Give,
+    /// Writes beside it, at a position.
+    Beside,
+    /// Waits for all that was given.
+    Sync,
+}
+
+impl Role {
+    /// The role of an operation on its descriptor.
+    pub(crate) fn of(op: &Op) -> Option<Self> {
+        match *op {
+            Op::Read { offset: CURSOR } | Op::ReadVectored { offset: CURSOR, .. } => {
+                Some(Self::Take)
+            }
+            Op::Recv { flags } | Op::RecvMsg { flags } => match flags {
+                _ if flags & (MSG_ERRQUEUE | MSG_OOB) != 0 => None,
+                _ if flags & MSG_PEEK != 0 => Some(Self::Peek),
+                _ => Some(Self::Take),
+            },
+            Op::Accept { .. } => Some(Self::Accept),
+            Op::Poll { events } if events & POLLIN != 0 => Some(Self::Ready),
+            Op::Splice { .. } | Op::Tee { .. } => Some(Self::Drain),
+            Op::Write { offset: CURSOR }
+            | Op::WriteVectored { offset: CURSOR, .. }
+            | Op::Send { .. }
+            | Op::SendMsg { .. } => Some(Self::Give),
+            Op::Write { .. } | Op::WriteVectored { .. } => Some(Self::Beside),
+            Op::Fsync { .. } => Some(Self::Sync),
+            Op::Shutdown { how } if how != 0 => Some(Self::Sync),
+            _ => None,
+        }
+    }
+}
+
+/// Something that arrived for a future that is gone.
+#[derive(Debug)]
+#[allow(unnameable_types, reason = "part of a sealed trait")]
+pub struct Item {
+    pub(crate) load: Load,
+    /// Bytes of it that have been handed out.
+    from: usize,
+}
+
+/// What an [`Item`] holds.
+#[derive(Debug)]
+pub(crate) enum Load {
+    /// So many bytes at the start of a lease. None of them: the end of the stream, or an empty datagram.
+    Lent(Lease, usize),
+    /// Bytes in memory of our own.
+    Own(Vec<u8>),
+    /// A message, in the state of its operation; so many bytes.
+    Message(Lease, usize),
+    /// A connection, and the address of its peer as the operation's state holds it.
+    Connection(OwnedFd, Lease),
+    /// The error that a receive ended with.
+    Error(Errno),
+}
+
+impl Item {
+    pub(crate) fn new(load: Load) -> Self {
+        Self { load, from: 0 }
+    }
+
+    /// The bytes that have not been handed out yet.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let all = match &self.load {
+            Load::Own(bytes) => bytes.as_slice(),
+            Load::Lent(lease, count) => written(lease, *count),
+            Load::Message(state, count) => crate::payload::message_bytes(state, *count),
+            Load::Connection(..) | Load::Error(_) => &[],
+        };
+        all.get(self.from..).unwrap_or_default()
+    }
+
+    /// Whether part of it has been handed out.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.from > 0
+    }
+
+    /// The memory in it, without what else there is, which is dropped here.
+    pub(crate) fn into_lease(self) -> Lease {
+        match self.load {
+            Load::Lent(lease, _) | Load::Message(lease, _) | Load::Connection(_, lease) => lease,
+            Load::Own(_) | Load::Error(_) => Lease::empty(),
+        }
+    }
+}
+
+/// The bytes that the kernel wrote into `lease`: the first `count`.
+pub(crate) fn written(lease: &Lease, count: usize) -> &[u8] {
+    let count = count.min(lease.capacity());
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: the lease owns `capacity` bytes at `ptr`, the kernel has written the first `count` of them (read(2),
+    // recv(2)) and is done with them; nobody else has the lease.
+    unsafe { slice::from_raw_parts(lease.ptr(), count) }
+}
+
+/// A taker: the kernel ring it is in, as far as known, and its name there.
+type Taker<H> = (Option<H>, Key);
+
+/// What a descriptor keeps. `H` leads to a kernel ring.
+#[derive(Debug)]
+#[allow(unnameable_types, reason = "part of a hidden method")]
+pub struct Stream<H> {
+    items: VecDeque<Item>,
+    takers: Vec<Taker<H>>,
+    givers: u32,
+    /// Positional writes and syncs without owners.
+    beside: u32,
+    /// The error of a giver that nobody has been told of.
+    fault: Option<Failure>,
+    /// Who is to look again when something changes.
+    waiters: Vec<Waker>,
+}
+
+impl<H> Default for Stream<H> {
+    fn default() -> Self {
+        Self {
+            items: VecDeque::new(),
+            takers: Vec::new(),
+            givers: 0,
+            beside: 0,
+            fault: None,
+            waiters: Vec::new(),
+        }
+    }
+}
+
+/// What an operation on a marked descriptor is to do.
+#[derive(Debug)]
+pub(crate) enum Answer<H> {
+    /// Go to the kernel.
+    Go,
+    /// Wait: its waker is kept.
+    Wait,
+    /// Cancel these takers, and wait.
+    Cancel(Vec<Taker<H>>),
+    /// It is done, with this result. What is spent is dropped outside of any lock.
+    Served(u32, Option<Item>),
+    /// It has failed.
+    Fail(Failure),
+}
+
+impl<H> Stream<H> {
+    /// Whether operations have to ask.
+    pub(crate) fn is_marked(&self) -> bool {
+        !self.items.is_empty()
+            || !self.takers.is_empty()
+            || self.givers > 0
+            || self.beside > 0
+            || self.fault.is_some()
+    }
+
+    /// Asks for an operation. `fill` puts (part of) an item into its memory and gives the result; `keeps_rest` tells
+    /// whether what does not fit stays for the next.
+    pub(crate) fn ask(
+        &mut self,
+        role: Role,
+        waker: &Waker,
+        keeps_rest: impl FnOnce() -> bool,
+        fill: impl FnOnce(&mut Item) -> u32,
+    ) -> Answer<H> {
+        match role {
+            Role::Take | Role::Peek | Role::Accept => self.take(role, waker, keeps_rest, fill),
+            Role::Ready if !self.items.is_empty() => Answer::Served(POLLIN, None),
+            Role::Drain if !self.items.is_empty() => Answer::Fail(Failure::Unreceived),
+            Role::Ready | Role::Drain => self.without_takers(waker),
+            Role::Give => self.after_givers(waker, self.givers),
+            Role::Sync => self.after_givers(waker, self.givers + self.beside),
+            Role::Beside => Answer::Go,
+        }
+    }
+
+    fn take(
+        &mut self,
+        role: Role,
+        waker: &Waker,
+        keeps_rest: impl FnOnce() -> bool,
+        fill: impl FnOnce(&mut Item) -> u32,
+    ) -> Answer<H> {
+        let Some(item) = self.items.front_mut() else {
+            return if self.takers.is_empty() { Answer::Go } else { self.wait(waker) };
+        };
+        if matches!(item.load, Load::Connection(..)) != (role == Role::Accept) {
+            // A receive on a listener, or the like: the kernel's answer.
+            return Answer::Go;
+        }
+        if let Load::Error(errno) = item.load {
+            if role != Role::Peek {
+                self.items.pop_front();
+            }
+            return Answer::Fail(Failure::Os(errno));
+        }
+        let there = item.bytes().len();
+        let count = fill(item);
+        if role == Role::Peek {
+            return Answer::Served(count, None);
+        }
+        let moved = usize::try_from(count).unwrap_or(usize::MAX);
+        if role == Role::Take && moved < there && keeps_rest() {
+            item.from += moved;
+            return Answer::Served(count, None);
+        }
+        Answer::Served(count, self.items.pop_front())
+    }
+
+    fn after_givers(&mut self, waker: &Waker, running: u32) -> Answer<H> {
+        if running > 0 {
+            return self.wait(waker);
+        }
+        self.fault.take().map_or(Answer::Go, Answer::Fail)
+    }
+
+    fn wait(&mut self, waker: &Waker) -> Answer<H> {
+        if !self.waiters.iter().any(|other| other.will_wake(waker)) {
+            self.waiters.push(waker.clone());
+        }
+        Answer::Wait
+    }
+
+    /// Goes on when no taker is armed: they are cancelled.
+    fn without_takers(&mut self, waker: &Waker) -> Answer<H> {
+        if self.takers.is_empty() {
+            return Answer::Go;
+        }
+        self.wait(waker);
+        // They stay on the list until their completions have been seen.
+        let takers = self.takers.iter_mut().map(|(home, key)| (home.take(), *key)).collect();
+        Answer::Cancel(takers)
+    }
+
+    /// Goes on when nothing of dropped futures runs any more; then gives the error that nobody has been told of.
+    pub(crate) fn settle(&mut self, waker: &Waker) -> Answer<H> {
+        match self.without_takers(waker) {
+            Answer::Go => self.after_givers(waker, self.givers + self.beside),
+            waits => waits,
+        }
+    }
+
+    /// A taker has lost its future.
+    pub(crate) fn taker_begins(&mut self, home: Option<H>, key: Key) {
+        self.takers.push((home, key));
+    }
+
+    /// A taker has ended, with what it took in.
+    pub(crate) fn taker_ends(
+        &mut self,
+        key: Key,
+        same: impl Fn(&H) -> bool,
+        item: Option<Item>,
+        wakers: &mut Vec<Waker>,
+    ) {
+        let mine = |(home, other): &Taker<H>| *other == key && home.as_ref().is_none_or(&same);
+        if let Some(at) = self.takers.iter().position(mine) {
+            self.takers.swap_remove(at);
+        }
+        self.put(item, wakers);
+    }
+
+    /// Keeps what arrived behind all that is there.
+    pub(crate) fn put(&mut self, item: Option<Item>, wakers: &mut Vec<Waker>) {
+        self.items.extend(item);
+        wakers.append(&mut self.waiters);
+    }
+
+    /// Gives bytes back: the next receive begins with them.
+    pub(crate) fn unread(&mut self, bytes: Vec<u8>) -> Vec<Waker> {
+        self.items.push_front(Item::new(Load::Own(bytes)));
+        std::mem::take(&mut self.waiters)
+    }
+
+    /// A giver has lost its future, or one that writes beside the stream.
+    pub(crate) fn giver_begins(&mut self, role: Role) {
+        match role {
+            Role::Give => self.givers += 1,
+            _ => self.beside += 1,
+        }
+    }
+
+    /// It has ended.
+    pub(crate) fn giver_ends(
+        &mut self,
+        role: Role,
+        fault: Option<Failure>,
+        wakers: &mut Vec<Waker>,
+    ) {
+        let running = if role == Role::Give { &mut self.givers } else { &mut self.beside };
+        *running = running.saturating_sub(1);
+        self.blame(fault);
+        wakers.append(&mut self.waiters);
+    }
+
+    /// Keeps an error, if there is not an earlier one.
+    pub(crate) fn blame(&mut self, fault: Option<Failure>) {
+        self.fault = self.fault.or(fault);
+    }
+
+    /// The last handle is gone: nobody will take anything any more. What was kept is for the caller to drop, and
+    /// the takers are for it to cancel.
+    pub(crate) fn abandon(&mut self) -> (VecDeque<Item>, Vec<Taker<H>>) {
+        let takers = self.takers.iter_mut().map(|(home, key)| (home.take(), *key)).collect();
+        (std::mem::take(&mut self.items), takers)
+    }
+}
