@@ -16,7 +16,7 @@ use safer_ring::{Fd, RingOf};
 use tokio::sync::Notify;
 
 use super::dice::{Dice, mix};
-use super::fate::{Fate, Probe, meet, pass};
+use super::fate::{Fate, Probe, Storm, meet, pass};
 use super::host::{Child, Host, supervise};
 use super::peer::{Peer, Post, UNKNOWN, idle};
 use super::tally::{Act, Count, Scenario};
@@ -78,8 +78,11 @@ impl<M: Host> Listening<M> {
 
     /// Accepts until there is nothing more, dropping most accepts.
     pub(crate) async fn accept(&self, mut dice: Dice) {
+        let mut storm = Storm::default();
         while !self.over() {
+            let blows = storm.blows(&mut dice);
             let fate = match Fate::roll(&mut dice, self.plan.calm) {
+                _ if blows => Fate::Polled,
                 Fate::Patient(_) if self.plan.calm => Fate::Complete,
                 fate => fate,
             };
@@ -101,7 +104,7 @@ impl<M: Host> Listening<M> {
                     self.world.fail(&self.status, what, Damage::Other);
                 }
             }
-            if dice.one_in(4) {
+            if !blows && dice.one_in(4) {
                 pass().await;
             }
         }

@@ -13,7 +13,7 @@ use rustix::net::sockopt;
 use safer_ring::{Control, Fd, IoBuf, OpError, PooledBuffer, RingOf};
 
 use super::dice::{Dice, mix};
-use super::fate::{Fate, Probe, meet, nap, pass};
+use super::fate::{Fate, Probe, Storm, meet, nap, pass};
 use super::host::{Child, Host, supervise};
 use super::pattern;
 use super::peer::{Peer, Post, UNKNOWN, idle, wait_for};
@@ -105,6 +105,7 @@ impl<M: Host> Exchange<M> {
 
     /// Receives until there is nothing more, dropping most receives.
     pub(crate) async fn receive(&self, mut dice: Dice) {
+        let mut storm = Storm::default();
         while self.got.load(Ordering::Acquire) < self.total.load(Ordering::Acquire)
             && !self.world.failed()
         {
@@ -113,7 +114,8 @@ impl<M: Host> Exchange<M> {
                 continue;
             };
             let buffer = buffer.slice(..LARGEST);
-            let fate = Fate::roll(&mut dice, false);
+            let blows = storm.blows(&mut dice);
+            let fate = if blows { Fate::Polled } else { Fate::roll(&mut dice, false) };
             let clone = self.fd.clone();
             let fd = if dice.one_in(2) { &clone } else { &self.fd };
             let (world, status, ring) = (&self.world, &self.status, &self.ring);
@@ -141,7 +143,7 @@ impl<M: Host> Exchange<M> {
                     }
                 }
             }
-            if dice.one_in(4) {
+            if !blows && dice.one_in(4) {
                 pass().await;
             }
         }

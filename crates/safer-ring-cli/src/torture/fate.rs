@@ -46,6 +46,22 @@ impl Fate {
     }
 }
 
+/// Drops one after the other, with nothing in between: what is dropped and issued again should cost next to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Storm(u64);
+
+impl Storm {
+    /// Whether the next operation is dropped at once; storms begin by chance.
+    pub(crate) fn blows(&mut self, dice: &mut Dice) -> bool {
+        if self.0 > 0 {
+            self.0 -= 1;
+        } else if dice.one_in(6) {
+            self.0 = dice.below(200);
+        }
+        self.0 > 0
+    }
+}
+
 /// An operation under observation: counts how it ended, and tells `gone` if it is dropped: true if it had begun.
 ///
 /// It counts in its own drop, so that an abort of the task around it is seen as well.

@@ -13,7 +13,7 @@ use rustix::net::{Shutdown as PeerShutdown, sockopt};
 use safer_ring::{Fd, IoBuf, OpError, PooledBuffer, RingOf, Shutdown};
 
 use super::dice::{Dice, mix};
-use super::fate::{Fate, Probe, meet, nap, pass};
+use super::fate::{Fate, Probe, Storm, meet, nap, pass};
 use super::host::{Child, Host, supervise};
 use super::pattern;
 use super::peer::{Peer, Post, UNKNOWN, WritePlan, read_stream, write_stream};
@@ -153,6 +153,7 @@ impl<M: Host> Conn<M> {
 
     /// Receives until there is nothing more, dropping most receives.
     pub(crate) async fn receive(&self, mut dice: Dice) {
+        let mut storm = Storm::default();
         while !self.received_all() {
             let Some(buffer) = self.world.pools.take(dice.bytes(LARGEST)) else {
                 nap(&self.ring, Duration::from_micros(50)).await;
@@ -160,7 +161,8 @@ impl<M: Host> Conn<M> {
             };
             let room = dice.bytes(buffer.capacity()).min(buffer.capacity());
             let buffer = buffer.slice(..room);
-            let fate = self.fate(&mut dice);
+            let blows = storm.blows(&mut dice);
+            let fate = if blows { Fate::Polled } else { self.fate(&mut dice) };
             // Any handle of the descriptor will do.
             let clone = self.reader.clone();
             let fd = if dice.one_in(2) { &clone } else { &self.reader };
@@ -186,7 +188,7 @@ impl<M: Host> Conn<M> {
                     }
                 }
             }
-            if dice.one_in(4) {
+            if !blows && dice.one_in(4) {
                 pass().await;
             }
         }
