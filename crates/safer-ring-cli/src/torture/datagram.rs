@@ -17,7 +17,8 @@ use super::fate::{Fate, Probe, Storm, meet, nap, pass};
 use super::host::{Child, Host, supervise};
 use super::pattern;
 use super::peer::{Peer, Post, UNKNOWN, idle, wait_for};
-use super::tally::{Act, Count, Scenario};
+use super::tally::{Act, Count, Point, Scenario};
+use super::trail::Ended;
 use super::world::{Damage, Status, World};
 use crate::num::count;
 
@@ -173,29 +174,36 @@ impl<M: Host> Exchange<M> {
             buffer.resize(len);
             make(&mut buffer, self.streams.1, number);
             let fate = Fate::roll(&mut dice, true);
-            let gone = |begun| {
-                if begun {
+            let act = dice.pick(&[Act::Send, Act::SendMessage, Act::StreamWrite], Act::Send);
+            let note = |ended| self.status.trail.note(self.streams.1, act, (number, 1), ended);
+            let gone = |point| {
+                // It will go out all the same, once it had begun.
+                if point != Point::Unpolled {
+                    note(Ended::Dropped(point));
                     self.add_sent();
                 }
             };
             let (world, status, ring) = (&self.world, &self.status, &self.ring);
-            let sent = match dice.below(3) {
-                0 => {
+            let sent = match act {
+                Act::Send => {
                     let inner = ring.send(&self.fd, buffer);
-                    meet(ring, Probe::new(world, status, Act::Send, inner, gone), fate).await
+                    meet(ring, Probe::new(world, status, act, inner, gone), fate).await
                 }
-                1 => {
+                Act::SendMessage => {
                     let inner = ring.send_msg(&self.fd, buffer, None, Control::new());
-                    meet(ring, Probe::new(world, status, Act::SendMessage, inner, gone), fate).await
+                    meet(ring, Probe::new(world, status, act, inner, gone), fate).await
                 }
                 _ => {
                     let inner = ring.write_owned(&self.fd, buffer);
-                    meet(ring, Probe::new(world, status, Act::StreamWrite, inner, gone), fate).await
+                    meet(ring, Probe::new(world, status, act, inner, gone), fate).await
                 }
             };
             match sent {
                 None => {}
-                Some(Ok((n, _))) if n == len => self.add_sent(),
+                Some(Ok((n, _))) if n == len => {
+                    note(Ended::Sent(1));
+                    self.add_sent();
+                }
                 Some(Ok((n, _))) => {
                     let what = format!("{n} of {len} bytes of a datagram were sent");
                     world.fail(status, what, Damage::Other);
@@ -245,7 +253,9 @@ fn peer_receives(post: &Post, end: &OwnedFd, got: &AtomicU64, last: &AtomicU64) 
             Ok(n) => {
                 let bytes = room.get(..n).unwrap_or_default();
                 if let Err((what, damage)) = check(bytes, post.stream, due) {
-                    return post.world.fail(&post.status, format!("the peer: {what}"), damage);
+                    let trail = post.status.trail.around(post.stream, due);
+                    let what = format!("the peer: {what}{trail}");
+                    return post.world.fail(&post.status, what, damage);
                 }
                 got.store(due + 1, Ordering::Release);
                 post.world.tally.count(post.status.scenario, Count::BytesVerified, count(n));

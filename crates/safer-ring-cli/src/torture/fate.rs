@@ -62,10 +62,10 @@ impl Storm {
     }
 }
 
-/// An operation under observation: counts how it ended, and tells `gone` if it is dropped: true if it had begun.
+/// An operation under observation: counts how it ended, and tells `gone` if it is dropped, and where.
 ///
 /// It counts in its own drop, so that an abort of the task around it is seen as well.
-pub(crate) struct Probe<'a, F, G: FnOnce(bool)> {
+pub(crate) struct Probe<'a, F, G: FnOnce(Point)> {
     inner: F,
     world: &'a World,
     status: &'a Status,
@@ -76,7 +76,7 @@ pub(crate) struct Probe<'a, F, G: FnOnce(bool)> {
     gone: Option<G>,
 }
 
-impl<'a, F: Future + Unpin, G: FnOnce(bool) + Unpin> Probe<'a, F, G> {
+impl<'a, F: Future + Unpin, G: FnOnce(Point) + Unpin> Probe<'a, F, G> {
     pub(crate) fn new(world: &'a World, status: &'a Status, act: Act, inner: F, gone: G) -> Self {
         Self { inner, world, status, act, polls: 0, point: None, over: false, gone: Some(gone) }
     }
@@ -92,7 +92,7 @@ impl<'a, F: Future + Unpin, G: FnOnce(bool) + Unpin> Probe<'a, F, G> {
     }
 }
 
-impl<F: Future + Unpin, G: FnOnce(bool) + Unpin> Future for Probe<'_, F, G> {
+impl<F: Future + Unpin, G: FnOnce(Point) + Unpin> Future for Probe<'_, F, G> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -100,7 +100,7 @@ impl<F: Future + Unpin, G: FnOnce(bool) + Unpin> Future for Probe<'_, F, G> {
     }
 }
 
-impl<F, G: FnOnce(bool)> Drop for Probe<'_, F, G> {
+impl<F, G: FnOnce(Point)> Drop for Probe<'_, F, G> {
     fn drop(&mut self) {
         if self.over {
             return;
@@ -109,7 +109,7 @@ impl<F, G: FnOnce(bool)> Drop for Probe<'_, F, G> {
         let point = if begun { self.point.unwrap_or(Point::Killed) } else { Point::Unpolled };
         self.world.tally.dropped(self.status.scenario, self.act, point);
         if let Some(gone) = self.gone.take() {
-            gone(begun);
+            gone(point);
         }
     }
 }
@@ -140,7 +140,7 @@ pub(crate) async fn meet<M: Host, F, G>(
 ) -> Option<F::Output>
 where
     F: Future + Unpin,
-    G: FnOnce(bool) + Unpin,
+    G: FnOnce(Point) + Unpin,
 {
     match fate {
         Fate::Complete => Some((&mut probe).await),

@@ -13,7 +13,7 @@ use super::dice::{Dice, mix};
 use super::fate::{Fate, Probe, meet, nap, pass};
 use super::host::{Child, Host, supervise};
 use super::pattern;
-use super::tally::{Act, Count, Scenario};
+use super::tally::{Act, Count, Point, Scenario};
 use super::world::{ALIGNED, Damage, Status, World, lock};
 use crate::data::{BLOCK, Data};
 use crate::num::count;
@@ -214,8 +214,8 @@ impl<M: Host> Region<M> {
         }
         let write = self.ring.write_at_owned(&self.fd, buffer, count(first * BLOCK));
         let outcome = &mut claim.outcome;
-        let gone = |begun| {
-            if begun {
+        let gone = |point| {
+            if point != Point::Unpolled {
                 *outcome = Outcome::Dropped;
             }
         };

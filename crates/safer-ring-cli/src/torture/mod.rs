@@ -17,6 +17,7 @@ mod peer;
 mod report;
 mod stream;
 mod tally;
+mod trail;
 mod watch;
 mod world;
 

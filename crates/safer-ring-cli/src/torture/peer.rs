@@ -129,7 +129,12 @@ pub(crate) fn read_stream(post: &Post, end: &OwnedFd) -> (u64, Option<io::Error>
             Ok(n) => {
                 let bytes = bytes.get(..n).unwrap_or_default();
                 if let Err(wrong) = pattern::check(bytes, post.stream, offset) {
-                    post.world.fail_bytes(&post.status, "received by the peer", &wrong);
+                    post.world.fail_bytes(
+                        &post.status,
+                        post.stream,
+                        "received by the peer",
+                        &wrong,
+                    );
                     return (offset, None);
                 }
                 offset += count(n);

@@ -17,7 +17,8 @@ use super::fate::{Fate, Probe, Storm, meet, nap, pass};
 use super::host::{Child, Host, supervise};
 use super::pattern;
 use super::peer::{Peer, Post, UNKNOWN, WritePlan, read_stream, write_stream};
-use super::tally::{Act, Count, Scenario};
+use super::tally::{Act, Count, Point, Scenario};
+use super::trail::Ended;
 use super::world::{Damage, LARGEST, Status, World};
 use crate::num::count;
 
@@ -135,7 +136,12 @@ impl<M: Host> Conn<M> {
                     self.world.fail(&self.status, what, Damage::Other);
                 }
                 if let Err(wrong) = pattern::check(&bytes, self.streams.0, got) {
-                    self.world.fail_bytes(&self.status, "received by the ring", &wrong);
+                    self.world.fail_bytes(
+                        &self.status,
+                        self.streams.0,
+                        "received by the ring",
+                        &wrong,
+                    );
                 }
                 self.got.store(got + count(n), Ordering::Release);
                 self.world.tally.count(self.status.scenario, Count::BytesReceived, count(n));
@@ -201,7 +207,7 @@ impl<M: Host> Conn<M> {
         }
     }
 
-    fn probe<F: Future + Unpin>(&self, act: Act, inner: F) -> Probe<'_, F, fn(bool)> {
+    fn probe<F: Future + Unpin>(&self, act: Act, inner: F) -> Probe<'_, F, fn(Point)> {
         Probe::new(&self.world, &self.status, act, inner, |_| ())
     }
 
@@ -250,22 +256,30 @@ impl<M: Host> Conn<M> {
             pattern::fill(&mut buffer, self.streams.1, offset);
             // The peer reads all of it, or goes away.
             let fate = Fate::roll(&mut dice, true);
-            let gone = |begun| {
-                if begun {
+            let way = if self.is_socket { dice.below(2) } else { 1 };
+            let act = if way == 0 { Act::Send } else { Act::StreamWrite };
+            let note = |ended| {
+                let span = (offset, count(len));
+                self.status.trail.note(self.streams.1, act, span, ended);
+            };
+            let gone = |point| {
+                // It will go out all the same, once it had begun.
+                if point != Point::Unpolled {
+                    note(Ended::Dropped(point));
                     self.add_sent(len);
                 }
             };
             let (world, status, fd) = (&self.world, &self.status, &self.writer);
-            let way = if self.is_socket { dice.below(2) } else { 1 };
             let sent = if way == 0 {
-                let probe = Probe::new(world, status, Act::Send, self.ring.send(fd, buffer), gone);
+                let probe = Probe::new(world, status, act, self.ring.send(fd, buffer), gone);
                 meet(&self.ring, probe, fate).await
             } else {
                 let write = self.ring.write_owned(fd, buffer);
-                let probe = Probe::new(world, status, Act::StreamWrite, write, gone);
+                let probe = Probe::new(world, status, act, write, gone);
                 meet(&self.ring, probe, fate).await
             };
             if let Some(result) = sent {
+                note(Ended::Sent(result.as_ref().map_or(0, |(n, _)| count(*n))));
                 self.after_send(result.map(|(n, _)| n).map_err(OpError::into));
             }
             if dice.one_in(4) {

@@ -8,6 +8,7 @@ use safer_ring::{BufferPool, PooledBuffer, Snapshot};
 
 use super::pattern::{Kind, Wrong};
 use super::tally::{Scenario, Tally};
+use super::trail::Trail;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -78,13 +79,14 @@ impl World {
     }
 
     /// Wrong bytes in a stream.
-    pub(crate) fn fail_bytes(&self, place: &Status, who: &str, wrong: &Wrong) {
+    pub(crate) fn fail_bytes(&self, place: &Status, stream: u64, who: &str, wrong: &Wrong) {
         let damage = match wrong.kind {
             Kind::Lost(n) => Damage::Lost(n),
             Kind::Repeated(n) => Damage::Duplicated(n),
             Kind::Foreign => Damage::Other,
         };
-        self.fail(place, format!("{who}: {wrong}"), damage);
+        let trail = place.trail.around(stream, wrong.offset);
+        self.fail(place, format!("{who}: {wrong}{trail}"), damage);
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {
@@ -103,6 +105,7 @@ impl World {
             beats: AtomicU64::new(0),
             active: AtomicBool::new(true),
             doing: Mutex::default(),
+            trail: Trail::default(),
         });
         lock(&self.lanes).push(Arc::clone(&status));
         status
@@ -126,6 +129,7 @@ pub(crate) struct Status {
     beats: AtomicU64,
     active: AtomicBool,
     doing: Mutex<String>,
+    pub(crate) trail: Trail,
 }
 
 impl Status {
