@@ -450,7 +450,8 @@ impl<M: Host> Lane<M> {
                 self.world.fail(&self.status, format!("the peer: {error}"), Damage::Other);
             }
             if read < sent {
-                let what = format!("the peer got {read} of {sent} bytes that were sent");
+                let trail = self.status.trail.around(streams.1, read);
+                let what = format!("the peer got {read} of {sent} bytes that were sent{trail}");
                 self.world.fail(&self.status, what, Damage::Lost(sent - read));
             }
         }

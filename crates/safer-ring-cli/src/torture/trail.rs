@@ -47,7 +47,11 @@ impl Trail {
     pub(crate) fn around(&self, stream: u64, offset: u64) -> String {
         let steps = lock(&self.0);
         let mine: Vec<_> = steps.iter().filter(|step| step.stream == stream).collect();
-        let at = mine.iter().position(|step| step.from + step.len > offset).unwrap_or(mine.len());
+        let has = |step: &&Step| match step.ended {
+            Ended::Sent(n) => step.from + n > offset,
+            Ended::Dropped(_) => step.from + step.len > offset,
+        };
+        let at = mine.iter().position(|step| has(step)).unwrap_or(mine.len());
         let mut text = String::new();
         for step in mine.iter().take(at + SHOWN).skip(at.saturating_sub(SHOWN)) {
             let Step { act, from, len, ended, .. } = step;
