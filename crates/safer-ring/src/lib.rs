@@ -22,6 +22,7 @@
 //!   moves out after its last completion, and nothing else releases it: not a drop, not
 //!   `mem::forget`, not a failed system call, not the end of the ring.
 //! * Every error has the buffer in it ([`OpError`]), and `?` turns it into an [`std::io::Error`].
+//! * Files and directories have the names and habits of `std::fs`: [`fs`].
 //! * Many operations in one system call: [`Ring::batch`](crate::RingOf::batch). One after the other: [`Operation::then`].
 //!
 //! # What it does not do
@@ -40,6 +41,7 @@ compile_error!(
 
 mod batch;
 mod builder;
+pub mod fs;
 mod open;
 mod ops;
 mod ring;
@@ -56,7 +58,7 @@ pub use ops::{
 pub use ring::{Ring, RingOf};
 pub use ring_buffer::RingBuffer;
 pub use safer_ring_backend::payload::{
-    Control, ControlMessage, Metadata, Payload, RawOutput, Received,
+    Control, ControlMessage, FileType, Metadata, Payload, RawOutput, Received,
 };
 pub use safer_ring_backend::sys;
 pub use safer_ring_backend::{
@@ -79,6 +81,8 @@ pub mod local {
     pub type Ring = crate::RingOf<Local>;
     /// A descriptor of a local ring; see [`Fd`](crate::Fd).
     pub type Fd = crate::Fd<Local>;
+    /// A file of a local ring; see [`fs::File`](crate::fs::File).
+    pub type File = crate::fs::File<Local>;
     /// Operations of a local ring, submitted together; see [`Batch`](crate::Batch).
     pub type Batch = crate::Batch<Local>;
     /// How to make a local ring; see [`Builder`](crate::Builder).

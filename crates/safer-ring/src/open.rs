@@ -1,11 +1,22 @@
 //! How a file is opened.
 
+use std::io;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use safer_ring_backend::Mode;
+
+use crate::RingOf;
+use crate::fs::File;
+
 const O_WRONLY: u32 = 1;
 const O_RDWR: u32 = 2;
 const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;
-const O_APPEND: u32 = 0o2000;
+const O_APPEND: u32 = OFlags::APPEND.bits();
+/// Its number differs between architectures.
+const O_DIRECT: u32 = OFlags::DIRECT.bits();
 
 /// How a file is opened; the names and rules of [`std::fs::OpenOptions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +27,7 @@ pub struct OpenOptions {
     truncate: bool,
     create: bool,
     create_new: bool,
+    direct: bool,
     custom: u32,
     mode: u32,
 }
@@ -36,6 +48,7 @@ impl OpenOptions {
             truncate: false,
             create: false,
             create_new: false,
+            direct: false,
             custom: 0,
             mode: 0o666,
         }
@@ -77,7 +90,15 @@ impl OpenOptions {
         self
     }
 
-    /// Further flags of open(2), such as `O_DIRECT`; the access mode in them is ignored.
+    /// Past the page cache (`O_DIRECT`): memory, offset and length of each transfer must then be aligned, see
+    /// [`File::direct_alignment`](crate::fs::File::direct_alignment). A file system that cannot do it refuses the
+    /// open (`EINVAL`).
+    pub const fn direct(mut self, direct: bool) -> Self {
+        self.direct = direct;
+        self
+    }
+
+    /// Further flags of open(2), such as `O_NOFOLLOW`; the access mode in them is ignored.
     pub const fn custom_flags(mut self, flags: u32) -> Self {
         self.custom = flags;
         self
@@ -87,6 +108,35 @@ impl OpenOptions {
     pub const fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
+    }
+
+    /// Opens the file at `path` as a [`File`]: openat(2), and for one with `O_DIRECT` also statx(2), which tells the
+    /// alignment.
+    ///
+    /// ```
+    /// use safer_ring::{Ring, fs::OpenOptions};
+    /// # pollster::block_on(async {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("log");
+    /// let ring = Ring::new(8)?;
+    /// let log = OpenOptions::new().append(true).create(true).open(&ring, &path).await?;
+    /// log.write_all("started\n").await?;
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Ring::open`](crate::RingOf::open).
+    ///
+    /// # Dropping
+    /// Cancels; a descriptor that still arrives is closed and counted. A file that was made or truncated stays so.
+    pub async fn open<M: Mode>(
+        &self,
+        ring: &RingOf<M>,
+        path: impl AsRef<Path>,
+    ) -> io::Result<File<M>> {
+        let fd = ring.open(path, self).await?;
+        let (flags, _) = self.flags().unwrap_or_default();
+        File::opened(ring, fd, OFlags::from_bits_retain(flags)).await
     }
 
     /// The flags and the mode for open(2), or `None` if the combination is not allowed.
@@ -107,6 +157,9 @@ impl OpenOptions {
         let mut flags = access | (self.custom & !(O_WRONLY | O_RDWR));
         if self.append {
             flags |= O_APPEND;
+        }
+        if self.direct {
+            flags |= O_DIRECT;
         }
         if self.create_new {
             flags |= O_CREAT | O_EXCL;
@@ -149,5 +202,6 @@ mod tests {
         assert_eq!(flags(OpenOptions::new().append(true).truncate(true)), None);
         let new = OpenOptions::new().write(true).create_new(true).truncate(true);
         assert_eq!(flags(new), Some(O_WRONLY | O_CREAT | O_EXCL));
+        assert_eq!(flags(OpenOptions::new().read(true).direct(true)), Some(O_DIRECT));
     }
 }

@@ -32,7 +32,7 @@ pub use descriptor::{
 pub(crate) use kept::{advance, appends, given, keeps_rest, load};
 pub(crate) use message::message_bytes;
 pub use message::{Control, ControlMessage, Received, RecvMsg, SendMsg, recv_msg, send_msg};
-pub use path::{Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
+pub use path::{FileType, Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
 pub(crate) use raw::sanitize;
 pub use raw::{Raw, RawOutput, raw};
 pub(crate) use simple::bury_close;

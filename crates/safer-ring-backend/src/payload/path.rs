@@ -9,9 +9,11 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::fs::Permissions;
 use std::io;
 use std::mem::offset_of;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -177,7 +179,7 @@ pub struct Metadata {
 const DIOALIGN: u32 = 0x2000;
 /// `STATX_BTIME`.
 const BTIME: u32 = 0x800;
-const S_IFMT: u32 = 0o170_000;
+const S_IFMT: u32 = libc::S_IFMT;
 
 impl Metadata {
     fn u32(&self, at: usize) -> u32 {
@@ -217,6 +219,11 @@ impl Metadata {
         self.u32(16)
     }
 
+    /// Number of names of the file, as std's `MetadataExt` has it.
+    pub fn nlink(&self) -> u64 {
+        u64::from(self.links())
+    }
+
     /// User that owns the file.
     pub fn uid(&self) -> u32 {
         self.u32(20)
@@ -233,9 +240,35 @@ impl Metadata {
         u32::from(u16::from_ne_bytes(half.copied().unwrap_or_default()))
     }
 
+    /// The permissions, as [`std::fs::Metadata::permissions`] gives them.
+    pub fn permissions(&self) -> Permissions {
+        Permissions::from_mode(self.mode())
+    }
+
+    /// What kind of file it is.
+    pub fn file_type(&self) -> FileType {
+        FileType::from_mode(self.mode())
+    }
+
     /// Inode number.
     pub fn inode(&self) -> u64 {
         self.u64(32)
+    }
+
+    /// Inode number, as std's `MetadataExt` has it.
+    pub fn ino(&self) -> u64 {
+        self.inode()
+    }
+
+    /// Number of the device that holds the file, as `st_dev` of stat(2). With [`ino`](Metadata::ino) it identifies a
+    /// file as long as that exists.
+    pub fn dev(&self) -> u64 {
+        libc::makedev(self.u32(136), self.u32(140))
+    }
+
+    /// Number of the device that the file is, as `st_rdev` of stat(2); 0 for files that are none.
+    pub fn rdev(&self) -> u64 {
+        libc::makedev(self.u32(128), self.u32(132))
     }
 
     /// Size in bytes.
@@ -268,19 +301,24 @@ impl Metadata {
         self.time(112)
     }
 
+    /// Time of the last change of anything: content, names, permissions, owner (`st_ctime` of stat(2)).
+    pub fn changed(&self) -> Option<SystemTime> {
+        self.time(96)
+    }
+
     /// Whether it is a directory.
     pub fn is_dir(&self) -> bool {
-        self.mode() & S_IFMT == 0o040_000
+        self.file_type().is_dir()
     }
 
     /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
-        self.mode() & S_IFMT == 0o100_000
+        self.file_type().is_file()
     }
 
     /// Whether it is a symbolic link.
     pub fn is_symlink(&self) -> bool {
-        self.mode() & S_IFMT == 0o120_000
+        self.file_type().is_symlink()
     }
 
     /// Alignment that `O_DIRECT` wants of memory and of offsets, in bytes; `None` if the kernel (before 6.1) or
@@ -298,6 +336,74 @@ impl fmt::Debug for Metadata {
             .field("len", &self.len())
             .field("inode", &self.inode())
             .finish_non_exhaustive()
+    }
+}
+
+/// What kind of file something is, with std's names: inode(7).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileType {
+    /// The type bits of `st_mode`, and no others.
+    bits: u32,
+}
+
+impl FileType {
+    /// From `st_mode` of stat(2); bits that say something else are left out.
+    pub fn from_mode(mode: u32) -> Self {
+        Self { bits: mode & S_IFMT }
+    }
+
+    /// A regular file.
+    pub fn is_file(self) -> bool {
+        self.bits == libc::S_IFREG
+    }
+
+    /// A directory.
+    pub fn is_dir(self) -> bool {
+        self.bits == libc::S_IFDIR
+    }
+
+    /// A symbolic link.
+    pub fn is_symlink(self) -> bool {
+        self.bits == libc::S_IFLNK
+    }
+
+    /// A named pipe.
+    pub fn is_fifo(self) -> bool {
+        self.bits == libc::S_IFIFO
+    }
+
+    /// A Unix socket.
+    pub fn is_socket(self) -> bool {
+        self.bits == libc::S_IFSOCK
+    }
+
+    /// A block device.
+    pub fn is_block_device(self) -> bool {
+        self.bits == libc::S_IFBLK
+    }
+
+    /// A character device.
+    pub fn is_char_device(self) -> bool {
+        self.bits == libc::S_IFCHR
+    }
+
+    fn name(self) -> &'static str {
+        match self.bits {
+            libc::S_IFREG => "file",
+            libc::S_IFDIR => "directory",
+            libc::S_IFLNK => "symbolic link",
+            libc::S_IFIFO => "fifo",
+            libc::S_IFSOCK => "socket",
+            libc::S_IFBLK => "block device",
+            libc::S_IFCHR => "character device",
+            _ => "unknown",
+        }
+    }
+}
+
+impl fmt::Debug for FileType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileType").field(&self.name()).finish()
     }
 }
 

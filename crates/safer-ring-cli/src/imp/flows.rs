@@ -157,7 +157,7 @@ impl<M: Mode> Race<M> {
 }
 
 /// Receives race: the one on an idle socket is dropped when the other is done, and issued again at that socket's next
-/// turn, when its message is there.
+/// turn.
 pub(super) async fn races<M: Mode>(
     ring: RingOf<M>,
     mut sockets: Race<M>,

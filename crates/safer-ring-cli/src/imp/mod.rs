@@ -106,12 +106,17 @@ impl Pairs {
     }
 }
 
-/// The sockets of one step of the drop scenario: the receive on `idle` loses against the one on `ready`. Every socket
-/// is idle in the step after it was ready, so what was dropped is issued again one turn later.
+/// Turns of a pair of sockets for each one in which the quiet socket has the message.
+const TURNS: usize = 16;
+
+/// The sockets of one step of the drop scenario: the receive on the first loses against the one on the second. One half
+/// of the sockets is busy, the other quiet, as a connection beside its control channel: a quiet one gets a message, and
+/// its busy one none, in one turn of [`TURNS`], so what was dropped is issued again and again before it is needed.
 #[inline]
 pub(crate) fn race(step: u64, sockets: usize) -> (usize, usize) {
-    let step = usize::try_from(step).unwrap_or(0);
-    (step % sockets, (step + 1) % sockets)
+    let (step, half) = (usize::try_from(step).unwrap_or(0), (sockets / 2).max(1));
+    let (quiet, busy) = (step % half, half + step % half);
+    if step / half % TURNS == TURNS - 1 { (busy, quiet) } else { (quiet, busy) }
 }
 
 /// The message of one step.

@@ -8,11 +8,11 @@ use safer_ring_backend::{Mode, Operation};
 
 use crate::{Fd, OpenHow, OpenOptions, RingOf};
 
-const AT_REMOVEDIR: u32 = 0x200;
-const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+pub(crate) const AT_REMOVEDIR: u32 = 0x200;
+pub(crate) const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_EMPTY_PATH: u32 = 0x1000;
 /// `STATX_BASIC_STATS | STATX_BTIME | STATX_DIOALIGN`.
-const STATX_MASK: u32 = 0x07ff | 0x0800 | 0x2000;
+pub(crate) const STATX_MASK: u32 = 0x07ff | 0x0800 | 0x2000;
 
 /// What a rename does with a target that exists: renameat2(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

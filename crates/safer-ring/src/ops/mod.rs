@@ -5,6 +5,7 @@ mod io;
 mod net;
 mod special;
 
+pub(crate) use fs::{AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, STATX_MASK};
 pub use fs::{FallocateMode, RenameMode};
 pub use io::{ReadRingBuffer, SpliceFlags};
 pub use net::{Shutdown, SocketKind};

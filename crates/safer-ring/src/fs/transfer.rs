@@ -1,0 +1,248 @@
+//! Transfers of many steps: a short one is followed by another, and an error says how far it came.
+//!
+//! The kernel moves at most 2,147,479,552 bytes in one step (read(2)); more is moved in several.
+
+use std::io;
+
+use safer_ring_backend::{Mode, OpError, TransferError};
+use safer_ring_buf::{IoBuf, IoBufMut};
+
+use super::File;
+use super::direct::Extent;
+
+/// Smallest room that a read to the end asks for, in bytes.
+const ROOM: usize = 8192;
+/// Room behind the expected end, where the end is seen without growing.
+const PROBE: usize = 32;
+
+impl<M: Mode> File<M> {
+    /// Reads at `offset` (bytes) until the buffer is full to its capacity ([`IoBuf::slice`] asks for less): pread(2).
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where the file ends before; those of pread(2). The first `transferred` bytes of the buffer in
+    /// the error have been read. With `O_DIRECT`, `InvalidInput` that names what is not aligned.
+    ///
+    /// # Dropping
+    /// Cancels; nothing is lost but the buffer.
+    pub async fn read_exact_at<B: IoBufMut>(
+        &self,
+        buffer: B,
+        offset: u64,
+    ) -> Result<B, TransferError<B>> {
+        self.fill(buffer, Some(offset)).await
+    }
+
+    /// Reads at the cursor until the buffer is full to its capacity: read(2).
+    ///
+    /// # Errors
+    /// As [`File::read_exact_at`]. The cursor stands behind the bytes that were read.
+    ///
+    /// # Dropping
+    /// Not safe to drop: the bytes of finished steps are gone with the buffer, and the cursor has moved past them.
+    pub async fn read_exact<B: IoBufMut>(&self, buffer: B) -> Result<B, TransferError<B>> {
+        self.fill(buffer, None).await
+    }
+
+    /// Writes all initialised bytes of `buffer` at `offset` (bytes): pwrite(2).
+    ///
+    /// **With `O_APPEND` the kernel ignores the offset**, and the rule of [`File::write_all`] for such files holds.
+    ///
+    /// # Errors
+    /// `WriteZero` where the kernel takes nothing more; those of pwrite(2). With `O_DIRECT`, `InvalidInput` that names
+    /// what is not aligned.
+    ///
+    /// # Dropping
+    /// The step in flight runs to its end; no other is begun.
+    pub async fn write_all_at<B: IoBuf>(
+        &self,
+        buffer: B,
+        offset: u64,
+    ) -> Result<B, TransferError<B>> {
+        self.drain(buffer, Some(offset)).await
+    }
+
+    /// Writes all initialised bytes of `buffer` at the cursor, or at the end with `O_APPEND`: write(2).
+    ///
+    /// An append that was cut short is **not** continued: between two appends another writer may put its own, so that
+    /// the record would be torn. The error says how many bytes are in the file.
+    ///
+    /// # Errors
+    /// As [`File::write_all_at`]; `Other` for an append that was cut short.
+    ///
+    /// # Dropping
+    /// Not safe to drop: the step in flight runs to its end, before later writes at the cursor, no other is begun, and
+    /// how many bytes were written is not told.
+    pub async fn write_all<B: IoBuf>(&self, buffer: B) -> Result<B, TransferError<B>> {
+        self.drain(buffer, None).await
+    }
+
+    /// Reads from the cursor to the end of the file and appends what it finds to `buffer`, which grows. Gives the number
+    /// of new bytes: read(2). For files with `O_DIRECT` read into aligned buffers instead.
+    ///
+    /// # Errors
+    /// Those of read(2); `OutOfMemory`. What was read is in the buffer of the error, behind what it had.
+    ///
+    /// # Dropping
+    /// Not safe to drop: the bytes of finished steps are gone with the buffer, and the cursor has moved past them.
+    pub async fn read_to_end(
+        &self,
+        mut buffer: Vec<u8>,
+    ) -> Result<(usize, Vec<u8>), TransferError<Vec<u8>>> {
+        let begin = buffer.len();
+        let hint = match self.bytes_left().await {
+            Ok(left) => left.saturating_add(PROBE),
+            Err(error) => return Err(TransferError::new(error, buffer, 0)),
+        };
+        let mut room = hint;
+        loop {
+            let read = buffer.len() - begin;
+            if buffer.len() == buffer.capacity() {
+                if buffer.try_reserve(room).is_err() {
+                    let error = io::Error::from(io::ErrorKind::OutOfMemory);
+                    return Err(TransferError::new(error, buffer, read));
+                }
+                // The file is longer than it said it was.
+                room = ROOM;
+            }
+            let offset = buffer.len();
+            let tail = buffer.slice(offset..);
+            let extent = Extent::to_fill(&tail);
+            match self.read(tail).await {
+                Ok((0, tail)) => return Ok((read, tail.into_inner())),
+                Ok((_, tail)) => buffer = tail.into_inner(),
+                Err(OpError { error, buffer }) => {
+                    let error = self.explain(error, extent, None);
+                    return Err(TransferError::new(error, buffer.into_inner(), read));
+                }
+            }
+        }
+    }
+
+    /// Reads from the cursor to the end of the file, which must be UTF-8.
+    ///
+    /// # Errors
+    /// As [`File::read_to_end`]; `InvalidData`, with all bytes in the error, where they are not UTF-8.
+    ///
+    /// # Dropping
+    /// As [`File::read_to_end`].
+    pub async fn read_to_string(&self) -> Result<String, TransferError<Vec<u8>>> {
+        let (read, bytes) = self.read_to_end(Vec::new()).await?;
+        String::from_utf8(bytes).map_err(|error| {
+            let text = format!("the file is not UTF-8: {}", error.utf8_error());
+            let why = io::Error::new(io::ErrorKind::InvalidData, text);
+            TransferError::new(why, error.into_bytes(), read)
+        })
+    }
+
+    /// Bytes between the cursor and the end, as far as they are known: a size of 0 may mean that nobody knows (proc(5)).
+    async fn bytes_left(&self) -> io::Result<usize> {
+        self.learn_alignment().await?;
+        let size = self.metadata().await?.len();
+        if size == 0 {
+            return Ok(ROOM);
+        }
+        // A pipe has no cursor.
+        let cursor = rustix::fs::tell(self.fd()).unwrap_or(0);
+        Ok(usize::try_from(size.saturating_sub(cursor)).unwrap_or(usize::MAX))
+    }
+
+    async fn fill<B: IoBufMut>(
+        &self,
+        mut buffer: B,
+        offset: Option<u64>,
+    ) -> Result<B, TransferError<B>> {
+        if let Err(error) = self.learn_alignment().await {
+            return Err(TransferError::new(error, buffer, 0));
+        }
+        let wanted = buffer.capacity_mut();
+        let mut done = 0;
+        while done < wanted {
+            let rest = match buffer.try_slice(done..) {
+                Ok(rest) => rest,
+                Err(buffer) => return Err(TransferError::new(shrunk(), buffer, done)),
+            };
+            let extent = Extent::to_fill(&rest);
+            let place = behind(offset, done);
+            let step = match place {
+                Some(place) => self.read_at(rest, place).await,
+                None => self.read(rest).await,
+            };
+            match step {
+                Ok((count, rest)) => {
+                    buffer = rest.into_inner();
+                    done += count;
+                    if count == 0 || (done < wanted && self.ends_inside_a_block(count)) {
+                        let error = io::ErrorKind::UnexpectedEof;
+                        return Err(TransferError::new(error, buffer, done));
+                    }
+                }
+                Err(OpError { error, buffer }) => {
+                    let error = self.explain(error, extent, place);
+                    return Err(TransferError::new(error, buffer.into_inner(), done));
+                }
+            }
+        }
+        Ok(buffer)
+    }
+
+    pub(super) async fn drain<B: IoBuf>(
+        &self,
+        mut buffer: B,
+        offset: Option<u64>,
+    ) -> Result<B, TransferError<B>> {
+        if let Err(error) = self.learn_alignment().await {
+            return Err(TransferError::new(error, buffer, 0));
+        }
+        let wanted = buffer.len_init();
+        let mut done = 0;
+        while done < wanted {
+            let rest = match buffer.try_slice(done..) {
+                Ok(rest) => rest,
+                Err(buffer) => return Err(TransferError::new(shrunk(), buffer, done)),
+            };
+            let extent = Extent::to_send(&rest);
+            let place = behind(offset, done);
+            let step = match place {
+                Some(place) => self.write_at(rest, place).await,
+                None => self.write(rest).await,
+            };
+            match step {
+                Ok((0, rest)) => {
+                    let error = io::ErrorKind::WriteZero;
+                    return Err(TransferError::new(error, rest.into_inner(), done));
+                }
+                Ok((count, rest)) => {
+                    buffer = rest.into_inner();
+                    done += count;
+                    if self.append && done < wanted {
+                        return Err(TransferError::new(torn(done, wanted), buffer, done));
+                    }
+                }
+                Err(OpError { error, buffer }) => {
+                    let error = self.explain(error, extent, place);
+                    return Err(TransferError::new(error, buffer.into_inner(), done));
+                }
+            }
+        }
+        Ok(buffer)
+    }
+}
+
+/// Where the next step goes; a place that does not exist is one that the kernel refuses.
+fn behind(offset: Option<u64>, done: usize) -> Option<u64> {
+    let done = u64::try_from(done).unwrap_or(u64::MAX);
+    offset.map(|offset| offset.saturating_add(done))
+}
+
+/// Why an append that was cut short is not continued.
+pub(super) fn torn(done: usize, wanted: usize) -> io::Error {
+    io::Error::other(format!(
+        "an append was cut short: {done} of {wanted} bytes are in the file, and the rest is not appended, since \
+         another writer may have appended in between"
+    ))
+}
+
+/// A buffer type breaks the promise of `IoBuf`.
+fn shrunk() -> io::Error {
+    io::Error::other("the buffer came back with fewer bytes than were in it")
+}
