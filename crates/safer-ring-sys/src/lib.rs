@@ -7,6 +7,7 @@
 //! * [`probe`]: what this kernel supports.
 //! * [`fork`]: notices, without a system call, that the process is a forked child.
 //! * [`mmap`]: mappings that are not handed down to a forked child.
+//! * [`sockopt`]: options of sockets that safe libraries do not offer.
 //!
 //! Nothing here waits again after `EINTR`, grows a queue, or chooses a flag: the crates above do.
 //! It is not an API boundary: it may change with every release.
@@ -25,6 +26,7 @@ pub mod mmap;
 pub mod probe;
 pub mod queue;
 mod register;
+pub mod sockopt;
 mod syscall;
 mod thread;
 pub mod uapi;

@@ -42,8 +42,10 @@ compile_error!(
 mod batch;
 mod builder;
 pub mod fs;
+pub mod net;
 mod open;
 mod ops;
+pub mod pipe;
 mod ring;
 mod ring_buffer;
 mod unblock;
