@@ -77,10 +77,13 @@ impl Watch {
 fn check_progress(world: &World, beats: &mut HashMap<String, (u64, Instant)>) {
     for lane in world.lanes() {
         let now = lane.beats();
-        let entry = beats.entry(lane.name.clone()).or_insert_with(|| (now, Instant::now()));
-        if !lane.active() || entry.0 != now {
-            *entry = (now, Instant::now());
-        } else if entry.1.elapsed() > world.patience {
+        let seen = beats.get(&lane.name);
+        let stands = seen.filter(|(before, _)| *before == now && lane.active());
+        let Some((_, since)) = stands else {
+            beats.insert(lane.name.clone(), (now, Instant::now()));
+            continue;
+        };
+        if since.elapsed() > world.patience {
             let snapshot = *lock(&world.snapshot);
             let what = format!(
                 "no progress for {} s; {} buffers in use; the ring: {snapshot:?}",
@@ -163,5 +166,43 @@ pub(crate) fn settle_descriptors(
             return now;
         }
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_without_progress_fails_the_run_and_one_that_has_ended_does_not() {
+        let world = World::new(1, Duration::ZERO).unwrap();
+        let lane = world.lane(Scenario::Tcp, "tcp 1".to_owned());
+        lane.begin("waiting for bytes".to_owned());
+        let mut beats = HashMap::new();
+        check_progress(&world, &mut beats);
+        lane.finish();
+        check_progress(&world, &mut beats);
+        assert!(!world.failed());
+        let hung = world.lane(Scenario::Udp, "udp 2".to_owned());
+        hung.begin("waiting for datagrams".to_owned());
+        for _ in 0..3 {
+            hung.beat();
+            check_progress(&world, &mut beats);
+        }
+        assert!(!world.failed());
+        check_progress(&world, &mut beats);
+        let failure = world.failure().unwrap();
+        assert_eq!(failure.place, "udp 2: waiting for datagrams");
+        assert!(failure.what.contains("no progress"), "{}", failure.what);
+    }
+
+    #[test]
+    fn a_descriptor_that_stays_is_a_leak() {
+        let world = World::new(1, Duration::ZERO).unwrap();
+        let before = vec!["none".to_owned()];
+        let after = settle_descriptors(&world, &before, Duration::ZERO);
+        let failure = world.failure().unwrap();
+        assert!(after.len() > 1, "{after:?}");
+        assert_eq!(failure.damage, Damage::Leaked(crate::num::count(after.len() - 1)));
     }
 }
