@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::workspace::Package;
-use crate::{Outcome, instr, msrv, nostd, safety, tidy, workspace};
+use crate::{Outcome, instr, msrv, nostd, safety, tidy, torture, workspace};
 
 /// What a step runs.
 enum Work {
@@ -85,6 +85,8 @@ fn steps(packages: &[Package], table: &Path) -> Vec<Step> {
         own("msrv", msrv::run),
         own("instr", || instr::run(instr::Store::Nothing)),
         bench,
+        own("torture", || torture::run(torture::Build::Release)),
+        own("torture-asan", || torture::run(torture::Build::Asan)),
     ]);
     steps
 }
@@ -146,7 +148,8 @@ mod tests {
         let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
         assert!(names.contains(&"test rich, all features"));
         assert!(!names.iter().any(|name| name.contains("plain")));
-        let Work::Cargo(arguments) = &steps.last().unwrap().work else { panic!("not cargo") };
+        let bench = steps.iter().find(|step| step.name.starts_with("bench")).unwrap();
+        let Work::Cargo(arguments) = &bench.work else { panic!("not cargo") };
         assert_eq!(arguments.last().unwrap(), "t/bench.json");
     }
 

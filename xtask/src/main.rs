@@ -11,6 +11,7 @@ mod nostd;
 mod safety;
 mod source;
 mod tidy;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ usage: cargo xtask <command>
   msrv                         check the declared minimum Rust version
   instr [--update | --bless]   user-space instructions per operation against the stored table;
                                --update stores lower and new rows, --bless stores every row
+  torture [--asan]             a minute of random drops, in release mode; --asan: under the
+                               address sanitizer, which needs a nightly toolchain
   ci                           everything, in order, with the time of each step
 ";
 
@@ -47,6 +50,8 @@ fn main() -> ExitCode {
         ["instr"] => instr::run(instr::Store::Nothing),
         ["instr", "--update"] => instr::run(instr::Store::Better),
         ["instr", "--bless"] => instr::run(instr::Store::Everything),
+        ["torture"] => torture::run(torture::Build::Release),
+        ["torture", "--asan"] => torture::run(torture::Build::Asan),
         ["ci"] => ci::run(),
         other => {
             eprint!("unknown command: {}\n\n{HELP}", other.join(" "));

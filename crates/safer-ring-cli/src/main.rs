@@ -1,7 +1,9 @@
-//! The `safer-ring` command-line tool: is it faster here, and by how much.
+//! The `safer-ring` command-line tool: is it faster here, and by how much; and does it keep its promises.
 //!
 //! `safer-ring bench` measures Safer-Ring against a hand-written io_uring loop, the standard library and tokio on this
 //! machine, with real files and real sockets, and says plainly where it wins and where it loses.
+//!
+//! `safer-ring torture` drops futures at every point of their lives and checks that nothing is lost by it.
 #![deny(unsafe_code)]
 
 mod bench;
@@ -9,6 +11,7 @@ mod data;
 mod imp;
 mod load;
 mod num;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -29,6 +32,8 @@ struct Cli {
 enum Command {
     /// Measure Safer-Ring on this machine against raw io_uring, the standard library and tokio
     Bench(bench::BenchArgs),
+    /// Drop futures at random, and check that nothing is lost, duplicated or leaked
+    Torture(torture::TortureArgs),
     /// The load side of the echo scenarios, in a process of its own
     #[command(hide = true)]
     EchoLoad(load::LoadArgs),
@@ -40,6 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
+        Command::Torture(args) => torture::run(&args),
         Command::EchoLoad(args) => finish(load::run(&args)),
         Command::InstrRun(args) => finish(bench::instr::run_one(&args)),
     }
