@@ -22,6 +22,9 @@
 //!   moves out after its last completion, and nothing else releases it: not a drop, not
 //!   `mem::forget`, not a failed system call, not the end of the ring.
 //! * Every error has the buffer in it ([`OpError`]), and `?` turns it into an [`std::io::Error`].
+//! * What arrives for a dropped receive or accept is kept for the next one, and [`Operation::cancel`] tells
+//!   what became of an operation. The repository's `docs/GUIDE-cancellation.md` is the chapter on it,
+//!   `docs/OTHER-LIBRARIES.md` what other libraries have taught.
 //! * Files and directories have the names and habits of `std::fs`: [`fs`].
 //! * Many operations in one system call: [`Ring::batch`](crate::RingOf::batch). One after the other: [`Operation::then`].
 //!
@@ -101,3 +104,6 @@ mod guide_buffers {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/GUIDE-modes.md")]
 mod guide_modes {}
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/GUIDE-cancellation.md")]
+mod guide_cancellation {}
