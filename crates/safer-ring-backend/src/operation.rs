@@ -123,17 +123,29 @@ impl<M: Mode, P: Payload> Operation<M, P> {
     /// A send or sync that waits for a dropped one runs to its end like any other that was started: behind that one.
     /// Tells whether it is taken care of.
     fn follows(&mut self) -> bool {
-        while let State::Ready { request, .. } = &mut *self.state {
-            if request.op().on_drop() != OnDrop::Finish || request.follow() {
-                drop(self.take_state());
-                return true;
-            }
-            // Nothing is left to wait for: it starts now, unless something else was faster.
-            if self.start(Waker::noop()).is_ready() {
-                return true;
-            }
+        let State::Ready { request, .. } = &mut *self.state else { return false };
+        let over = request.op().on_drop() != OnDrop::Finish || request.follow();
+        let State::Ready { ring, request } = self.take_state() else { return true };
+        if over {
+            return true;
         }
-        false
+        // Nothing is left to wait for: it runs from now on, without an owner from the beginning.
+        let (op, resources, rest) = request.into_parts();
+        let Ok((cell, _hold)) = M::cell(ring) else {
+            drop(ManuallyDrop::into_inner(resources));
+            return true;
+        };
+        M::with(&cell, |driver| {
+            match P::submit(driver, op, resources, &rest) {
+                Ok(key) => driver.orphan(key),
+                Err(refused) => driver.keep_refused(refused),
+            }
+            if M::INLINE {
+                driver.flush();
+                M::park(driver, &cell);
+            }
+        });
+        true
     }
 
     /// Counts as started: what it waits for has to end first.

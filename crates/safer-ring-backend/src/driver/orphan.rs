@@ -10,7 +10,7 @@
 use safer_ring_core::{Completion, Key, OnDrop, Op, Orphaned, Phase, StateView};
 use safer_ring_sys::Errno;
 
-use super::Driver;
+use super::{Driver, Refused};
 use crate::adopt::adopt;
 use crate::backend::Backend;
 use crate::error::Failure;
@@ -279,6 +279,14 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         fd.with_stream(|stream| stream.giver_ends(role, fault, wakers));
         self.keep_dead(resources);
         self.run_queued(&fd);
+    }
+
+    /// An operation without owner was not taken in.
+    pub(crate) fn keep_refused(&mut self, refused: Refused<K>) {
+        if let Some(fd) = &refused.resources.fd {
+            fd.with_stream(|stream| stream.blame(Some(refused.failure)));
+        }
+        self.keep_dead(*refused.resources);
     }
 
     /// Hands over what waited on `fd` for dropped sends when its own future was dropped.
