@@ -9,8 +9,9 @@ use safer_ring_core::Group;
 
 use crate::driver::Refused;
 use crate::error::Failure;
+use crate::member::Member;
 use crate::mode::Mode;
-use crate::operation::{Member, Operation};
+use crate::operation::Operation;
 use crate::payload::{self, Payload};
 use crate::request::Request;
 

@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::error::Failure;
+use crate::member::Member;
 use crate::mode::Mode;
-use crate::operation::{Member, Operation};
+use crate::operation::Operation;
 use crate::payload::{self, Payload, Sleep};
 
 /// How an operation ended whose cancellation was asked.

@@ -93,7 +93,7 @@ impl<M: Mode> Future for Drain<M> {
             return Poll::Pending;
         }
         let mut left = operations::<M>(&this.ring);
-        left.sort_by(|a, b| b.age.cmp(&a.age));
+        left.sort_by_key(|operation| std::cmp::Reverse(operation.age));
         Poll::Ready(Drained { left })
     }
 }

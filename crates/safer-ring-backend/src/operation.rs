@@ -22,6 +22,7 @@ use crate::chain::{Broken, Chain, Chained};
 use crate::driver::{Driver, Refused};
 use crate::error::Failure;
 use crate::fd::cancel_takers;
+use crate::member::Member;
 use crate::mode::Mode;
 use crate::payload::{self, Payload};
 use crate::request::Request;
@@ -74,10 +75,10 @@ enum State<M: Mode, P: Payload> {
 type Begin<M, P> = (<M as Mode>::Ring, Request<<M as Mode>::Guard, P>);
 
 /// An operation in the table.
-struct Live<M: Mode, P: Payload> {
-    cell: M::Cell,
-    key: Key,
-    rest: P::Rest,
+pub(crate) struct Live<M: Mode, P: Payload> {
+    pub(crate) cell: M::Cell,
+    pub(crate) key: Key,
+    pub(crate) rest: P::Rest,
 }
 
 /// Nothing is pinned in place: the kernel's view is in the ring, never in the future.
@@ -101,7 +102,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
     }
 
     /// One that is to be begun.
-    fn new_over() -> Self {
+    pub(crate) fn new_over() -> Self {
         Self { state: ManuallyDrop::new(State::Over), wanted: None, waits: false }
     }
 
@@ -381,7 +382,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
 
     /// Starts once more, and finds what arrived for a dropped receive beside it.
     #[cold]
-    fn begin_again(
+    pub(crate) fn begin_again(
         &mut self,
         cell: &M::Cell,
         request: Request<M::Guard, P>,
@@ -411,7 +412,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
 
 impl<M: Mode, P: Payload> Live<M, P> {
     #[inline(always)]
-    fn poll(self, waker: &Waker, mut chained: Option<Chained<'_>>) -> Polled<M, P> {
+    pub(crate) fn poll(self, waker: &Waker, mut chained: Option<Chained<'_>>) -> Polled<M, P> {
         let Self { cell, key, rest } = self;
         // As in `start`.
         let Some(mut driver) = M::enter(&cell) else { return Polled::Gone };
@@ -444,7 +445,7 @@ impl<M: Mode, P: Payload> Live<M, P> {
     }
 
     /// Asks for the cancellation; the end is announced as any other.
-    fn request_cancel(&self) {
+    pub(crate) fn request_cancel(&self) {
         M::with(&self.cell, |driver| {
             driver.cancel(self.key);
             if M::INLINE {
@@ -455,7 +456,7 @@ impl<M: Mode, P: Payload> Live<M, P> {
 
     /// The owner goes; what was lent stays until the kernel is done.
     #[inline]
-    fn orphan(&self) {
+    pub(crate) fn orphan(&self) {
         M::with(&self.cell, |driver| {
             driver.orphan(self.key);
             if M::INLINE {
@@ -479,148 +480,12 @@ pub enum Held {
 }
 
 /// What became of a live operation.
-enum Polled<M: Mode, P: Payload> {
+pub(crate) enum Polled<M: Mode, P: Payload> {
     Ended(P::Output),
     Pending(Live<M, P>),
     /// It has not run, and is to start again. Boxed, since it is rare and large.
     Again(M::Cell, Box<Request<M::Guard, P>>),
     Gone,
-}
-
-/// The handle of an operation that was given to a [`Batch`](crate::Batch): the result of that member.
-///
-/// Ready once the batch has been submitted and has ended; awaiting it earlier works too. Dropping it is
-/// dropping the operation's future; see [`Operation`].
-#[must_use = "the result of the member is in its handle; dropping it may cancel the operation"]
-pub struct Member<M: Mode, P: Payload> {
-    /// As in [`Operation`].
-    state: ManuallyDrop<MemberState<M, P>>,
-}
-
-enum MemberState<M: Mode, P: Payload> {
-    Live(Live<M, P>),
-    /// Not submitted with the batch: something goes before it on its descriptor. Boxed, since it is rare and large.
-    Later(Box<Operation<M, P>>),
-    Failed(P::Output),
-    Over,
-}
-
-/// As for [`Operation`].
-impl<M: Mode, P: Payload> Unpin for Member<M, P> {}
-
-impl<M: Mode, P: Payload> Member<M, P> {
-    #[inline]
-    pub(crate) fn live(cell: M::Cell, key: Key, rest: P::Rest) -> Self {
-        Self { state: ManuallyDrop::new(MemberState::Live(Live { cell, key, rest })) }
-    }
-
-    #[inline(always)]
-    fn take_live(&mut self) -> Option<Live<M, P>> {
-        let MemberState::Live(live) = &*self.state else { return None };
-        // SAFETY: a valid place. The state is overwritten below without being dropped, so this has one owner.
-        let live = unsafe { ptr::read(live) };
-        self.state = ManuallyDrop::new(MemberState::Over);
-        Some(live)
-    }
-
-    #[cold]
-    pub(crate) fn later(operation: Operation<M, P>) -> Self {
-        Self { state: ManuallyDrop::new(MemberState::Later(Box::new(operation))) }
-    }
-
-    #[cold]
-    fn poll_other(&mut self, context: &mut Context<'_>) -> Poll<P::Output> {
-        if let MemberState::Later(operation) = &mut *self.state {
-            let polled = Pin::new(&mut **operation).poll(context);
-            if polled.is_ready() {
-                drop(self.take_state());
-            }
-            return polled;
-        }
-        match self.take_state() {
-            MemberState::Failed(output) => Poll::Ready(output),
-            _ => Poll::Pending,
-        }
-    }
-
-    fn take_state(&mut self) -> MemberState<M, P> {
-        ManuallyDrop::into_inner(mem::replace(
-            &mut self.state,
-            ManuallyDrop::new(MemberState::Over),
-        ))
-    }
-
-    /// Asks for its cancellation; its end is awaited as before.
-    pub(crate) fn request_cancel(&mut self) {
-        match &mut *self.state {
-            MemberState::Live(live) => live.request_cancel(),
-            MemberState::Later(operation) => {
-                operation.cancel_unstarted();
-                operation.request_cancel();
-            }
-            MemberState::Failed(_) | MemberState::Over => {}
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn give_up(&mut self) {
-        if let MemberState::Live(live) = self.take_state() {
-            live.orphan();
-        }
-    }
-
-    #[cold]
-    pub(crate) fn failed(output: Option<P::Output>) -> Self {
-        Self { state: ManuallyDrop::new(output.map_or(MemberState::Over, MemberState::Failed)) }
-    }
-}
-
-impl<M: Mode, P: Payload> Future for Member<M, P> {
-    type Output = P::Output;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<P::Output> {
-        let this = self.get_mut();
-        let Some(live) = this.take_live() else { return this.poll_other(cx) };
-        match live.poll(cx.waker(), None) {
-            Polled::Ended(output) => Poll::Ready(output),
-            Polled::Pending(live) => {
-                this.state = ManuallyDrop::new(MemberState::Live(live));
-                Poll::Pending
-            }
-            Polled::Again(cell, request) => {
-                let mut operation = Operation::new_over();
-                let polled = operation.begin_again(&cell, *request, cx.waker());
-                if polled.is_pending() {
-                    *this = Self::later(operation);
-                }
-                polled
-            }
-            Polled::Gone => Poll::Pending,
-        }
-    }
-}
-
-impl<M: Mode, P: Payload> Drop for Member<M, P> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if !matches!(*self.state, MemberState::Over) {
-            self.give_up();
-        }
-    }
-}
-
-impl<M: Mode, P: Payload> fmt::Debug for Member<M, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &*self.state {
-            MemberState::Live(live) => return f.debug_tuple("Member").field(&live.key).finish(),
-            MemberState::Later(_) => "waits for its descriptor",
-            MemberState::Failed(_) => "refused",
-            MemberState::Over => "over",
-        };
-        f.debug_tuple("Member").field(&state).finish()
-    }
 }
 
 impl<M: Mode, P: Payload> Future for Operation<M, P> {

@@ -108,6 +108,7 @@ mod outcome;
 mod settle;
 mod slot;
 mod table;
+mod view;
 
 #[cfg(test)]
 mod tests;

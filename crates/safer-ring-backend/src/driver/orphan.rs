@@ -54,8 +54,10 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     /// it when it asks again. Tells whether there is one here.
     pub(crate) fn nudge(&mut self, fd: &K) -> bool {
         let waits = |op: &Op, state: StateView, resources: &Resources<K>| {
-            !(state.orphaned || state.cancelling || state.linked)
-                && !matches!(state.phase, Phase::Done | Phase::Armed)
+            let busy = state.orphaned || state.cancelling || state.linked;
+            let in_flight = !matches!(state.phase, Phase::Done | Phase::Armed);
+            !busy
+                && in_flight
                 && matches!(Role::of(op), Some(Role::Take | Role::Accept))
                 && resources.fd.as_ref().is_some_and(|other| other.raw() == fd.raw())
         };
