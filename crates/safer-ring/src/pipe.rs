@@ -18,8 +18,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use safer_ring_backend::payload::{Close, Read, ReadVectored, Write, WriteVectored};
-use safer_ring_backend::{Mode, Operation, Shared};
+use safer_ring_backend::payload::{Read, ReadVectored, Write, WriteVectored};
+use safer_ring_backend::{Mode, OpError, Operation, Shared};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use crate::net::{Handle, ReadExact, Via, WriteAll, WriteAllVectored, common_methods};

@@ -55,22 +55,24 @@ fn lost_length<B>(buffer: B, transferred: usize) -> TransferError<B> {
 /// The future of `read_exact`: the buffer, full.
 ///
 /// # Dropping
-/// The step under way is dropped as a single `read` is: of a socket its bytes go to the next receive. The bytes of
-/// finished steps are in the buffer and are lost with it, so a `read_exact` that has begun to fill its buffer is
-/// not to be dropped if the stream is still needed. Before the first poll nothing has happened.
+/// Nothing is lost: the next receive, or read of the pipe, begins with the bytes of the steps that have ended, and goes on
+/// with what the step under way takes in, which stays armed as a single `read` does. Before the first poll nothing has
+/// happened.
 #[must_use = "a transfer does nothing until it is awaited"]
 pub struct ReadExact<M: Mode, B: IoBufMut> {
     handle: Handle<M>,
     via: Via,
-    /// Bytes of finished steps, at the start of the buffer. While a step runs they are in lent memory: whoever gives
-    /// them back to the stream on a drop has to get at them there.
+    /// Bytes of finished steps, at the start of the buffer.
     filled: usize,
+    /// The same bytes, while a step runs and they are in lent memory. Nothing for the first step, which nearly all
+    /// transfers end with.
+    finished: Vec<u8>,
     step: Step<B, Operation<M, Read<Slice<B>>>>,
 }
 
 impl<M: Mode, B: IoBufMut> ReadExact<M, B> {
     pub(crate) fn new(handle: Handle<M>, via: Via, buffer: B) -> Self {
-        Self { handle, via, filled: 0, step: Step::Ready(buffer) }
+        Self { handle, via, filled: 0, finished: Vec::new(), step: Step::Ready(buffer) }
     }
 
     fn begin(&self, part: Slice<B>) -> Operation<M, Read<Slice<B>>> {
@@ -92,11 +94,17 @@ impl<M: Mode, B: IoBufMut> Future for ReadExact<M, B> {
         loop {
             if let Some(buffer) = this.step.take_ready() {
                 if this.filled >= buffer.capacity_mut() {
+                    this.finished = Vec::new();
                     return Poll::Ready(Ok(buffer));
                 }
+                let news = buffer.as_init().get(this.finished.len()..this.filled);
+                this.finished.extend_from_slice(news.unwrap_or_default());
                 let part = match buffer.try_slice(this.filled..) {
                     Ok(part) => part,
-                    Err(buffer) => return Poll::Ready(Err(lost_length(buffer, this.filled))),
+                    Err(buffer) => {
+                        this.finished = Vec::new();
+                        return Poll::Ready(Err(lost_length(buffer, this.filled)));
+                    }
                 };
                 this.step = Step::Running(this.begin(part));
             }
@@ -112,8 +120,17 @@ impl<M: Mode, B: IoBufMut> Future for ReadExact<M, B> {
                 }
                 Err(error) => error.into_parts(),
             };
+            // They are in the buffer of the error.
+            this.finished = Vec::new();
             return Poll::Ready(Err(TransferError::new(error, part.into_inner(), this.filled)));
         }
+    }
+}
+
+impl<M: Mode, B: IoBufMut> Drop for ReadExact<M, B> {
+    fn drop(&mut self) {
+        // Before the step goes, so that its bytes come behind these.
+        self.handle.fd.unread(std::mem::take(&mut self.finished));
     }
 }
 

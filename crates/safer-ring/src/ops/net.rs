@@ -58,7 +58,8 @@ impl<M: Mode> RingOf<M> {
     /// Those of recv(2); `EINTR` and `EAGAIN` are handled inside, so a non-blocking socket works as any other.
     ///
     /// # Dropping
-    /// Cancels. Bytes that arrive at the same moment are lost with the buffer.
+    /// Nothing is lost: it stays armed, and its bytes go to the next receive on this descriptor, in order. See
+    /// [`Operation`].
     #[inline]
     pub fn recv<B: IoBufMut>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
         self.recv_with(fd, buffer, 0)
@@ -70,7 +71,7 @@ impl<M: Mode> RingOf<M> {
     /// As there; with `MSG_DONTWAIT`, `EAGAIN` too.
     ///
     /// # Dropping
-    /// As there.
+    /// As there; with `MSG_PEEK`, `MSG_WAITALL` or `MSG_OOB` it is cancelled, and what it has taken in is kept.
     #[inline]
     pub fn recv_with<B: IoBufMut>(
         &self,
@@ -112,7 +113,7 @@ impl<M: Mode> RingOf<M> {
     /// Those of recvmsg(2).
     ///
     /// # Dropping
-    /// Cancels. A message that arrives at the same moment is lost; its descriptors are closed.
+    /// As [`Ring::recv`](crate::RingOf::recv), with the address and the control data, if the next receive asks for them.
     pub fn recv_msg<B: IoBufMut>(
         &self,
         fd: &Fd<M>,
@@ -146,7 +147,7 @@ impl<M: Mode> RingOf<M> {
     /// Those of accept(2): `EMFILE` above all.
     ///
     /// # Dropping
-    /// Cancels. A connection that arrives at the same moment is closed and counted.
+    /// Nothing is lost: it stays armed, and its connection goes to the next accept on this descriptor.
     pub fn accept(&self, fd: &Fd<M>) -> Operation<M, Accept<M>> {
         self.start(payload::accept(fd))
     }
