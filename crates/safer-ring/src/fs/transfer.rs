@@ -78,8 +78,9 @@ impl<M: Mode> File<M> {
     /// As [`File::write_all_at`]; `Other` for an append that was cut short.
     ///
     /// # Dropping
-    /// Not safe to drop: the step in flight runs to its end, before later writes at the cursor, no other is begun, and
-    /// how many bytes were written is not told.
+    /// Once its first step is in flight, all of it is written, before later writes at the cursor; its error is given
+    /// by the next write, sync or close. An append that is cut short is not continued then either, which is such an
+    /// error.
     pub async fn write_all<B: IoBuf>(&self, buffer: B) -> Result<B, TransferError<B>> {
         self.drain(buffer, None).await
     }

@@ -78,11 +78,11 @@ impl<M: Mode> Handle<M> {
         &self,
         buffers: Vec<B>,
     ) -> Operation<M, WriteVectored<B>> {
-        self.ring.write_vectored(&self.fd, buffers)
+        self.ring.send_vectored(&self.fd, buffers)
     }
 
     pub(crate) fn write_all_vectored<B: IoBuf>(&self, buffers: Vec<B>) -> WriteAllVectored<M, B> {
-        WriteAllVectored::new(self.clone(), buffers)
+        WriteAllVectored::new(self.clone(), Via::Socket, buffers)
     }
 }
 
@@ -294,15 +294,14 @@ macro_rules! write_methods {
             self.handle().write_all(buffer)
         }
 
-        /// Sends many buffers, one after the other: writev(2). At most 1024 buffers. May send fewer bytes than there
-        /// are.
+        /// Sends many buffers, one after the other: sendmsg(2) with `MSG_NOSIGNAL`. At most 1024 buffers. May send fewer
+        /// bytes than there are.
         ///
         /// # Errors
-        /// Those of writev(2), with the buffers; `InvalidInput` for too many. With a closed peer the process gets
-        /// `SIGPIPE`, which Rust programs ignore by default, besides `EPIPE`: writev(2) has no flag against it.
+        /// As [`write`](Self::write), with the buffers; `InvalidInput` for too many.
         ///
         /// # Dropping
-        /// As [`Ring::write_vectored`](crate::RingOf::write_vectored).
+        /// As [`write`](Self::write).
         pub fn write_vectored<B: IoBuf>(
             &self,
             buffers: Vec<B>,
@@ -317,7 +316,7 @@ macro_rules! write_methods {
         /// in the error, with the number of bytes that the kernel took before.
         ///
         /// # Dropping
-        /// The step under way runs to its end; what follows it is not sent.
+        /// See [`WriteAllVectored`](crate::net::WriteAllVectored).
         pub fn write_all_vectored<B: IoBuf>(&self, buffers: Vec<B>) -> WriteAllVectored<$mode, B> {
             self.handle().write_all_vectored(buffers)
         }

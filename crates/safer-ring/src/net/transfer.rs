@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use safer_ring_backend::payload::{Read, Write, WriteVectored};
+use safer_ring_backend::payload::{self, Read, Write, WriteVectored};
 use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut, Slice};
 
@@ -143,9 +143,9 @@ impl<M: Mode, B: IoBufMut> fmt::Debug for ReadExact<M, B> {
 /// The future of `write_all`: the buffer, whole.
 ///
 /// # Dropping
-/// The step under way runs to its end. On a socket (kernel 5.19) that is all of the rest, so that a `write_all` that
-/// was polled once sends everything; on a pipe a step may be short, and what follows it is not written. Before the
-/// first poll nothing has happened.
+/// Once it has begun, it runs to its end with all of its bytes, before later writes on the same handle; its error comes with
+/// the next write, shutdown or close. It begins with the first poll, or, behind a dropped write, with the first after that
+/// has ended; before that nothing has happened.
 #[must_use = "a transfer does nothing until it is awaited"]
 pub struct WriteAll<M: Mode, B: IoBuf> {
     handle: Handle<M>,
@@ -215,19 +215,28 @@ type WriteParts<M, B> = Operation<M, WriteVectored<Slice<B>>>;
 /// The future of `write_all_vectored`: the buffers, whole and in order.
 ///
 /// # Dropping
-/// The step under way runs to its end; what follows it is not sent. Before the first poll nothing has happened.
+/// As [`WriteAll`].
 #[must_use = "a transfer does nothing until it is awaited"]
 pub struct WriteAllVectored<M: Mode, B: IoBuf> {
     handle: Handle<M>,
+    via: Via,
     /// Bytes of finished steps.
     sent: usize,
     step: Step<Vec<Slice<B>>, WriteParts<M, B>>,
 }
 
 impl<M: Mode, B: IoBuf> WriteAllVectored<M, B> {
-    pub(crate) fn new(handle: Handle<M>, buffers: Vec<B>) -> Self {
+    pub(crate) fn new(handle: Handle<M>, via: Via, buffers: Vec<B>) -> Self {
         let parts = buffers.into_iter().map(|buffer| buffer.slice(..)).collect();
-        Self { handle, sent: 0, step: Step::Ready(parts) }
+        Self { handle, via, sent: 0, step: Step::Ready(parts) }
+    }
+
+    fn begin(&self, parts: Vec<Slice<B>>) -> WriteParts<M, B> {
+        let Handle { ring, fd } = &self.handle;
+        match self.via {
+            Via::Socket => ring.try_start(payload::send_vectored(fd, parts, MSG_WAITALL)),
+            Via::Pipe => ring.write_vectored(fd, parts),
+        }
     }
 }
 
@@ -257,7 +266,7 @@ impl<M: Mode, B: IoBuf> Future for WriteAllVectored<M, B> {
                 if parts.iter().all(|part| part.len_init() == 0) {
                     return Poll::Ready(Ok(whole(parts)));
                 }
-                this.step = Step::Running(this.handle.write_vectored(parts));
+                this.step = Step::Running(this.begin(parts));
             }
             let Step::Running(write) = &mut this.step else { return Poll::Pending };
             let ended = ready!(Pin::new(write).poll(cx));

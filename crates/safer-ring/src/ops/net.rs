@@ -1,7 +1,7 @@
 //! Sockets.
 
 use safer_ring_backend::payload::{
-    self, Accept, Plain, Read, RecvMsg, SendMsg, Settled, Socket, Unit, Write,
+    self, Accept, Plain, Read, RecvMsg, SendMsg, Settled, Socket, Unit, Write, WriteVectored,
 };
 use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut};
@@ -104,6 +104,23 @@ impl<M: Mode> RingOf<M> {
     #[inline]
     pub fn send_with<B: IoBuf>(&self, fd: &Fd<M>, buffer: B, flags: u32) -> Operation<M, Write<B>> {
         self.start(payload::send(fd, buffer, flags))
+    }
+
+    /// Sends many buffers, one after the other: sendmsg(2) with `MSG_NOSIGNAL`, so that a closed peer is an error and no
+    /// signal, as it is with [`Ring::write_vectored`](crate::RingOf::write_vectored). At most 1024 buffers; a datagram
+    /// is made of all of them. May send fewer bytes than there are.
+    ///
+    /// # Errors
+    /// As [`Ring::send`](crate::RingOf::send); `InvalidInput` for too many buffers.
+    ///
+    /// # Dropping
+    /// The send runs to its end.
+    pub fn send_vectored<B: IoBuf>(
+        &self,
+        fd: &Fd<M>,
+        buffers: Vec<B>,
+    ) -> Operation<M, WriteVectored<B>> {
+        self.try_start(payload::send_vectored(fd, buffers, 0))
     }
 
     /// Receives a message with its sender's address and up to `control_len` bytes of control data: recvmsg(2).
