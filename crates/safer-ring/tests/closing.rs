@@ -6,6 +6,7 @@ mod common;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::thread;
+use std::time::Duration;
 
 use common::net::{poll_once, tcp_pair, until};
 use common::{Exec, everywhere, failure, pattern, with_ring};
@@ -119,6 +120,41 @@ fn a_close_right_after_dropped_operations_is_not_refused<E: Exec>() {
                 }
             }
             near.close().await.unwrap();
+        }
+    });
+}
+
+/// Memory that takes its time to be freed.
+struct Slow(Vec<u8>);
+
+impl AsRef<[u8]> for Slow {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        thread::sleep(Duration::from_millis(4));
+    }
+}
+
+/// A thread that has seen the end of a dropped operation gives up its share of the descriptor a moment later.
+#[test]
+fn a_close_waits_until_other_threads_let_go() {
+    common::within_deadline(|| {
+        let ring = common::net::shared(8);
+        for _ in 0..20 {
+            let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+            let near = UnixStream::from_std(&ring, near);
+            let mut write = near.write_all(bytes::Bytes::from_owner(Slow(pattern(MUCH))));
+            assert!(poll_once(&mut write).is_pending());
+            drop(write);
+            far.read_exact(&mut vec![0; MUCH]).unwrap();
+            while ring.snapshot().orphans > 0 {
+                thread::yield_now();
+            }
+            pollster::block_on(near.close()).unwrap();
         }
     });
 }
