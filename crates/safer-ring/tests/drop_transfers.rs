@@ -268,7 +268,7 @@ fn dropped_reads_of_a_file_lose_nothing<E: Exec>() {
     with_ring::<E>(8, async |ring| {
         for kind in 0..3 {
             for polls in 0..5 {
-                let fd = common::file_with(&vec![b'x'; 200]);
+                let fd = common::file_with(&[b'x'; 200]);
                 let file = File::from_fd(&ring, fd);
                 file.fd().unread(b" in front".to_vec());
                 file.fd().unread(b"bytes".to_vec());

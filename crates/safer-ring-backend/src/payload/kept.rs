@@ -4,7 +4,8 @@
 //! Looks into the memory of an operation that has ended, or has not begun, through the type that its constructor
 //! put there; `Op` tells which.
 //!
-//! Tests: a_dropped_vectored_receive_keeps_its_bytes, a_dropped_vectored_send_runs_to_its_end
+//! Tests: a_dropped_vectored_receive_keeps_its_bytes, a_dropped_vectored_send_runs_to_its_end,
+//! a_dropped_vectored_write_sends_everything
 #![allow(unsafe_code, reason = "reads and changes the vectors that an operation lent")]
 
 use std::slice;

@@ -2,10 +2,12 @@
 //!
 //! # Safety
 //! The header, the vector, the address and the control data of a message are in one boxed state that does not
-//! move; the pointers among them are set once it has its place. Descriptors in received control data
+//! move; the pointers among them are set once it has its place. A list of buffers has its own array of vectors, which the
+//! lease in the state owns. Descriptors in received control data
 //! are new and without an owner; they are owned when they are parsed, or when the state is dropped unparsed.
 //!
-//! Tests: messages_carry_addresses, descriptors_travel_in_messages, descriptors_received_in_a_dropped_message_are_closed
+//! Tests: messages_carry_addresses, descriptors_travel_in_messages, descriptors_received_in_a_dropped_message_are_closed,
+//! vectored_writes_carry_empty_buffers_and_refuse_too_many
 #![allow(unsafe_code, reason = "pointers inside a boxed state, adopting descriptors")]
 
 use std::fmt;
