@@ -6,12 +6,12 @@ mod common;
 use std::io::{ErrorKind, Read as _, Write as _};
 
 use common::net::{poll_once, settled};
-use common::{Exec, pattern, with_ring};
+use common::{Exec, everywhere, pattern, with_ring};
 use futures_util::future::join;
 use safer_ring::net::UnixStream;
 use safer_ring::{IoBuf as _, Mode, RingOf, Shutdown};
 
-common::everywhere! {
+everywhere! {
     a_large_transfer_crosses_a_small_buffer,
     a_write_that_breaks_off_says_how_much_was_taken,
     a_vectored_write_that_breaks_off_says_how_much_was_taken,
