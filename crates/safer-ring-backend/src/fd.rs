@@ -250,6 +250,30 @@ impl<M: Mode> Fd<M> {
         self.guard.holders()
     }
 
+    /// How many handles share the descriptor, this one included. Operations in flight do not count.
+    pub fn handles(&self) -> usize {
+        self.guard.users()
+    }
+
+    /// How many bytes that arrived for dropped receives, or were given back, wait here for the next. No system call.
+    pub fn kept_bytes(&self) -> usize {
+        if self.guard.is_marked() {
+            self.guard.with_stream(|stream| stream.kept_bytes())
+        } else {
+            0
+        }
+    }
+
+    /// Drops what arrived for dropped receives or was given back: bytes, ends, errors, connections. What arrives later
+    /// is kept as before.
+    pub fn drop_kept(&self) {
+        if self.guard.is_marked() {
+            // Foreign code, which runs when the stream is not held any more.
+            let items = self.guard.with_stream(Stream::take_items);
+            drop(items);
+        }
+    }
+
     /// Gives bytes back that were read too many: the next receive, or read at the cursor, on any handle of this
     /// descriptor begins with them. No system call.
     pub fn unread(&self, bytes: Vec<u8>) {

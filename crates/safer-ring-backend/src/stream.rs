@@ -336,6 +336,16 @@ impl<H> Stream<H> {
         std::mem::take(&mut self.waiters)
     }
 
+    /// Bytes that wait.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.items.iter().map(|item| item.bytes().len()).sum()
+    }
+
+    /// What waits, for the caller to drop.
+    pub(crate) fn take_items(&mut self) -> VecDeque<Item> {
+        std::mem::take(&mut self.items)
+    }
+
     /// A giver has lost its future, or one that writes beside the stream.
     pub(crate) fn giver_begins(&mut self, role: Role) {
         match role {

@@ -25,7 +25,8 @@
 //! * What arrives for a dropped receive or accept is kept for the next one, and [`Operation::cancel`] tells
 //!   what became of an operation. The repository's `docs/GUIDE-cancellation.md` is the chapter on it,
 //!   `docs/OTHER-LIBRARIES.md` what other libraries have taught.
-//! * Files and directories have the names and habits of `std::fs`: [`fs`].
+//! * Files and directories have the names and habits of `std::fs`: [`fs`]. Sockets have those of `std::net`, and
+//!   pipes those of `std::io`: [`net`], [`pipe`].
 //! * Many operations in one system call: [`Ring::batch`](crate::RingOf::batch). One after the other: [`Operation::then`].
 //!
 //! # What it does not do
@@ -88,6 +89,28 @@ pub mod local {
     pub type Fd = crate::Fd<Local>;
     /// A file of a local ring; see [`fs::File`](crate::fs::File).
     pub type File = crate::fs::File<Local>;
+    /// The entries of a directory; see [`fs::ReadDir`](crate::fs::ReadDir).
+    pub type ReadDir = crate::fs::ReadDir<Local>;
+    /// An entry of a directory; see [`fs::DirEntry`](crate::fs::DirEntry).
+    pub type DirEntry = crate::fs::DirEntry<Local>;
+    /// A TCP socket that accepts connections; see [`net::TcpListener`](crate::net::TcpListener).
+    pub type TcpListener = crate::net::TcpListener<Local>;
+    /// A TCP socket before it is used; see [`net::TcpSocket`](crate::net::TcpSocket).
+    pub type TcpSocket = crate::net::TcpSocket<Local>;
+    /// A TCP connection; see [`net::TcpStream`](crate::net::TcpStream).
+    pub type TcpStream = crate::net::TcpStream<Local>;
+    /// A UDP socket; see [`net::UdpSocket`](crate::net::UdpSocket).
+    pub type UdpSocket = crate::net::UdpSocket<Local>;
+    /// A Unix socket for datagrams; see [`net::UnixDatagram`](crate::net::UnixDatagram).
+    pub type UnixDatagram = crate::net::UnixDatagram<Local>;
+    /// A Unix socket that accepts connections; see [`net::UnixListener`](crate::net::UnixListener).
+    pub type UnixListener = crate::net::UnixListener<Local>;
+    /// A Unix stream; see [`net::UnixStream`](crate::net::UnixStream).
+    pub type UnixStream = crate::net::UnixStream<Local>;
+    /// The end of a pipe that is read from; see [`pipe::PipeReader`](crate::pipe::PipeReader).
+    pub type PipeReader = crate::pipe::PipeReader<Local>;
+    /// The end of a pipe that is written to; see [`pipe::PipeWriter`](crate::pipe::PipeWriter).
+    pub type PipeWriter = crate::pipe::PipeWriter<Local>;
     /// Operations of a local ring, submitted together; see [`Batch`](crate::Batch).
     pub type Batch = crate::Batch<Local>;
     /// How to make a local ring; see [`Builder`](crate::Builder).

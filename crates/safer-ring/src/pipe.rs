@@ -18,8 +18,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use safer_ring_backend::payload::{Close, Read, ReadVectored, Write, WriteVectored};
-use safer_ring_backend::{Mode, Operation, Shared};
+use safer_ring_backend::payload::{Read, ReadVectored, Write, WriteVectored};
+use safer_ring_backend::{Mode, OpError, Operation, Shared};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use crate::net::{Handle, ReadExact, Via, WriteAll, WriteAllVectored, common_methods};
@@ -196,7 +196,7 @@ impl<M: Mode> PipeWriter<M> {
     /// # Dropping
     /// The write runs to its end.
     pub fn write_vectored<B: IoBuf>(&self, buffers: Vec<B>) -> Operation<M, WriteVectored<B>> {
-        self.handle.write_vectored(buffers)
+        self.handle.ring.write_vectored(&self.handle.fd, buffers)
     }
 
     /// Writes all of many buffers, at most 1024.
@@ -206,9 +206,9 @@ impl<M: Mode> PipeWriter<M> {
     /// in the error, with the number of bytes that the pipe took before.
     ///
     /// # Dropping
-    /// The step under way runs to its end; what follows it is not written.
+    /// See [`WriteAllVectored`].
     pub fn write_all_vectored<B: IoBuf>(&self, buffers: Vec<B>) -> WriteAllVectored<M, B> {
-        self.handle.write_all_vectored(buffers)
+        WriteAllVectored::new(self.handle.clone(), Via::Pipe, buffers)
     }
 
     /// Bytes that the pipe holds at most (`F_GETPIPE_SZ` of fcntl(2)).

@@ -20,6 +20,8 @@ fn sends_to_closed_peers<E: Exec>() {
         drop(b);
         must_fail(a.write("x").await, libc::EPIPE);
         a.write_all("x").await.unwrap_err();
+        must_fail(a.write_vectored(vec!["x", "y"]).await, libc::EPIPE);
+        a.write_all_vectored(vec!["x", "y"]).await.unwrap_err();
         let (reader, _writer) = pipe();
         must_fail(a.send_with_fds("x", &[reader]).await, libc::EPIPE);
         let (a, _b) = UnixDatagram::pair(&ring).unwrap();
@@ -30,6 +32,8 @@ fn sends_to_closed_peers<E: Exec>() {
         stream.shutdown(std::net::Shutdown::Write).await.unwrap();
         must_fail(stream.write("x").await, libc::EPIPE);
         stream.write_all("x").await.unwrap_err();
+        assert_eq!(must_fail(stream.write_vectored(vec!["x"]).await, libc::EPIPE), ["x"]);
+        stream.write_all_vectored(vec!["x", "y"]).await.unwrap_err();
     });
 }
 

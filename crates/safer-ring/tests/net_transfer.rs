@@ -6,18 +6,20 @@ mod common;
 use std::io::{ErrorKind, Read as _, Write as _};
 
 use common::net::{poll_once, settled};
-use common::{Exec, pattern, with_ring};
+use common::{Exec, everywhere, pattern, with_ring};
 use futures_util::future::join;
 use safer_ring::net::UnixStream;
 use safer_ring::{IoBuf as _, Mode, RingOf, Shutdown};
 
-common::everywhere! {
+everywhere! {
     a_large_transfer_crosses_a_small_buffer,
     a_write_that_breaks_off_says_how_much_was_taken,
     a_vectored_write_that_breaks_off_says_how_much_was_taken,
     a_read_that_breaks_off_keeps_what_came,
     a_slice_is_filled_and_nothing_else,
     a_dropped_write_all_sends_everything,
+    a_dropped_vectored_write_sends_everything,
+    vectored_writes_carry_empty_buffers_and_refuse_too_many,
     transfers_that_were_not_polled_do_nothing,
     a_finished_transfer_stays_finished,
 }
@@ -134,6 +136,50 @@ fn a_dropped_write_all_sends_everything<E: Exec>() {
             a.write_all("after").await.unwrap();
             assert_eq!(take(&b, 5).await, b"after");
         }
+    });
+}
+
+fn a_dropped_vectored_write_sends_everything<E: Exec>() {
+    with_ring::<E>(16, async |ring| {
+        let parts: Vec<Vec<u8>> = (0..100).map(|at| pattern(at * 200)).collect();
+        let whole = parts.concat();
+        for nonblocking in [false, true] {
+            let (a, b) = narrow(&ring);
+            let a = a.into_std().unwrap();
+            a.set_nonblocking(nonblocking).unwrap();
+            let a = UnixStream::from_std(&ring, a);
+            let mut all = a.write_all_vectored(parts.clone());
+            assert!(poll_once(&mut all).is_pending());
+            drop(all);
+            assert!(take(&b, whole.len()).await == whole);
+            // A single one may be short, and is not if nobody is left to be told.
+            let mut before = Vec::new();
+            let mut write = a.write_vectored(parts.clone());
+            while let std::task::Poll::Ready(written) = poll_once(&mut write) {
+                before.extend_from_slice(&whole[..written.unwrap().0]);
+                write = a.write_vectored(parts.clone());
+            }
+            drop(write);
+            assert!(take(&b, before.len()).await == before);
+            assert!(take(&b, whole.len()).await == whole);
+            settled(&ring).await;
+            a.write_all_vectored(vec!["af", "", "ter"]).await.unwrap();
+            assert_eq!(take(&b, 5).await, b"after");
+        }
+    });
+}
+
+fn vectored_writes_carry_empty_buffers_and_refuse_too_many<E: Exec>() {
+    with_ring::<E>(16, async |ring| {
+        let (a, b) = UnixStream::pair(&ring).unwrap();
+        assert_eq!(a.write_vectored(vec!["", "a", "", "bc"]).await.unwrap().0, 3);
+        assert_eq!(take(&b, 3).await, b"abc");
+        let none: Vec<&'static str> = Vec::new();
+        assert_eq!(a.write_vectored(none).await.unwrap(), (0, Vec::new()));
+        let error = a.write_vectored(vec!["x"; 1025]).await.unwrap_err();
+        assert_eq!((error.kind(), error.buffer.len()), (ErrorKind::InvalidInput, 1025));
+        let (n, buffers) = a.write_vectored(vec!["x"; 1024]).await.unwrap();
+        assert_eq!((n, buffers), (1024, vec!["x"; 1024]));
     });
 }
 

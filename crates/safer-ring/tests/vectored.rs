@@ -177,7 +177,8 @@ fn a_dropped_vectored_read_gives_its_buffers_back_to_the_pool<E: Exec>() {
         assert!(futures_util::poll!(&mut read).is_pending());
         assert!(pool.take().is_none());
         drop(read);
-        // They come back after the kernel's last completion.
+        // It stays armed for the next one. They come back after the kernel's last completion.
+        reader.settle().await.unwrap();
         let first = pool.acquire().await;
         let second = pool.acquire().await;
         drop((first, second));

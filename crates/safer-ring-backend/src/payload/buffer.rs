@@ -13,6 +13,7 @@ use safer_ring_buf::{IoBuf, IoBufMut, Lease};
 use safer_ring_core::Op;
 
 use super::kept::fill;
+use super::message::WAITALL;
 use super::{Done, Payload, sealed::Sealed};
 use crate::error::{Failure, OpError};
 use crate::fd::Fd;
@@ -65,7 +66,6 @@ pub fn send<M: Mode, B: IoBuf>(fd: &Fd<M>, buffer: B, flags: u32) -> WriteReques
 
 /// Whether a short transfer ends a chain: that of a file does, that of a socket only if all was asked for.
 fn ends_short(op: &Op) -> bool {
-    const WAITALL: u32 = 0x100;
     match op {
         Op::Read { .. } | Op::Write { .. } => true,
         Op::Recv { flags } | Op::Send { flags } => flags & WAITALL != 0,

@@ -4,7 +4,8 @@
 //! Looks into the memory of an operation that has ended, or has not begun, through the type that its constructor
 //! put there; `Op` tells which.
 //!
-//! Tests: a_dropped_vectored_receive_keeps_its_bytes, a_dropped_vectored_send_runs_to_its_end
+//! Tests: a_dropped_vectored_receive_keeps_its_bytes, a_dropped_vectored_send_runs_to_its_end,
+//! a_dropped_vectored_write_sends_everything
 #![allow(unsafe_code, reason = "reads and changes the vectors that an operation lent")]
 
 use std::slice;
@@ -30,13 +31,13 @@ pub(crate) fn load(op: &Op, lease: Lease, count: usize) -> Load {
 }
 
 /// The vectors of a vectored operation.
-fn vectors_of(lease: &Lease, count: u32) -> &[IoVec] {
+pub(super) fn vectors_of(lease: &Lease, count: u32) -> &[IoVec] {
     let count = super::bytes(count);
     if count == 0 {
         return &[];
     }
-    // SAFETY: `read_vectored` and `write_vectored` lend an array of so many vectors at this address, which is theirs
-    // until the lease is dropped; the kernel only reads it.
+    // SAFETY: `read_vectored`, `write_vectored` and `send_vectored` lend an array of so many vectors at this address, which
+    // is theirs until the lease is dropped; the kernel only reads it.
     unsafe { slice::from_raw_parts(lease.ptr().cast::<IoVec>(), count) }
 }
 
@@ -88,21 +89,24 @@ pub(crate) fn given(op: &Op, lease: &Lease) -> Option<usize> {
 
 /// Makes a write or send begin behind the `moved` bytes that it has moved. Its owner is gone, so nobody will ask for
 /// the memory as it was.
-pub(crate) fn advance(op: &Op, lease: &mut Lease, mut moved: usize) {
+pub(crate) fn advance(op: &Op, lease: &mut Lease, moved: usize) {
     match *op {
-        Op::WriteVectored { count, .. } => {
-            let vectors = lease.ptr().cast::<IoVec>();
-            for at in 0..super::bytes(count) {
-                // SAFETY: as in `vectors_of`; the operation has ended, so the kernel reads none of them.
-                let vector = unsafe { &mut *vectors.wrapping_add(at) };
-                let passed = vector.len.min(moved);
-                vector.base = vector.base.wrapping_add(passed);
-                vector.len -= passed;
-                moved -= passed;
-            }
-        }
+        Op::WriteVectored { count, .. } => advance_vectors(lease, count, moved),
         Op::SendMsg { .. } => message::advance(lease, moved),
         _ => lease.skip(moved),
+    }
+}
+
+/// [`advance`] for the vectors in `lease`.
+pub(super) fn advance_vectors(lease: &Lease, count: u32, mut moved: usize) {
+    let vectors = lease.ptr().cast::<IoVec>();
+    for at in 0..super::bytes(count) {
+        // SAFETY: as in `vectors_of`; the operation has ended, so the kernel reads none of them.
+        let vector = unsafe { &mut *vectors.wrapping_add(at) };
+        let passed = vector.len.min(moved);
+        vector.base = vector.base.wrapping_add(passed);
+        vector.len -= passed;
+        moved -= passed;
     }
 }
 

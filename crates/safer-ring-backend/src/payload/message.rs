@@ -2,10 +2,12 @@
 //!
 //! # Safety
 //! The header, the vector, the address and the control data of a message are in one boxed state that does not
-//! move; the pointers among them are set once it has its place. Descriptors in received control data
+//! move; the pointers among them are set once it has its place. A list of buffers has its own array of vectors, which the
+//! lease in the state owns. Descriptors in received control data
 //! are new and without an owner; they are owned when they are parsed, or when the state is dropped unparsed.
 //!
-//! Tests: messages_carry_addresses, descriptors_travel_in_messages, descriptors_received_in_a_dropped_message_are_closed
+//! Tests: messages_carry_addresses, descriptors_travel_in_messages, descriptors_received_in_a_dropped_message_are_closed,
+//! vectored_writes_carry_empty_buffers_and_refuse_too_many
 #![allow(unsafe_code, reason = "pointers inside a boxed state, adopting descriptors")]
 
 use std::fmt;
@@ -17,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use safer_ring_buf::{IoBuf, IoBufMut, IoVec, Lease};
 use safer_ring_core::Op;
 
-use super::kept::fill;
+use super::kept::{advance_vectors, fill, vectors_of};
 use super::{Done, Payload, sealed::Sealed};
 use crate::addr::{Address, RawAddress};
 use crate::adopt::adopt;
@@ -29,6 +31,8 @@ use crate::stream::{Item, Load, written};
 
 /// `MSG_NOSIGNAL`.
 pub(super) const NOSIGNAL: u32 = 0x4000;
+/// `MSG_WAITALL`: a send goes on until all is sent, and a shorter one ends a chain.
+pub(super) const WAITALL: u32 = 0x100;
 /// `MSG_CMSG_CLOEXEC`: received descriptors close on exec.
 const CMSG_CLOEXEC: u32 = 0x4000_0000;
 const MSG_CTRUNC: i32 = 0x8;
@@ -140,8 +144,10 @@ struct MessageState {
     vector: IoVec,
     name: RawAddress,
     control: Vec<u8>,
-    /// The user's buffer.
+    /// The user's buffer, or list of them.
     buffer: Lease,
+    /// How many vectors `buffer` has if it is a list, whose array stands in for `vector`.
+    list: Option<u32>,
     /// Sent along; open until the kernel has duplicated them.
     _passed: Vec<OwnedFd>,
     receives: bool,
@@ -157,6 +163,7 @@ impl MessageState {
         name: Option<RawAddress>,
         control: Control,
         receives: bool,
+        list: Option<u32>,
     ) -> Lease {
         // SAFETY: a msghdr of zeroes is an empty message.
         let header = unsafe { mem::zeroed::<libc::msghdr>() };
@@ -167,6 +174,7 @@ impl MessageState {
             name: name.unwrap_or_else(RawAddress::room),
             control: control.bytes,
             buffer,
+            list,
             _passed: control.descriptors,
             receives,
         });
@@ -177,6 +185,10 @@ impl MessageState {
         let state = unsafe { &mut *state };
         state.header.msg_iov = (&raw mut state.vector).cast();
         state.header.msg_iovlen = 1;
+        if let Some(count) = state.list {
+            state.header.msg_iov = state.buffer.ptr().cast();
+            state.header.msg_iovlen = super::bytes(count);
+        }
         if named {
             state.header.msg_name = (&raw mut state.name).cast();
             state.header.msg_namelen = state.name.len;
@@ -258,16 +270,34 @@ pub(crate) fn message_bytes(lease: &Lease, count: usize) -> &[u8] {
 pub(super) fn unsent(lease: &Lease) -> usize {
     // SAFETY: as in `state_of`, to look only.
     let state = unsafe { &*lease.ptr().cast::<MessageState>() };
-    state.vector.len
+    match state.list {
+        Some(count) => vectors_of(&state.buffer, count).iter().map(|vector| vector.len).sum(),
+        None => state.vector.len,
+    }
 }
 
 /// Makes a message begin behind the bytes that it has sent. The control data went with the first of them.
 pub(super) fn advance(lease: &mut Lease, moved: usize) {
     let state = state_of(lease);
-    state.vector.base = state.vector.base.wrapping_add(moved);
-    state.vector.len = state.vector.len.saturating_sub(moved);
+    match state.list {
+        Some(count) => advance_vectors(&state.buffer, count, moved),
+        None => {
+            state.vector.base = state.vector.base.wrapping_add(moved);
+            state.vector.len = state.vector.len.saturating_sub(moved);
+        }
+    }
     state.header.msg_control = std::ptr::null_mut();
     state.header.msg_controllen = 0;
+}
+
+/// A message of the vectors in `list`, to send without an address or control data.
+pub(super) fn of_list(list: Lease, count: u32) -> Lease {
+    MessageState::lease(list, 0, None, Control::new(), false, Some(count))
+}
+
+/// The list back, of a message made by [`of_list`] that has ended.
+pub(super) fn into_list(mut message: Lease) -> Lease {
+    mem::replace(&mut state_of(&mut message).buffer, Lease::empty())
 }
 
 /// The first piece of received control data, and what follows it.
@@ -301,7 +331,7 @@ pub fn recv_msg<M: Mode, B: IoBufMut>(
     let (buffer, rest) = buffer.lend();
     let control = Control { bytes: vec![0; control_len], descriptors: Vec::new() };
     let len = buffer.capacity();
-    let lease = MessageState::lease(buffer, len, Some(RawAddress::room()), control, true);
+    let lease = MessageState::lease(buffer, len, Some(RawAddress::room()), control, true, None);
     Request::new(Op::RecvMsg { flags: flags | CMSG_CLOEXEC }, lease, rest).on(fd.guard())
 }
 
@@ -322,7 +352,7 @@ pub fn send_msg<M: Mode, B: IoBuf>(
     };
     let (buffer, rest) = buffer.lend();
     let len = buffer.init_len();
-    let lease = MessageState::lease(buffer, len, name, control, false);
+    let lease = MessageState::lease(buffer, len, name, control, false, None);
     Ok(Request::new(Op::SendMsg { flags: flags | NOSIGNAL }, lease, rest).on(fd.guard()))
 }
 

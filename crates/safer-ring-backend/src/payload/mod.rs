@@ -40,7 +40,9 @@ pub use simple::{
     Close, Count, Plain, PollEvents, Settled, Sleep, Unit, close, fallocate, fsync, ftruncate,
     listen, nop, poll, shutdown, splice, tee, timeout,
 };
-pub use vectored::{Lists, ReadVectored, WriteVectored, read_vectored, write_vectored};
+pub use vectored::{
+    Lists, ReadVectored, WriteVectored, read_vectored, send_vectored, write_vectored,
+};
 
 use crate::driver::{Driver, Refused};
 use crate::error::{Failure, OpError};

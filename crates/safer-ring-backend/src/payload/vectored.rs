@@ -13,6 +13,7 @@ use safer_ring_buf::{IoBuf, IoBufMut, Lease, Vectored, VectoredRest};
 use safer_ring_core::Op;
 
 use super::kept::scatter;
+use super::message::{self, NOSIGNAL, WAITALL};
 use super::{Done, Payload, sealed::Sealed};
 use crate::error::{Failure, OpError};
 use crate::fd::Fd;
@@ -37,6 +38,8 @@ impl<B> Sealed for WriteVectored<B> {}
 pub struct Lists<B: IoBuf> {
     rest: VectoredRest<B>,
     total: u32,
+    /// The list is in the state of a message.
+    message: bool,
 }
 
 type Output<B> = Result<(usize, Vec<B>), OpError<Vec<B>>>;
@@ -65,7 +68,7 @@ pub fn read_vectored<M: Mode, B: IoBufMut>(
     let total = transfer(Vectored::total_capacity(&buffers).unwrap_or(usize::MAX));
     let (lease, count, rest) = Vectored::lend_for_read(buffers).map_err(too_many)?;
     let op = Op::ReadVectored { offset, count };
-    Ok(Request::new(op, lease, Lists { rest, total }).on(fd.guard()))
+    Ok(Request::new(op, lease, Lists { rest, total, message: false }).on(fd.guard()))
 }
 
 /// writev(2) or pwritev(2).
@@ -80,7 +83,23 @@ pub fn write_vectored<M: Mode, B: IoBuf>(
     let total = transfer(Vectored::total_init(&buffers).unwrap_or(usize::MAX));
     let (lease, count, rest) = Vectored::lend_for_write(buffers).map_err(too_many)?;
     let op = Op::WriteVectored { offset, count };
-    Ok(Request::new(op, lease, Lists { rest, total }).on(fd.guard()))
+    Ok(Request::new(op, lease, Lists { rest, total, message: false }).on(fd.guard()))
+}
+
+/// sendmsg(2) of many buffers, always with `MSG_NOSIGNAL`: a closed peer is an error, not a signal.
+///
+/// # Errors
+/// The output of the operation, if there are more than 1024 buffers.
+pub fn send_vectored<M: Mode, B: IoBuf>(
+    fd: &Fd<M>,
+    buffers: Vec<B>,
+    flags: u32,
+) -> Made<M, WriteVectored<B>> {
+    let total = transfer(Vectored::total_init(&buffers).unwrap_or(usize::MAX));
+    let (list, count, rest) = Vectored::lend_for_write(buffers).map_err(too_many)?;
+    let op = Op::SendMsg { flags: flags | NOSIGNAL };
+    let lists = Lists { rest, total, message: true };
+    Ok(Request::new(op, message::of_list(list, count), lists).on(fd.guard()))
 }
 
 impl<B: IoBufMut> Payload for ReadVectored<B> {
@@ -137,11 +156,13 @@ impl<B: IoBuf> Payload for WriteVectored<B> {
         Err(OpError::new(failure, lent))
     }
 
-    fn wanted(_: &Op, _: &Lease, rest: &Self::Rest) -> Option<u32> {
-        Some(rest.total)
+    fn wanted(op: &Op, _: &Lease, rest: &Self::Rest) -> Option<u32> {
+        let goes_on = matches!(op, Op::SendMsg { flags } if flags & WAITALL == 0);
+        (!goes_on).then_some(rest.total)
     }
 
     unsafe fn finish(lease: Lease, rest: Self::Rest, done: Done) -> Self::Output {
+        let lease = if rest.message { message::into_list(lease) } else { lease };
         // SAFETY: the lease is of these buffers (contract).
         let buffers = unsafe { Vectored::reclaim(lease, rest.rest) };
         match done.result {

@@ -1,12 +1,13 @@
 //! An open file, and the operations on it that are one call of the kernel each.
 
 use std::fmt;
-use std::io;
+use std::io::{self, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use safer_ring_backend::payload::{
     Payload, Read, ReadVectored, Settled, Stat, Unit, Write, WriteVectored,
 };
@@ -15,6 +16,7 @@ use safer_ring_buf::{IoBuf, IoBufMut};
 
 use super::direct::{DirectAlignment, Extent};
 use super::{OpenOptions, Permissions};
+use crate::net::handle;
 use crate::unblock::unblock;
 use crate::{FallocateMode, Fd, RingOf};
 
@@ -122,8 +124,9 @@ impl<M: Mode> File<M> {
     /// The file as one of the standard library.
     ///
     /// # Errors
-    /// The file itself, while operations in flight or other handles ([`File::fd`]) share the descriptor, or bytes of a
-    /// dropped read wait for the next one.
+    /// The file itself, while operations in flight or other handles ([`File::fd`]) share the descriptor; while dropped
+    /// operations are in flight, which [`File::settle`] ends; and while bytes of a dropped read wait for the next
+    /// one, which [`File::seek`] drops.
     pub fn into_std(self) -> Result<std::fs::File, Self> {
         let Self { ring, fd, append, direct, alignment } = self;
         match fd.try_into_owned() {
@@ -157,21 +160,90 @@ impl<M: Mode> File<M> {
         &self.ring
     }
 
-    /// Closes the file and reports what close(2) reports: on some file systems (NFS) that is where a write that
-    /// failed is told.
+    /// Waits until nothing of dropped futures works on the file any more: reads at the cursor end, and their bytes stay for
+    /// the next; writes run to their end. For [`File::into_std`]; [`File::close`] does it by itself.
     ///
     /// # Errors
-    /// `ResourceBusy`, with the file in the error, while operations or other handles share the descriptor.
-    /// Those of close(2); the descriptor is gone then, and the error has no file in it.
+    /// That of a write whose future was dropped, told once.
     ///
     /// # Dropping
-    /// It runs to its end; before the first poll the file is closed in silence.
+    /// Nothing is lost.
+    pub async fn settle(&self) -> io::Result<()> {
+        self.fd.settle().await?;
+        handle::released(&self.ring, &self.fd).await
+    }
+
+    /// Closes the file, after what dropped futures have left, and reports what close(2) reports: on some file systems (NFS)
+    /// that is where a write that failed is told. Bytes of a dropped read that wait for the next are dropped.
+    ///
+    /// # Errors
+    /// `ResourceBusy`, with the file in the error, while other handles or operations whose futures are alive share the
+    /// descriptor. That of a write whose future was dropped; the file is closed all the same, unless it is in the
+    /// error. Those of close(2); the descriptor is gone then, and the error has no file in it.
+    ///
+    /// # Dropping
+    /// The file is closed in silence once dropped writes have ended.
     pub async fn close(self) -> Result<(), OpError<Option<Self>>> {
         let Self { ring, fd, append, direct, alignment } = self;
-        ring.close(fd).await.map_err(|OpError { error, buffer }| OpError {
+        handle::close(&ring, fd).await.map_err(|OpError { error, buffer }| OpError {
             error,
             buffer: buffer.map(|fd| Self { ring, fd, append, direct, alignment }),
         })
+    }
+
+    /// Moves the cursor, and gives where it is then, in bytes from the start: lseek(2), a plain call, which does not
+    /// wait for a disk. What dropped operations at the cursor have left ends first; bytes of a dropped read that wait for
+    /// the next count as not read, and are dropped.
+    ///
+    /// # Errors
+    /// Those of lseek(2): `EINVAL` for a place before the start, `ESPIPE` for a pipe or a socket. That of a write whose
+    /// future was dropped, told once. The cursor stays, and nothing is dropped.
+    ///
+    /// # Dropping
+    /// The cursor stays.
+    pub async fn seek(&self, to: SeekFrom) -> io::Result<u64> {
+        self.fd.settle().await?;
+        let to = match to {
+            SeekFrom::Start(place) => rustix::fs::SeekFrom::Start(place),
+            SeekFrom::End(distance) => rustix::fs::SeekFrom::End(distance),
+            SeekFrom::Current(distance) => {
+                let place = self.cursor()?.checked_add_signed(distance);
+                rustix::fs::SeekFrom::Start(place.ok_or(Errno::INVAL)?)
+            }
+        };
+        let place = rustix::fs::seek(&self.fd, to)?;
+        self.fd.drop_kept();
+        Ok(place)
+    }
+
+    /// Moves the cursor to the start: [`File::seek`].
+    ///
+    /// # Errors
+    /// As [`File::seek`].
+    ///
+    /// # Dropping
+    /// The cursor stays.
+    pub async fn rewind(&self) -> io::Result<()> {
+        self.seek(SeekFrom::Start(0)).await.map(drop)
+    }
+
+    /// Where the cursor is, in bytes from the start: lseek(2), a plain call. What dropped operations at the cursor have
+    /// left ends first; bytes of a dropped read that wait for the next count as not read, and go on waiting.
+    ///
+    /// # Errors
+    /// As [`File::seek`].
+    ///
+    /// # Dropping
+    /// Nothing is lost.
+    pub async fn stream_position(&self) -> io::Result<u64> {
+        self.fd.settle().await?;
+        self.cursor()
+    }
+
+    /// The place of the next byte that a read at the cursor gives: the kernel's cursor stands behind what is kept.
+    pub(super) fn cursor(&self) -> io::Result<u64> {
+        let kept = u64::try_from(self.fd.kept_bytes()).unwrap_or(u64::MAX);
+        Ok(rustix::fs::tell(&self.fd)?.saturating_sub(kept))
     }
 
     /// Reads at the cursor into `buffer`, up to its capacity, and moves the cursor: read(2). 0 bytes are the end.

@@ -2,16 +2,23 @@
 //!
 //! The kernel moves at most 2,147,479,552 bytes in one step (read(2)); more is moved in several.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use safer_ring_backend::{Mode, OpError, TransferError};
+use safer_ring_backend::payload::Read;
+use safer_ring_backend::{Mode, OpError, Operation, TransferError};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use super::File;
 use super::direct::Extent;
+use crate::Fd;
 
-/// Smallest room that a read to the end asks for, in bytes.
+/// Room for a file that does not tell its size, in bytes.
 const ROOM: usize = 8192;
+/// Most bytes of one step behind the end that the file told.
+const PIECE: usize = 1024 * 1024;
 /// Room behind the expected end, where the end is seen without growing.
 const PROBE: usize = 32;
 
@@ -38,7 +45,8 @@ impl<M: Mode> File<M> {
     /// As [`File::read_exact_at`]. The cursor stands behind the bytes that were read.
     ///
     /// # Dropping
-    /// Not safe to drop: the bytes of finished steps are gone with the buffer, and the cursor has moved past them.
+    /// Nothing is lost: the next read at the cursor begins with the bytes of the steps that have ended, and goes on with
+    /// those of the step in flight.
     pub async fn read_exact<B: IoBufMut>(&self, buffer: B) -> Result<B, TransferError<B>> {
         self.fill(buffer, None).await
     }
@@ -70,8 +78,9 @@ impl<M: Mode> File<M> {
     /// As [`File::write_all_at`]; `Other` for an append that was cut short.
     ///
     /// # Dropping
-    /// Not safe to drop: the step in flight runs to its end, before later writes at the cursor, no other is begun, and
-    /// how many bytes were written is not told.
+    /// Once its first step is in flight, all of it is written, before later writes at the cursor; its error is given
+    /// by the next write, sync or close. An append that is cut short is not continued then either, which is such an
+    /// error.
     pub async fn write_all<B: IoBuf>(&self, buffer: B) -> Result<B, TransferError<B>> {
         self.drain(buffer, None).await
     }
@@ -83,39 +92,59 @@ impl<M: Mode> File<M> {
     /// Those of read(2); `OutOfMemory`. What was read is in the buffer of the error, behind what it had.
     ///
     /// # Dropping
-    /// Not safe to drop: the bytes of finished steps are gone with the buffer, and the cursor has moved past them.
+    /// As [`File::read_exact`]. What was in `buffer` before is dropped with it.
     pub async fn read_to_end(
         &self,
         mut buffer: Vec<u8>,
     ) -> Result<(usize, Vec<u8>), TransferError<Vec<u8>>> {
         let begin = buffer.len();
-        let hint = match self.bytes_left().await {
+        let room = match self.bytes_left().await {
             Ok(left) => left.saturating_add(PROBE),
             Err(error) => return Err(TransferError::new(error, buffer, 0)),
         };
-        let mut room = hint;
-        loop {
-            let read = buffer.len() - begin;
-            if buffer.len() == buffer.capacity() {
-                if buffer.try_reserve(room).is_err() {
-                    let error = io::Error::from(io::ErrorKind::OutOfMemory);
-                    return Err(TransferError::new(error, buffer, read));
-                }
-                // The file is longer than it said it was.
-                room = ROOM;
-            }
-            let offset = buffer.len();
-            let tail = buffer.slice(offset..);
-            let extent = Extent::to_fill(&tail);
-            match self.read(tail).await {
-                Ok((0, tail)) => return Ok((read, tail.into_inner())),
-                Ok((_, tail)) => buffer = tail.into_inner(),
-                Err(OpError { error, buffer }) => {
-                    let error = self.explain(error, extent, None);
-                    return Err(TransferError::new(error, buffer.into_inner(), read));
-                }
-            }
+        if buffer.try_reserve(room).is_err() {
+            return Err(TransferError::new(io::ErrorKind::OutOfMemory, buffer, 0));
         }
+        // All of a file of known size fits. Memory that is lent is out of reach, so what has been read is lent no more.
+        let first = buffer.slice(begin..);
+        let extent = Extent::to_fill(&first);
+        let mut count;
+        (count, buffer) = match self.read(first).await {
+            Ok((count, first)) => (count, first.into_inner()),
+            Err(OpError { error, buffer }) => {
+                let error = self.explain(error, extent, None);
+                return Err(TransferError::new(error, buffer.into_inner(), 0));
+            }
+        };
+        let mut piece = Vec::new();
+        while count > 0 {
+            let read = buffer.len() - begin;
+            let spare = buffer.capacity() - buffer.len();
+            // The file may be longer than it said it was.
+            let room = if spare > 0 { spare } else { read }.clamp(PROBE, PIECE);
+            if piece.capacity() < room && piece.try_reserve(room).is_err() {
+                return Err(TransferError::new(io::ErrorKind::OutOfMemory, buffer, read));
+            }
+            let extent = Extent::to_fill(&piece);
+            let finished = Finished::At { bytes: &mut buffer, begin };
+            match self.step(piece, finished).await {
+                Ok((number, bytes)) => (count, piece) = (number, bytes),
+                Err(OpError { error, .. }) => {
+                    return Err(TransferError::new(
+                        self.explain(error, extent, None),
+                        buffer,
+                        read,
+                    ));
+                }
+            }
+            if buffer.try_reserve(piece.len()).is_err() {
+                // The cursor has moved past them.
+                self.fd().unread(piece);
+                return Err(TransferError::new(io::ErrorKind::OutOfMemory, buffer, read));
+            }
+            buffer.append(&mut piece);
+        }
+        Ok((buffer.len() - begin, buffer))
     }
 
     /// Reads from the cursor to the end of the file, which must be UTF-8.
@@ -142,7 +171,7 @@ impl<M: Mode> File<M> {
             return Ok(ROOM);
         }
         // A pipe has no cursor.
-        let cursor = rustix::fs::tell(self.fd()).unwrap_or(0);
+        let cursor = self.cursor().unwrap_or(0);
         Ok(usize::try_from(size.saturating_sub(cursor)).unwrap_or(usize::MAX))
     }
 
@@ -156,7 +185,13 @@ impl<M: Mode> File<M> {
         }
         let wanted = buffer.capacity_mut();
         let mut done = 0;
+        let mut finished = Vec::new();
         while done < wanted {
+            if offset.is_none() {
+                // The first step, with which nearly all transfers end, copies nothing.
+                let news = buffer.as_init().get(finished.len()..done);
+                finished.extend_from_slice(news.unwrap_or_default());
+            }
             let rest = match buffer.try_slice(done..) {
                 Ok(rest) => rest,
                 Err(buffer) => return Err(TransferError::new(shrunk(), buffer, done)),
@@ -165,7 +200,7 @@ impl<M: Mode> File<M> {
             let place = behind(offset, done);
             let step = match place {
                 Some(place) => self.read_at(rest, place).await,
-                None => self.read(rest).await,
+                None => self.step(rest, Finished::All(&mut finished)).await,
             };
             match step {
                 Ok((count, rest)) => {
@@ -183,6 +218,11 @@ impl<M: Mode> File<M> {
             }
         }
         Ok(buffer)
+    }
+
+    /// Reads at the cursor, after others that have ended.
+    fn step<'a, B: IoBufMut>(&'a self, buffer: B, finished: Finished<'a>) -> Next<'a, M, B> {
+        Next { fd: self.fd(), finished: Some(finished), read: self.read(buffer) }
     }
 
     pub(super) async fn drain<B: IoBuf>(
@@ -225,6 +265,48 @@ impl<M: Mode> File<M> {
             }
         }
         Ok(buffer)
+    }
+}
+
+/// What the steps before have read.
+enum Finished<'a> {
+    All(&'a mut Vec<u8>),
+    /// All behind the first bytes, which are the caller's.
+    At {
+        bytes: &'a mut Vec<u8>,
+        begin: usize,
+    },
+}
+
+/// A step at the cursor. If it is dropped, what was read before goes back: before the step itself goes, so that its bytes
+/// come behind.
+struct Next<'a, M: Mode, B: IoBufMut> {
+    fd: &'a Fd<M>,
+    /// Until it has ended.
+    finished: Option<Finished<'a>>,
+    read: Operation<M, Read<B>>,
+}
+
+impl<M: Mode, B: IoBufMut> Unpin for Next<'_, M, B> {}
+
+impl<M: Mode, B: IoBufMut> Future for Next<'_, M, B> {
+    type Output = Result<(usize, B), OpError<B>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let ended = ready!(Pin::new(&mut this.read).poll(cx));
+        this.finished = None;
+        Poll::Ready(ended)
+    }
+}
+
+impl<M: Mode, B: IoBufMut> Drop for Next<'_, M, B> {
+    fn drop(&mut self) {
+        match self.finished.take() {
+            Some(Finished::All(bytes)) => self.fd.unread(std::mem::take(bytes)),
+            Some(Finished::At { bytes, begin }) => self.fd.unread(bytes.split_off(begin)),
+            None => {}
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use safer_ring_backend::payload::{Close, Read, ReadVectored, Write, WriteVectored};
-use safer_ring_backend::{Mode, Operation};
+use safer_ring_backend::payload::{Read, ReadVectored, Write, WriteVectored};
+use safer_ring_backend::{Mode, OpError, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use super::transfer::{ReadExact, Via, WriteAll, WriteAllVectored};
@@ -37,8 +38,13 @@ impl<M: Mode> Handle<M> {
         fd.try_into_owned().map_err(|fd| Self { ring, fd })
     }
 
-    pub(crate) fn close(self) -> Operation<M, Close<M>> {
-        self.ring.close(self.fd)
+    pub(crate) async fn settle(&self) -> io::Result<()> {
+        self.fd.settle().await?;
+        released(&self.ring, &self.fd).await
+    }
+
+    pub(crate) async fn close(self) -> Result<(), OpError<Option<Fd<M>>>> {
+        close(&self.ring, self.fd).await
     }
 
     pub(crate) fn read<B: IoBufMut>(&self, buffer: B) -> Operation<M, Read<B>> {
@@ -72,11 +78,48 @@ impl<M: Mode> Handle<M> {
         &self,
         buffers: Vec<B>,
     ) -> Operation<M, WriteVectored<B>> {
-        self.ring.write_vectored(&self.fd, buffers)
+        self.ring.send_vectored(&self.fd, buffers)
     }
 
     pub(crate) fn write_all_vectored<B: IoBuf>(&self, buffers: Vec<B>) -> WriteAllVectored<M, B> {
-        WriteAllVectored::new(self.clone(), buffers)
+        WriteAllVectored::new(self.clone(), Via::Socket, buffers)
+    }
+}
+
+/// How long the memory of a dropped operation may take from its end to its release, in steps of a millisecond.
+const RELEASE_STEPS: u32 = 20;
+
+/// Waits until a descriptor without other handles has no operation either. The end of a dropped operation is known a
+/// moment before another thread, which has seen it, gives up its share. An operation whose future is alive does not go
+/// away: then it is not waited for long.
+pub(crate) async fn released<M: Mode>(ring: &RingOf<M>, fd: &Fd<M>) -> io::Result<()> {
+    for _ in 0..RELEASE_STEPS {
+        if fd.handles() > 1 || fd.holders() <= 1 {
+            break;
+        }
+        ring.timeout(Duration::from_millis(1)).await?;
+    }
+    Ok(())
+}
+
+/// Ends what dropped futures have left on the descriptor, and closes it. An error of theirs comes before that of the close.
+pub(crate) async fn close<M: Mode>(
+    ring: &RingOf<M>,
+    fd: Fd<M>,
+) -> Result<(), OpError<Option<Fd<M>>>> {
+    let mut earlier = Ok(());
+    if fd.handles() == 1 {
+        earlier = fd.settle().await;
+        // A ring that takes no timer takes no close either, and says so.
+        let _ = released(ring, &fd).await;
+    }
+    let closed = ring.close(fd).await;
+    match (earlier, closed) {
+        (Ok(()), closed) => closed,
+        (Err(error), closed) => {
+            let buffer = closed.err().and_then(|failed| failed.buffer);
+            Err(OpError { error, buffer })
+        }
     }
 }
 
@@ -105,7 +148,8 @@ macro_rules! common_methods {
             ///
             /// # Errors
             /// `self`, while something else shares the descriptor: a clone of [`fd`](Self::fd), a half, or an
-            /// operation in flight. A dropped operation counts until the kernel is done with it.
+            /// operation in flight; while a dropped receive or accept is armed or a dropped send runs, which
+            /// [`settle`](Self::settle) ends; and while what a dropped one has brought waits to be taken.
             pub fn into_std(self) -> Result<$std, Self> {
                 match self.handle.into_owned() {
                     Ok(fd) => Ok(fd.into()),
@@ -123,16 +167,32 @@ macro_rules! common_methods {
                 &self.handle.ring
             }
 
-            /// Closes it and reports what close(2) reports. Dropping it closes it too, in silence.
+            /// Waits until nothing of dropped futures works on it any more: armed receives and accepts are cancelled,
+            /// and what they have brought stays for the next; sends run to their end. For
+            /// [`into_std`](Self::into_std); [`close`](Self::close) does it by itself.
             ///
             /// # Errors
-            /// As [`Ring::close`](crate::RingOf::close): `ResourceBusy`, with the descriptor in the error, while
-            /// something else shares it.
+            /// That of a send whose future was dropped, told once.
             ///
             /// # Dropping
-            /// It runs to its end; before the first poll, the descriptor is closed all the same.
-            pub fn close(self) -> Operation<M, Close<M>> {
-                self.handle.close()
+            /// Nothing is lost.
+            pub async fn settle(&self) -> io::Result<()> {
+                self.handle.settle().await
+            }
+
+            /// Closes it and reports what close(2) reports, after what dropped futures have left: armed receives and
+            /// accepts are cancelled, sends run to their end. Bytes and connections that wait to be taken are dropped.
+            /// Dropping it closes it too, in silence.
+            ///
+            /// # Errors
+            /// `ResourceBusy`, with the descriptor in the error, while another handle or an operation whose future is
+            /// alive shares it. That of a send whose future was dropped; the descriptor is closed all the same, unless
+            /// it is in the error. Those of close(2).
+            ///
+            /// # Dropping
+            /// The descriptor is closed once dropped sends have ended.
+            pub async fn close(self) -> Result<(), OpError<Option<Fd<M>>>> {
+                self.handle.close().await
             }
         }
 
@@ -234,15 +294,14 @@ macro_rules! write_methods {
             self.handle().write_all(buffer)
         }
 
-        /// Sends many buffers, one after the other: writev(2). At most 1024 buffers. May send fewer bytes than there
-        /// are.
+        /// Sends many buffers, one after the other: sendmsg(2) with `MSG_NOSIGNAL`. At most 1024 buffers. May send fewer
+        /// bytes than there are.
         ///
         /// # Errors
-        /// Those of writev(2), with the buffers; `InvalidInput` for too many. With a closed peer the process gets
-        /// `SIGPIPE`, which Rust programs ignore by default, besides `EPIPE`: writev(2) has no flag against it.
+        /// As [`write`](Self::write), with the buffers; `InvalidInput` for too many.
         ///
         /// # Dropping
-        /// As [`Ring::write_vectored`](crate::RingOf::write_vectored).
+        /// As [`write`](Self::write).
         pub fn write_vectored<B: IoBuf>(
             &self,
             buffers: Vec<B>,
@@ -257,7 +316,7 @@ macro_rules! write_methods {
         /// in the error, with the number of bytes that the kernel took before.
         ///
         /// # Dropping
-        /// The step under way runs to its end; what follows it is not sent.
+        /// See [`WriteAllVectored`](crate::net::WriteAllVectored).
         pub fn write_all_vectored<B: IoBuf>(&self, buffers: Vec<B>) -> WriteAllVectored<$mode, B> {
             self.handle().write_all_vectored(buffers)
         }

@@ -11,7 +11,7 @@
 
 mod addr;
 mod datagram;
-mod handle;
+pub(crate) mod handle;
 mod options;
 mod split;
 mod tcp;

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use safer_ring_backend::payload::{Close, Read, ReadVectored, Settled, Write, WriteVectored};
-use safer_ring_backend::{Mode, Operation, Shared};
+use safer_ring_backend::payload::{Read, ReadVectored, Settled, Write, WriteVectored};
+use safer_ring_backend::{Mode, OpError, Operation, Shared};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use super::addr::{self, ToSocketAddrs};

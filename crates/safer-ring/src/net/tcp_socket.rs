@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use safer_ring_backend::payload::{Close, Plain};
-use safer_ring_backend::{Mode, Operation, Shared};
+use safer_ring_backend::payload::Plain;
+use safer_ring_backend::{Mode, OpError, Operation, Shared};
 
 use super::addr;
 use super::handle::{self, Handle, common_methods};

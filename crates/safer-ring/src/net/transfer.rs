@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use safer_ring_backend::payload::{Read, Write, WriteVectored};
+use safer_ring_backend::payload::{self, Read, Write, WriteVectored};
 use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut, Slice};
 
@@ -55,22 +55,24 @@ fn lost_length<B>(buffer: B, transferred: usize) -> TransferError<B> {
 /// The future of `read_exact`: the buffer, full.
 ///
 /// # Dropping
-/// The step under way is dropped as a single `read` is: of a socket its bytes go to the next receive. The bytes of
-/// finished steps are in the buffer and are lost with it, so a `read_exact` that has begun to fill its buffer is
-/// not to be dropped if the stream is still needed. Before the first poll nothing has happened.
+/// Nothing is lost: the next receive, or read of the pipe, begins with the bytes of the steps that have ended, and goes on
+/// with what the step under way takes in, which stays armed as a single `read` does. Before the first poll nothing has
+/// happened.
 #[must_use = "a transfer does nothing until it is awaited"]
 pub struct ReadExact<M: Mode, B: IoBufMut> {
     handle: Handle<M>,
     via: Via,
-    /// Bytes of finished steps, at the start of the buffer. While a step runs they are in lent memory: whoever gives
-    /// them back to the stream on a drop has to get at them there.
+    /// Bytes of finished steps, at the start of the buffer.
     filled: usize,
+    /// The same bytes, while a step runs and they are in lent memory. Nothing for the first step, which nearly all
+    /// transfers end with.
+    finished: Vec<u8>,
     step: Step<B, Operation<M, Read<Slice<B>>>>,
 }
 
 impl<M: Mode, B: IoBufMut> ReadExact<M, B> {
     pub(crate) fn new(handle: Handle<M>, via: Via, buffer: B) -> Self {
-        Self { handle, via, filled: 0, step: Step::Ready(buffer) }
+        Self { handle, via, filled: 0, finished: Vec::new(), step: Step::Ready(buffer) }
     }
 
     fn begin(&self, part: Slice<B>) -> Operation<M, Read<Slice<B>>> {
@@ -92,11 +94,17 @@ impl<M: Mode, B: IoBufMut> Future for ReadExact<M, B> {
         loop {
             if let Some(buffer) = this.step.take_ready() {
                 if this.filled >= buffer.capacity_mut() {
+                    this.finished = Vec::new();
                     return Poll::Ready(Ok(buffer));
                 }
+                let news = buffer.as_init().get(this.finished.len()..this.filled);
+                this.finished.extend_from_slice(news.unwrap_or_default());
                 let part = match buffer.try_slice(this.filled..) {
                     Ok(part) => part,
-                    Err(buffer) => return Poll::Ready(Err(lost_length(buffer, this.filled))),
+                    Err(buffer) => {
+                        this.finished = Vec::new();
+                        return Poll::Ready(Err(lost_length(buffer, this.filled)));
+                    }
                 };
                 this.step = Step::Running(this.begin(part));
             }
@@ -112,8 +120,17 @@ impl<M: Mode, B: IoBufMut> Future for ReadExact<M, B> {
                 }
                 Err(error) => error.into_parts(),
             };
+            // They are in the buffer of the error.
+            this.finished = Vec::new();
             return Poll::Ready(Err(TransferError::new(error, part.into_inner(), this.filled)));
         }
+    }
+}
+
+impl<M: Mode, B: IoBufMut> Drop for ReadExact<M, B> {
+    fn drop(&mut self) {
+        // Before the step goes, so that its bytes come behind these.
+        self.handle.fd.unread(std::mem::take(&mut self.finished));
     }
 }
 
@@ -126,9 +143,9 @@ impl<M: Mode, B: IoBufMut> fmt::Debug for ReadExact<M, B> {
 /// The future of `write_all`: the buffer, whole.
 ///
 /// # Dropping
-/// The step under way runs to its end. On a socket (kernel 5.19) that is all of the rest, so that a `write_all` that
-/// was polled once sends everything; on a pipe a step may be short, and what follows it is not written. Before the
-/// first poll nothing has happened.
+/// Once it has begun, it runs to its end with all of its bytes, before later writes on the same handle; its error comes with
+/// the next write, shutdown or close. It begins with the first poll, or, behind a dropped write, with the first after that
+/// has ended; before that nothing has happened.
 #[must_use = "a transfer does nothing until it is awaited"]
 pub struct WriteAll<M: Mode, B: IoBuf> {
     handle: Handle<M>,
@@ -198,19 +215,28 @@ type WriteParts<M, B> = Operation<M, WriteVectored<Slice<B>>>;
 /// The future of `write_all_vectored`: the buffers, whole and in order.
 ///
 /// # Dropping
-/// The step under way runs to its end; what follows it is not sent. Before the first poll nothing has happened.
+/// As [`WriteAll`].
 #[must_use = "a transfer does nothing until it is awaited"]
 pub struct WriteAllVectored<M: Mode, B: IoBuf> {
     handle: Handle<M>,
+    via: Via,
     /// Bytes of finished steps.
     sent: usize,
     step: Step<Vec<Slice<B>>, WriteParts<M, B>>,
 }
 
 impl<M: Mode, B: IoBuf> WriteAllVectored<M, B> {
-    pub(crate) fn new(handle: Handle<M>, buffers: Vec<B>) -> Self {
+    pub(crate) fn new(handle: Handle<M>, via: Via, buffers: Vec<B>) -> Self {
         let parts = buffers.into_iter().map(|buffer| buffer.slice(..)).collect();
-        Self { handle, sent: 0, step: Step::Ready(parts) }
+        Self { handle, via, sent: 0, step: Step::Ready(parts) }
+    }
+
+    fn begin(&self, parts: Vec<Slice<B>>) -> WriteParts<M, B> {
+        let Handle { ring, fd } = &self.handle;
+        match self.via {
+            Via::Socket => ring.try_start(payload::send_vectored(fd, parts, MSG_WAITALL)),
+            Via::Pipe => ring.write_vectored(fd, parts),
+        }
     }
 }
 
@@ -240,7 +266,7 @@ impl<M: Mode, B: IoBuf> Future for WriteAllVectored<M, B> {
                 if parts.iter().all(|part| part.len_init() == 0) {
                     return Poll::Ready(Ok(whole(parts)));
                 }
-                this.step = Step::Running(this.handle.write_vectored(parts));
+                this.step = Step::Running(this.begin(parts));
             }
             let Step::Running(write) = &mut this.step else { return Poll::Pending };
             let ended = ready!(Pin::new(write).poll(cx));

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::sockopt;
-use safer_ring_backend::payload::{Close, Read, SendMsg, Write};
+use safer_ring_backend::payload::{Read, SendMsg, Write};
 use safer_ring_backend::sys::sockopt::{SOL_UDP, UDP_SEGMENT};
 use safer_ring_backend::{Mode, OpError, Operation, Shared};
 use safer_ring_buf::{IoBuf, IoBufMut};

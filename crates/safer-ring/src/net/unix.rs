@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
-use safer_ring_backend::payload::{Close, Received, SendMsg};
+use safer_ring_backend::payload::{Received, SendMsg};
 use safer_ring_backend::{Mode, OpError, Operation, Shared};
 use safer_ring_buf::IoBuf;
 

@@ -7,7 +7,7 @@ use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
 use rustix::net::sockopt;
-use safer_ring_backend::payload::{Close, Read, SendMsg, Settled, Write};
+use safer_ring_backend::payload::{Read, SendMsg, Settled, Write};
 use safer_ring_backend::{Mode, OpError, Operation, Shared};
 use safer_ring_buf::{IoBuf, IoBufMut};
 

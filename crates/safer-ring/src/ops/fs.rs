@@ -103,8 +103,8 @@ impl<M: Mode> RingOf<M> {
     /// Closes a descriptor and reports what close(2) reports. Dropping the last handle closes it too, in silence.
     ///
     /// # Errors
-    /// `ResourceBusy`, with the handle in the error, while other handles or operations share the descriptor.
-    /// Those of close(2); the descriptor is gone then, and the error has no handle in it.
+    /// `ResourceBusy`, with the handle in the error, while other handles or operations share the descriptor: those whose
+    /// futures were dropped too, which [`Fd::settle`] ends. Those of close(2); the descriptor is gone then, and the error has no handle in it.
     ///
     /// # Dropping
     /// It runs to its end.

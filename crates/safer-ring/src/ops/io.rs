@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use safer_ring_backend::payload::{self, Count, Read, ReadVectored, Write, WriteVectored};
-use safer_ring_backend::{Mode, Operation};
+use safer_ring_backend::{Mode, OpError, Operation};
 use safer_ring_buf::{Acquire, IoBuf, IoBufMut, PooledBuffer};
 
 use super::CURSOR;
@@ -25,8 +25,8 @@ impl<M: Mode> RingOf<M> {
     /// Those of read(2); `EINTR` and `EAGAIN` are handled inside.
     ///
     /// # Dropping
-    /// Cancels. Bytes that arrived at the same moment are lost: from a socket or pipe for good, from a file the
-    /// cursor may have moved past them.
+    /// Nothing is lost: it stays armed, and its bytes go to the next read or receive on this descriptor, in order. See
+    /// [`Operation`].
     #[inline]
     pub fn read_owned<B: IoBufMut>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
         self.start(payload::read(fd, buffer, CURSOR))
@@ -52,6 +52,7 @@ impl<M: Mode> RingOf<M> {
     /// Those of pread(2), but for `ESPIPE`: a pipe or a socket ignores the offset. Files opened
     /// with `O_DIRECT` want aligned memory, offset and length (`EINVAL`); see
     /// [`OwnedBuffer::aligned`](crate::OwnedBuffer::aligned) and [`Metadata::direct_io_alignment`](crate::Metadata::direct_io_alignment).
+    /// `InvalidInput` for the offset `u64::MAX`, which the kernel takes for the cursor.
     ///
     /// # Dropping
     /// Cancels; nothing is lost.
@@ -62,6 +63,9 @@ impl<M: Mode> RingOf<M> {
         buffer: B,
         offset: u64,
     ) -> Operation<M, Read<B>> {
+        if offset == CURSOR {
+            return self.try_start(Err(Err(no_place(buffer))));
+        }
         self.start(payload::read(fd, buffer, offset))
     }
 
@@ -69,7 +73,8 @@ impl<M: Mode> RingOf<M> {
     /// offset.
     ///
     /// # Errors
-    /// Those of pwrite(2); alignment as for [`Ring::read_at_owned`](crate::RingOf::read_at_owned).
+    /// Those of pwrite(2); alignment, and the offset that is refused, as for
+    /// [`Ring::read_at_owned`](crate::RingOf::read_at_owned).
     ///
     /// # Dropping
     /// The write runs to its end.
@@ -80,6 +85,9 @@ impl<M: Mode> RingOf<M> {
         buffer: B,
         offset: u64,
     ) -> Operation<M, Write<B>> {
+        if offset == CURSOR {
+            return self.try_start(Err(Err(no_place(buffer))));
+        }
         self.start(payload::write(fd, buffer, offset))
     }
 
@@ -126,6 +134,9 @@ impl<M: Mode> RingOf<M> {
         buffers: Vec<B>,
         offset: u64,
     ) -> Operation<M, ReadVectored<B>> {
+        if offset == CURSOR {
+            return self.try_start(Err(Err(no_place(buffers))));
+        }
         self.try_start(payload::read_vectored(fd, buffers, offset))
     }
 
@@ -142,6 +153,9 @@ impl<M: Mode> RingOf<M> {
         buffers: Vec<B>,
         offset: u64,
     ) -> Operation<M, WriteVectored<B>> {
+        if offset == CURSOR {
+            return self.try_start(Err(Err(no_place(buffers))));
+        }
         self.try_start(payload::write_vectored(fd, buffers, offset))
     }
 
@@ -165,7 +179,7 @@ impl<M: Mode> RingOf<M> {
     /// An offset of `None` is the file's cursor, and must be `None` for a pipe. 0 bytes are the end.
     ///
     /// # Errors
-    /// Those of splice(2). Kernel 5.7.
+    /// Those of splice(2); `InvalidInput` for the offset `u64::MAX`. Kernel 5.7.
     ///
     /// # Dropping
     /// It runs to its end.
@@ -178,6 +192,9 @@ impl<M: Mode> RingOf<M> {
         len: u32,
         flags: SpliceFlags,
     ) -> Operation<M, Count> {
+        if [offset_in, offset_out].contains(&Some(CURSOR)) {
+            return self.try_start(Err(Err(no_place(()).error)));
+        }
         let offset = |offset: Option<u64>| offset.unwrap_or(CURSOR);
         self.start(payload::splice(from, offset(offset_in), to, offset(offset_out), len, flags.0))
     }
@@ -192,6 +209,13 @@ impl<M: Mode> RingOf<M> {
     pub fn tee(&self, from: &Fd<M>, to: &Fd<M>, len: u32) -> Operation<M, Count> {
         self.start(payload::tee(from, to, len, 0))
     }
+}
+
+/// An offset that would mean the cursor.
+#[cold]
+fn no_place<B>(buffer: B) -> OpError<B> {
+    let text = "the offset u64::MAX, which the kernel takes for the cursor";
+    OpError::new(io::Error::new(io::ErrorKind::InvalidInput, text), buffer)
 }
 
 /// Flags of splice(2).

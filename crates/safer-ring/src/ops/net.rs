@@ -1,7 +1,7 @@
 //! Sockets.
 
 use safer_ring_backend::payload::{
-    self, Accept, Plain, Read, RecvMsg, SendMsg, Settled, Socket, Unit, Write,
+    self, Accept, Plain, Read, RecvMsg, SendMsg, Settled, Socket, Unit, Write, WriteVectored,
 };
 use safer_ring_backend::{Mode, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut};
@@ -58,7 +58,8 @@ impl<M: Mode> RingOf<M> {
     /// Those of recv(2); `EINTR` and `EAGAIN` are handled inside, so a non-blocking socket works as any other.
     ///
     /// # Dropping
-    /// Cancels. Bytes that arrive at the same moment are lost with the buffer.
+    /// Nothing is lost: it stays armed, and its bytes go to the next receive on this descriptor, in order. See
+    /// [`Operation`].
     #[inline]
     pub fn recv<B: IoBufMut>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
         self.recv_with(fd, buffer, 0)
@@ -70,7 +71,7 @@ impl<M: Mode> RingOf<M> {
     /// As there; with `MSG_DONTWAIT`, `EAGAIN` too.
     ///
     /// # Dropping
-    /// As there.
+    /// As there; with `MSG_PEEK`, `MSG_WAITALL` or `MSG_OOB` it is cancelled, and what it has taken in is kept.
     #[inline]
     pub fn recv_with<B: IoBufMut>(
         &self,
@@ -105,6 +106,23 @@ impl<M: Mode> RingOf<M> {
         self.start(payload::send(fd, buffer, flags))
     }
 
+    /// Sends many buffers, one after the other: sendmsg(2) with `MSG_NOSIGNAL`, so that a closed peer is an error and no
+    /// signal, as it is with [`Ring::write_vectored`](crate::RingOf::write_vectored). At most 1024 buffers; a datagram
+    /// is made of all of them. May send fewer bytes than there are.
+    ///
+    /// # Errors
+    /// As [`Ring::send`](crate::RingOf::send); `InvalidInput` for too many buffers.
+    ///
+    /// # Dropping
+    /// The send runs to its end.
+    pub fn send_vectored<B: IoBuf>(
+        &self,
+        fd: &Fd<M>,
+        buffers: Vec<B>,
+    ) -> Operation<M, WriteVectored<B>> {
+        self.try_start(payload::send_vectored(fd, buffers, 0))
+    }
+
     /// Receives a message with its sender's address and up to `control_len` bytes of control data: recvmsg(2).
     /// Descriptors in it arrive owned and close-on-exec.
     ///
@@ -112,7 +130,7 @@ impl<M: Mode> RingOf<M> {
     /// Those of recvmsg(2).
     ///
     /// # Dropping
-    /// Cancels. A message that arrives at the same moment is lost; its descriptors are closed.
+    /// As [`Ring::recv`](crate::RingOf::recv), with the address and the control data, if the next receive asks for them.
     pub fn recv_msg<B: IoBufMut>(
         &self,
         fd: &Fd<M>,
@@ -146,7 +164,7 @@ impl<M: Mode> RingOf<M> {
     /// Those of accept(2): `EMFILE` above all.
     ///
     /// # Dropping
-    /// Cancels. A connection that arrives at the same moment is closed and counted.
+    /// Nothing is lost: it stays armed, and its connection goes to the next accept on this descriptor.
     pub fn accept(&self, fd: &Fd<M>) -> Operation<M, Accept<M>> {
         self.start(payload::accept(fd))
     }
