@@ -150,9 +150,10 @@ impl<M: Host> Exchange<M> {
         }
     }
 
-    fn add_sent(&self) {
+    fn add_sent(&self, len: usize) {
         self.sent.fetch_add(1, Ordering::AcqRel);
         self.world.tally.count(self.status.scenario, Count::DatagramsSent, 1);
+        self.world.tally.count(self.status.scenario, Count::BytesSent, count(len));
     }
 
     /// Sends until there is nothing more, dropping most sends: one that had begun goes out all the same.
@@ -180,7 +181,7 @@ impl<M: Host> Exchange<M> {
                 // It will go out all the same, once it had begun.
                 if point != Point::Unpolled {
                     note(Ended::Dropped(point));
-                    self.add_sent();
+                    self.add_sent(len);
                 }
             };
             let (world, status, ring) = (&self.world, &self.status, &self.ring);
@@ -202,7 +203,7 @@ impl<M: Host> Exchange<M> {
                 None => {}
                 Some(Ok((n, _))) if n == len => {
                     note(Ended::Sent(1));
-                    self.add_sent();
+                    self.add_sent(len);
                 }
                 Some(Ok((n, _))) => {
                     let what = format!("{n} of {len} bytes of a datagram were sent");
