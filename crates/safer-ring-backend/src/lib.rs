@@ -34,6 +34,7 @@ mod features;
 mod local;
 mod member;
 mod mode;
+mod notes;
 mod operation;
 pub mod payload;
 mod reactor;

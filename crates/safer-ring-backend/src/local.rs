@@ -14,6 +14,7 @@ use crate::driver::{Aftermath, Driver, Snapshot};
 use crate::error::SetupError;
 use crate::fd::LocalHandle;
 use crate::features::Features;
+use crate::notes;
 use crate::uring::{Purpose, UringBackend};
 use crate::wake::{Doorbell, LocalWake, conclude};
 
@@ -42,6 +43,7 @@ impl LocalCell {
         let features = backend.features().clone();
         let limit = |errno| SetupError::Limit { errno };
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
+        notes::opened(&features);
         let cell = Rc::new(Self {
             driver: RefCell::new(driver),
             spare: RefCell::default(),
@@ -87,9 +89,10 @@ impl LocalCell {
     fn clean_up(&self, mut driver: RefMut<'_, LocalDriver>) {
         let mut aftermath = driver.aftermath(self.spare.take());
         drop(driver);
-        let Aftermath { wakers, dead, retired, nudges } = &mut aftermath;
+        let Aftermath { wakers, dead, retired, nudges, notes } = &mut aftermath;
         // A local ring has no other threads.
         nudges.clear();
+        notes.tell();
         conclude(dead, retired, wakers);
         *self.spare.borrow_mut() = aftermath;
     }

@@ -23,6 +23,7 @@ use crate::driver::{Aftermath, Driver, Snapshot};
 use crate::error::{Failure, SetupError};
 use crate::fd::SharedHandle;
 use crate::features::Features;
+use crate::notes;
 use crate::reactor::{self, Reactor};
 use crate::uring::{Purpose, UringBackend};
 use crate::wake::conclude;
@@ -244,6 +245,7 @@ impl SharedCell {
     fn open(config: &Config) -> Result<(Arc<Self>, Features), SetupError> {
         let backend = UringBackend::new(config, Purpose::ManyThreads)?;
         let features = backend.features().clone();
+        notes::opened(&features);
         let limit = |errno| SetupError::Limit { errno };
         let reactor = reactor::start().map_err(limit)?;
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
@@ -305,10 +307,11 @@ impl SharedCell {
         if let Some(driver) = ended {
             self.reactor.forget(self.id, driver.backend().fd());
         }
-        let Aftermath { wakers, dead, retired, nudges } = &mut aftermath;
+        let Aftermath { wakers, dead, retired, nudges, notes } = &mut aftermath;
         for fd in nudges.drain(..) {
             self.nudge_elsewhere(&fd);
         }
+        notes.tell();
         conclude(dead, retired, wakers);
         lock(&self.state).spare = aftermath;
     }

@@ -25,6 +25,7 @@ use crate::chain::Chained;
 use crate::clock;
 use crate::error::Failure;
 use crate::fd::Guard;
+use crate::notes::{Note, Notes};
 use crate::payload::{self, Done, Payload};
 use crate::request::Resources;
 use crate::root;
@@ -52,11 +53,19 @@ pub(crate) struct Aftermath<K> {
     pub(crate) retired: Vec<Waker>,
     /// Descriptors for which something arrived, while another operation of its kind waits in another kernel ring.
     pub(crate) nudges: Vec<K>,
+    /// What is to be told.
+    pub(crate) notes: Notes,
 }
 
 impl<K> Default for Aftermath<K> {
     fn default() -> Self {
-        Self { wakers: Vec::new(), dead: Vec::new(), retired: Vec::new(), nudges: Vec::new() }
+        Self {
+            wakers: Vec::new(),
+            dead: Vec::new(),
+            retired: Vec::new(),
+            nudges: Vec::new(),
+            notes: Notes::default(),
+        }
     }
 }
 
@@ -386,6 +395,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         std::mem::take(&mut self.rung)
     }
 
+    /// Notes what happened, to be told outside.
+    #[cold]
+    fn note(&mut self, note: Note) {
+        self.aftermath.notes.push(note);
+        self.dirty |= Notes::ON;
+    }
+
     fn keep_dead(&mut self, resources: Resources<K>) {
         self.aftermath.dead.push(resources);
         self.dirty = true;
@@ -491,9 +507,16 @@ impl<K: Guard, B: Backend> Drop for Driver<K, B> {
         }
         self.timers.drain(..).for_each(std::mem::forget);
         self.give_up_streams();
-        let Aftermath { wakers, dead, retired, .. } = &mut self.aftermath;
+        let operations = self.table.operations_in_flight();
+        if operations > 0 {
+            self.note(Note::LeftBehind { operations });
+        }
+        let Aftermath { wakers, dead, retired, notes, .. } = &mut self.aftermath;
         // A panic of foreign code must not become one of this drop.
-        let concluded = catch_unwind(AssertUnwindSafe(|| conclude(dead, retired, wakers)));
+        let concluded = catch_unwind(AssertUnwindSafe(|| {
+            notes.tell();
+            conclude(dead, retired, wakers);
+        }));
         drop(concluded);
     }
 }

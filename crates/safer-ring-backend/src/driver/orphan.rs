@@ -15,6 +15,7 @@ use crate::adopt::adopt;
 use crate::backend::Backend;
 use crate::error::Failure;
 use crate::fd::Guard;
+use crate::notes::Note;
 use crate::payload::{self, bury_close};
 use crate::request::Resources;
 use crate::stream::{Item, Load, Role, Stream};
@@ -66,6 +67,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let Some((key, ..)) = found else { return false };
         drop(all);
         self.nudged.push(key);
+        self.note(Note::Nudged { fd: fd.raw() });
         self.table.cancel(key)
     }
 
@@ -165,7 +167,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             _ => {}
         }
         if op.creates_descriptor() && completion.res >= 0 {
-            self.close_late(completion.res);
+            self.close_late(op, completion.res);
         }
         if op.creates_pair() && completion.res >= 0 {
             // The state in the lease owns both and closes them.
@@ -179,8 +181,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     }
 
     /// Closes and counts a descriptor that nobody waits for.
-    fn close_late(&mut self, number: i32) {
+    fn close_late(&mut self, op: Op, number: i32) {
         self.counters.adopted_fds += 1;
+        self.note(Note::ClosedLate { op: op.name() });
         // SAFETY: the op makes a descriptor, `number` is its first and only result, and the future that would have
         // owned it is gone.
         drop(unsafe { adopt(number) });
@@ -198,18 +201,21 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         resources.fd = None;
         let (item, rest) = match Errno::from_result(completion.res) {
             Ok(number) if op.creates_descriptor() && !wanted => {
-                self.close_late(number.cast_signed());
+                self.close_late(op, number.cast_signed());
                 (None, Some(resources))
             }
             Ok(number) if op.creates_descriptor() => {
                 self.counters.adopted_connections += 1;
+                self.note(Note::ConnectionKept { fd: fd.raw() });
                 // SAFETY: as in `close_late`; it is owned by the next accept.
                 let connection = unsafe { adopt(number.cast_signed()) };
                 (Some(Load::Connection(connection, resources.lease)), None)
             }
             Ok(count) if wanted => {
                 self.counters.adopted_bytes += u64::from(count);
-                (Some(payload::load(&op, resources.lease, payload::bytes(count))), None)
+                let bytes = payload::bytes(count);
+                self.note(Note::BytesKept { fd: fd.raw(), bytes });
+                (Some(payload::load(&op, resources.lease, bytes)), None)
             }
             // Cancelled, or an accept that the next one would only repeat.
             Err(Errno::CANCELED) => (None, Some(resources)),
@@ -276,6 +282,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 let short = Failure::EarlierShort { wanted: count(wanted), moved: count(moved) };
                 fault = fault.or(Some(short));
             }
+        }
+        if let Some(failure) = fault {
+            self.note(Note::EarlierFailed { fd: fd.raw(), failure });
         }
         let wakers = &mut self.aftermath.wakers;
         fd.with_stream(|stream| stream.giver_ends(role, fault, wakers));

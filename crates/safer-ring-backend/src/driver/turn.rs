@@ -16,6 +16,7 @@ use super::Driver;
 use crate::backend::{Backend, Submission, Submitted, Wait};
 use crate::clock;
 use crate::fd::Guard;
+use crate::notes::Note;
 use crate::request::Resources;
 use crate::root;
 
@@ -249,6 +250,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 Errno::TIME => return Ok(()),
                 Errno::AGAIN | Errno::BUSY | Errno::NOMEM => {
                     self.counters.enter_refusals += 1;
+                    self.aftermath.notes.push(Note::EnterRefused { errno });
                     let queued = self.table.queued();
                     self.reap();
                     let requeued = self.table.queued() > queued;
@@ -261,6 +263,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                     }
                 }
                 fatal => {
+                    self.aftermath.notes.push(Note::EnterFailed { errno: fatal });
                     self.fail_pending(fatal);
                     return Err(fatal);
                 }
