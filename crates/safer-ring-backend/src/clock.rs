@@ -1,6 +1,12 @@
 //! The monotonic clock, as nanoseconds since the process first asked.
 //!
 //! The table takes the time as a parameter; this is the only place that reads it.
+//!
+//! # Safety
+//! One call of the C library, since the standard library does not have the coarse clock.
+//!
+//! Tests: the_oldest_operation_is_known
+#![allow(unsafe_code, reason = "clock_gettime(2) for the coarse clock")]
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -14,7 +20,9 @@ pub(crate) fn now_ns() -> u64 {
 
 /// Milliseconds of `CLOCK_MONOTONIC_COARSE`, cut to 32 bits: a few nanoseconds to read, right to a few milliseconds.
 pub(crate) fn coarse_ms() -> u32 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime(2) writes one timespec, which is a local of this function.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     let ms = now.tv_sec.wrapping_mul(1000).wrapping_add(now.tv_nsec / 1_000_000);
     let [.., a, b, c, d] = ms.to_be_bytes();
     u32::from_be_bytes([a, b, c, d])

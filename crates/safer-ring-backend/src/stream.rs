@@ -309,25 +309,27 @@ impl<H> Stream<H> {
         self.takers.push((home, key));
     }
 
-    /// A taker has ended, with what it took in.
+    /// A taker has ended, with what it took in. Tells whether somebody waits for that.
     pub(crate) fn taker_ends(
         &mut self,
         key: Key,
         same: impl Fn(&H) -> bool,
         item: Option<Item>,
         wakers: &mut Vec<Waker>,
-    ) {
+    ) -> bool {
         let mine = |(home, other): &Taker<H>| *other == key && home.as_ref().is_none_or(&same);
         if let Some(at) = self.takers.iter().position(mine) {
             self.takers.swap_remove(at);
         }
-        self.put(item, wakers);
+        self.put(item, wakers)
     }
 
-    /// Keeps what arrived behind all that is there.
-    pub(crate) fn put(&mut self, item: Option<Item>, wakers: &mut Vec<Waker>) {
+    /// Keeps what arrived behind all that is there. Tells whether somebody waits for it.
+    pub(crate) fn put(&mut self, item: Option<Item>, wakers: &mut Vec<Waker>) -> bool {
         self.items.extend(item);
+        let awaited = !self.waiters.is_empty();
         wakers.append(&mut self.waiters);
+        awaited
     }
 
     /// Gives bytes back: the next receive begins with them.

@@ -227,7 +227,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let kept = item.is_some();
         let (home, wakers) = (&self.home, &mut self.aftermath.wakers);
         let mine = |other: &K::Home| home.as_ref().is_some_and(|home| K::same_home(home, other));
-        fd.with_stream(|stream| {
+        let awaited = fd.with_stream(|stream| {
             let item = item.map(Item::new);
             match key {
                 Some(key) => stream.taker_ends(key, mine, item, wakers),
@@ -235,8 +235,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             }
         });
         self.dirty = true;
+        // Held by more than its handles and this: perhaps by a receive in the kernel.
         let beside = fd.holders() > fd.users() + 1;
-        if kept && beside && !self.nudge(&fd) {
+        if kept && !awaited && beside && !self.nudge(&fd) {
             self.aftermath.nudges.push(fd.clone());
         }
         if let Some(mut rest) = rest {
@@ -329,7 +330,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         for (key, op, state, resources) in self.table.iter() {
             if let (true, Some(role), Some(fd)) = (state.orphaned, Role::of(op), &resources.fd) {
                 fd.with_stream(|stream| match role {
-                    Role::Take | Role::Accept => stream.taker_ends(key, mine, None, wakers),
+                    Role::Take | Role::Accept => {
+                        stream.taker_ends(key, mine, None, wakers);
+                    }
                     Role::Give | Role::Beside | Role::Sync => {
                         let fault = Failure::Earlier { errno: Errno::CANCELED };
                         stream.giver_ends(role, Some(fault), wakers);
