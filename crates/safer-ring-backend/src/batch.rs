@@ -54,9 +54,6 @@ impl<M: Mode> Batch<M> {
             }
         };
         let Some(mut driver) = M::enter(cell) else { return Member::failed(None) };
-        if M::INLINE {
-            driver.touch();
-        }
         let key = P::submit(&mut driver, op, resources, &rest);
         if let Ok(key) = key {
             driver.table.join_new(*group, key);
@@ -125,6 +122,7 @@ impl<M: Mode> Future for SubmitBatch<'_, M> {
         let over = M::with(cell, |driver| {
             if M::INLINE {
                 driver.flush();
+                driver.touch();
             }
             if driver.poll_group(*group, cx.waker()) {
                 return true;

@@ -121,9 +121,9 @@ impl<M: Mode, P: Payload> Future for Member<M, P> {
                 this.state = ManuallyDrop::new(MemberState::Live(live));
                 Poll::Pending
             }
-            Polled::Again(cell, request) => {
+            Polled::Again(live) => {
                 let mut operation = Operation::new_over();
-                let polled = operation.begin_again(&cell, *request, cx.waker());
+                let polled = operation.begin_again(live, cx.waker());
                 if polled.is_pending() {
                     *this = Self::later(operation);
                 }

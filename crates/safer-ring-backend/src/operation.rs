@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll, Waker};
 
-use safer_ring_core::{Key, OnDrop, Op};
+use safer_ring_core::{Key, Op};
 use safer_ring_sys::Errno;
 
 use crate::chain::{Broken, Chain, Chained};
@@ -26,7 +26,7 @@ use crate::member::Member;
 use crate::mode::Mode;
 use crate::payload::{self, Payload};
 use crate::request::Request;
-use crate::stream::Answer;
+use crate::stream::{Answer, Role};
 
 /// An operation that gives back what was lent to it.
 ///
@@ -125,7 +125,9 @@ impl<M: Mode, P: Payload> Operation<M, P> {
     /// Tells whether it is taken care of.
     fn follows(&mut self) -> bool {
         let State::Ready { request, .. } = &mut *self.state else { return false };
-        let over = request.op().on_drop() != OnDrop::Finish || request.follow();
+        // One that moves bytes from one descriptor to another has not begun while it waits for either.
+        let follows = matches!(Role::of(request.op()), Some(Role::Give | Role::Sync));
+        let over = !follows || request.follow();
         let State::Ready { ring, request } = self.take_state() else { return true };
         if over {
             return true;
@@ -375,20 +377,21 @@ impl<M: Mode, P: Payload> Operation<M, P> {
                 self.state = ManuallyDrop::new(State::Live(live));
                 Poll::Pending
             }
-            Polled::Again(cell, request) => self.begin_again(&cell, *request, waker),
+            Polled::Again(live) => self.begin_again(live, waker),
             Polled::Gone => Poll::Pending,
         }
     }
 
     /// Starts once more, and finds what arrived for a dropped receive beside it.
     #[cold]
-    pub(crate) fn begin_again(
-        &mut self,
-        cell: &M::Cell,
-        request: Request<M::Guard, P>,
-        waker: &Waker,
-    ) -> Poll<P::Output> {
-        if let Some(ring) = M::ring_of(cell) {
+    pub(crate) fn begin_again(&mut self, live: Live<M, P>, waker: &Waker) -> Poll<P::Output> {
+        let Live { cell, key, rest } = live;
+        let Some((op, resources)) = M::with(&cell, |driver| driver.take_nudged(key)).flatten()
+        else {
+            return Poll::Pending;
+        };
+        let request = Request::again(op, resources, rest);
+        if let Some(ring) = M::ring_of(&cell) {
             self.state = ManuallyDrop::new(State::Ready { ring, request });
             return self.start(waker);
         }
@@ -416,13 +419,9 @@ impl<M: Mode, P: Payload> Live<M, P> {
         let Self { cell, key, rest } = self;
         // As in `start`.
         let Some(mut driver) = M::enter(&cell) else { return Polled::Gone };
-        if P::STREAM
-            && driver.has_nudged()
-            && chained.is_none()
-            && let Some((op, resources)) = driver.take_nudged(key)
-        {
+        if P::STREAM && driver.has_nudged() && chained.is_none() && driver.was_nudged(key) {
             M::leave(&cell, driver);
-            return Polled::Again(cell, Box::new(Request::again(op, resources, rest)));
+            return Polled::Again(Self { cell, key, rest });
         }
         let mut finished = driver.finish::<P>(key, rest, chained.as_mut());
         if finished.is_err() {
@@ -483,8 +482,8 @@ pub enum Held {
 pub(crate) enum Polled<M: Mode, P: Payload> {
     Ended(P::Output),
     Pending(Live<M, P>),
-    /// It has not run, and is to start again. Boxed, since it is rare and large.
-    Again(M::Cell, Box<Request<M::Guard, P>>),
+    /// It has not run, and is to start again.
+    Again(Live<M, P>),
     Gone,
 }
 

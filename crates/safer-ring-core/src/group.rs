@@ -21,6 +21,8 @@ struct Members {
     /// The owner of the group is there.
     owned: bool,
     waker: Option<Waker>,
+    /// When its owner began to wait for the present members.
+    since: u32,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,13 @@ impl Groups {
         // A group that cannot be numbered has no members and counts as done.
         let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         if index != u32::MAX {
-            self.all.push(Members { generation: 0, pending: 0, owned: true, waker: None });
+            self.all.push(Members {
+                generation: 0,
+                pending: 0,
+                owned: true,
+                waker: None,
+                since: 0,
+            });
         }
         Group { index, generation: 0 }
     }
@@ -87,7 +95,7 @@ impl Groups {
     }
 
     /// Whether all members are done, and the waker that the new one replaced.
-    pub(crate) fn poll(&mut self, group: Group, waker: &Waker) -> (bool, Option<Waker>) {
+    pub(crate) fn poll(&mut self, group: Group, waker: &Waker, now: u32) -> (bool, Option<Waker>) {
         let Some(members) = self.find(group) else { return (true, None) };
         if members.pending == 0 {
             return (true, None);
@@ -95,7 +103,17 @@ impl Groups {
         if members.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             return (false, None);
         }
-        (false, members.waker.replace(waker.clone()))
+        let old = members.waker.replace(waker.clone());
+        if old.is_none() {
+            members.since = now;
+        }
+        (false, old)
+    }
+
+    /// When the owner of a member began to wait, by the number the slot kept.
+    pub(crate) fn since(&self, number: u32) -> Option<u32> {
+        let members = self.all.get(position(number.checked_sub(1)?))?;
+        Some(members.since)
     }
 
     /// The owner is gone: nobody is woken any more. Its place is free after the last member.

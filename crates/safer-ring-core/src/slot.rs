@@ -73,7 +73,7 @@ pub struct StateView {
     pub cancelling: bool,
     /// It is a member of a chain.
     pub linked: bool,
-    /// When it was inserted, on the clock of [`Table::set_now`](crate::Table::set_now).
+    /// When it was started, on the clock of [`Table::set_now`](crate::Table::set_now).
     pub since: u32,
 }
 
@@ -92,7 +92,7 @@ pub(crate) struct Slot<R> {
     pub(crate) prev: u32,
     /// Number of its group, 0 for none.
     pub(crate) group: u32,
-    /// When it was inserted.
+    /// When it was started, where no group knows.
     pub(crate) since: u32,
     completion: Completion,
     pub(crate) waker: Option<Waker>,
@@ -165,7 +165,7 @@ impl<R> Slot<R> {
         self.state == State::InFlight && self.bits & !LINKED == 0
     }
 
-    pub(crate) fn view(&self) -> Option<StateView> {
+    pub(crate) fn view(&self, since: u32) -> Option<StateView> {
         let phase = match self.state {
             State::Free | State::Draining => return None,
             State::Queued | State::QueuedPoll => Phase::Queued,
@@ -176,7 +176,7 @@ impl<R> Slot<R> {
         };
         let (orphaned, cancelling) = (self.has(ORPHAN), self.has(CANCEL_WANTED));
         let linked = self.has(LINKED);
-        Some(StateView { phase, orphaned, cancelling, linked, since: self.since })
+        Some(StateView { phase, orphaned, cancelling, linked, since })
     }
 
     /// An operation moves in, to be staged.

@@ -76,6 +76,7 @@ impl<R> Table<R> {
     }
 
     /// Tells what time it is, in a unit of the driver's choice, for [`StateView::since`]. Nothing else depends on it.
+    /// Operations that take one of the short ways are stamped when they are first polled, members of a group when that is.
     #[inline]
     pub fn set_now(&mut self, now: u32) {
         self.now = now;
@@ -323,7 +324,8 @@ impl<R> Table<R> {
     /// The state of an operation.
     #[must_use]
     pub fn state(&self, key: Key) -> Option<StateView> {
-        self.find(key)?.view()
+        let slot = self.find(key)?;
+        slot.view(self.since(slot))
     }
 
     #[inline]
@@ -405,7 +407,6 @@ impl<R> Table<R> {
         };
         self.free = slot.next;
         slot.occupy(op, ManuallyDrop::into_inner(resources), 0, 0);
-        slot.since = self.now;
         slot.prev = tail;
         slot.next = NONE;
         let key = slot.key(index);
@@ -442,7 +443,6 @@ impl<R> Table<R> {
         let slot = self.slots.get_mut(position(index))?;
         self.free = slot.next;
         slot.occupy(op, ManuallyDrop::into_inner(resources), 0, 0);
-        slot.since = self.now;
         slot.stage();
         slot.next = NONE;
         self.used += 1;
@@ -545,7 +545,7 @@ impl<R> Table<R> {
     /// Whether all members are done; if not, stores the waker for the last of them. A group that
     /// does not exist is done.
     pub fn poll_group(&mut self, group: Group, waker: &Waker) -> bool {
-        let (done, old) = self.groups.poll(group, waker);
+        let (done, old) = self.groups.poll(group, waker, self.now);
         if let Some(old) = old {
             self.ready.push_back(Outcome::Retired(old));
         }

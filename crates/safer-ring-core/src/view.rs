@@ -1,10 +1,15 @@
 //! What a table tells about itself.
 
-use crate::slot::StateView;
+use crate::slot::{Slot, StateView};
 use crate::table::Table;
 use crate::{Key, Limits, Op, Stats};
 
 impl<R> Table<R> {
+    /// When what is in a slot was started.
+    pub(crate) fn since(&self, slot: &Slot<R>) -> u32 {
+        self.groups.since(slot.group).unwrap_or(slot.since)
+    }
+
     /// Completions outstanding: of operations, of requests to cancel, and of the driver's own.
     #[inline]
     #[must_use]
@@ -69,7 +74,8 @@ impl<R> Table<R> {
     /// All operations, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Op, StateView, &R)> {
         (0..).zip(&self.slots).filter_map(|(index, slot)| {
-            Some((slot.key(index), slot.op(), slot.view()?, slot.resources()?))
+            let view = slot.view(self.since(slot))?;
+            Some((slot.key(index), slot.op(), view, slot.resources()?))
         })
     }
 }

@@ -77,17 +77,18 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         !self.nudged.is_empty()
     }
 
-    /// An operation that has ended because it was nudged, to be started again.
+    /// Whether an operation has ended because it was nudged: [`Driver::take_nudged`] has it.
+    #[cold]
+    pub(crate) fn was_nudged(&mut self, key: Key) -> bool {
+        let Some(at) = self.nudged.iter().position(|nudged| *nudged == key) else { return false };
+        let Some(result) = self.table.result(key) else { return false };
+        self.nudged.swap_remove(at);
+        result == -Errno::CANCELED.raw_os_error()
+    }
+
+    /// It, to be started again.
     #[cold]
     pub(crate) fn take_nudged(&mut self, key: Key) -> Option<(Op, Resources<K>)> {
-        let at = self.nudged.iter().position(|nudged| *nudged == key)?;
-        if !self.table.is_done(key) {
-            return None;
-        }
-        self.nudged.swap_remove(at);
-        if self.table.result(key)? != -Errno::CANCELED.raw_os_error() {
-            return None;
-        }
         self.table.take(key).map(|(op, resources, _)| (op, resources))
     }
 

@@ -63,10 +63,7 @@ impl<M: Mode> RingOf<M> {
         buffer: B,
         offset: u64,
     ) -> Operation<M, Read<B>> {
-        if offset == CURSOR {
-            return self.try_start(Err(Err(no_place(buffer))));
-        }
-        self.start(payload::read(fd, buffer, offset))
+        self.start(payload::read(fd, buffer, position(offset)))
     }
 
     /// Writes the buffer's initialised bytes at `offset` (bytes): pwrite(2). With `O_APPEND` the kernel ignores the
@@ -85,10 +82,7 @@ impl<M: Mode> RingOf<M> {
         buffer: B,
         offset: u64,
     ) -> Operation<M, Write<B>> {
-        if offset == CURSOR {
-            return self.try_start(Err(Err(no_place(buffer))));
-        }
-        self.start(payload::write(fd, buffer, offset))
+        self.start(payload::write(fd, buffer, position(offset)))
     }
 
     /// Reads at the cursor into many buffers, one after the other: readv(2). At most 1024 buffers.
@@ -209,6 +203,13 @@ impl<M: Mode> RingOf<M> {
     pub fn tee(&self, from: &Fd<M>, to: &Fd<M>, len: u32) -> Operation<M, Count> {
         self.start(payload::tee(from, to, len, 0))
     }
+}
+
+/// An offset, and never the cursor: the largest number becomes the one before it, which the kernel refuses as it does
+/// every offset beyond `i64::MAX`. A branch here would cost more than the rest of the method.
+#[inline]
+fn position(offset: u64) -> u64 {
+    offset.min(CURSOR - 1)
 }
 
 /// An offset that would mean the cursor.
