@@ -61,9 +61,10 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         Cancel { operation: self, asked: false }
     }
 
-    /// Cancels the operation after `after`, counted from the first poll. Its output is as without a time limit; one
-    /// that was cancelled for it fails with [`std::io::ErrorKind::TimedOut`] ([`Failure::TimedOut`]) and its
-    /// buffer. An operation that ended in the last moment has its result.
+    /// Cancels the operation after `after`, counted from the first poll of this future; the operation may have started
+    /// before. Its output is as without a time limit; one that was cancelled for it fails with
+    /// [`std::io::ErrorKind::TimedOut`] ([`Failure::TimedOut`]) and its buffer. An operation that ended in the last moment
+    /// has its result. Where its ring has been closed, the limit is over at once.
     ///
     /// # Dropping
     /// As dropping the operation.

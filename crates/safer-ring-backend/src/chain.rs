@@ -116,10 +116,12 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
 ///
 /// All run on the ring of the first. An operation that the kernel has no opcode for, and a timer, cannot be a member:
 /// the whole chain is refused with `EOPNOTSUPP` or `EINVAL`. A chain longer than its submission queue is refused with
-/// [`Failure::ChainTooLong`]. Dropping a chain drops its members, each by its own rule.
+/// [`Failure::ChainTooLong`]. Dropping a chain drops its members, each by its own rule, but receives and accepts are
+/// cancelled: those behind them would wait for a peer with nobody waiting for the chain.
 ///
-/// A chain starts after what dropped operations still do on the descriptors of its members. It cannot hand out what
-/// arrived for a dropped receive, and is refused with [`Failure::Unreceived`] until that has been received.
+/// A chain starts after what dropped operations still do on the descriptors of its members; dropped before that, it
+/// never runs. It cannot hand out what arrived for a dropped receive, and is refused with [`Failure::Unreceived`] until
+/// that has been received.
 #[must_use = "a chain does nothing until it is awaited"]
 pub struct Chain<M: Mode, A: ChainLink<M>, B: ChainLink<M>> {
     first: A,

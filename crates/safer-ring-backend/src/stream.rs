@@ -3,11 +3,13 @@
 //! * A **taker** is a receive, a read at the cursor, or an accept, whose future was dropped while the kernel had it. It
 //!   stays armed, which costs no system call; what it takes in becomes an [`Item`] here, before anybody asks
 //!   whether the future lives. The next operation of its kind takes items first, in order, then waits while
-//!   a taker is armed, and only then goes to the kernel.
+//!   a taker is armed, and only then goes to the kernel. One that is there already is nudged by the driver: it ends, and
+//!   asks here.
 //! * A **giver** is a send or a write at the cursor whose future was dropped. It runs to its end; later ones
 //!   wait for it, so bytes keep their order. Its error is kept for the next one, or for the next shutdown or
-//!   sync. Positional writes and syncs go on in the background: only a sync or a close waits for them. One that
-//!   waits for a giver when its own future is dropped is queued here, and follows it.
+//!   sync, or for the close. Positional writes and syncs go on in the background: only a sync or a settle waits for
+//!   them. One that waits for a giver when its own future is dropped is queued here, and follows it; what would be
+//!   written behind a giver that failed is given up, since bytes that follow a hole are worse than missing ones.
 //!
 //! The operations ask here only if the descriptor is marked, which one load tells.
 //!

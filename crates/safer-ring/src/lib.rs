@@ -22,9 +22,12 @@
 //!   moves out after its last completion, and nothing else releases it: not a drop, not
 //!   `mem::forget`, not a failed system call, not the end of the ring.
 //! * Every error has the buffer in it ([`OpError`]), and `?` turns it into an [`std::io::Error`].
-//! * What arrives for a dropped receive or accept is kept for the next one, and [`Operation::cancel`] tells
-//!   what became of an operation. The repository's `docs/GUIDE-cancellation.md` is the chapter on it,
-//!   `docs/OTHER-LIBRARIES.md` what other libraries have taught.
+//! * What arrives for a dropped receive or accept is kept for the next one; a dropped send is sent, with all of its
+//!   bytes and in order. [`Operation::cancel`] tells what became of an operation, [`Operation::timeout`] ends one after a
+//!   time. The repository's `docs/GUIDE-cancellation.md` is the chapter on it, `docs/OTHER-LIBRARIES.md` what other
+//!   libraries have taught.
+//! * [`Ring::operations`](crate::RingOf::operations) lists what is in flight, [`Ring::snapshot`](crate::RingOf::snapshot)
+//!   counts, [`Ring::drain`](crate::RingOf::drain) waits until nothing is left, or names what is.
 //! * Files and directories have the names and habits of `std::fs`: [`fs`]. Sockets have those of `std::net`, and
 //!   pipes those of `std::io`: [`net`], [`pipe`].
 //! * Many operations in one system call: [`Ring::batch`](crate::RingOf::batch). One after the other: [`Operation::then`].

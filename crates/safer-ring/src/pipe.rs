@@ -170,7 +170,7 @@ impl<M: Mode> PipeWriter<M> {
     /// programs ignore by default: write(2) has no flag against it.
     ///
     /// # Dropping
-    /// The write runs to its end.
+    /// It runs to its end, before later ones; its error comes with the next write or close.
     pub fn write<B: IoBuf>(&self, buffer: B) -> Operation<M, Write<B>> {
         self.handle.ring.write_owned(&self.handle.fd, buffer)
     }
@@ -194,7 +194,7 @@ impl<M: Mode> PipeWriter<M> {
     /// As [`write`](PipeWriter::write); `InvalidInput` for too many buffers.
     ///
     /// # Dropping
-    /// The write runs to its end.
+    /// As [`write`](PipeWriter::write).
     pub fn write_vectored<B: IoBuf>(&self, buffers: Vec<B>) -> Operation<M, WriteVectored<B>> {
         self.handle.ring.write_vectored(&self.handle.fd, buffers)
     }

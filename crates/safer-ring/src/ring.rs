@@ -68,7 +68,7 @@ impl<M: Mode> RingOf<M> {
 
     /// Waits until nothing of this ring is in flight, those operations included whose futures were dropped, and gives what
     /// is left at the deadline. Receives and accepts that were dropped and stay armed are cancelled; what they have
-    /// taken in stays for the next. Nothing else is cancelled, and the ring can be used on.
+    /// taken in stays for the next. Nothing else is cancelled, and the ring can be used on. Timers are not waited for.
     ///
     /// ```
     /// # use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ impl<M: Mode> RingOf<M> {
     /// ```
     ///
     /// # Dropping
-    /// Nothing is lost.
+    /// Nothing is lost; the receives and accepts have been cancelled.
     pub fn drain(&self, deadline: Instant) -> Drain<M> {
         Drain::new(&self.inner, deadline)
     }

@@ -30,7 +30,7 @@ impl<M: Mode> File<M> {
     /// the error have been read. With `O_DIRECT`, `InvalidInput` that names what is not aligned.
     ///
     /// # Dropping
-    /// Cancels; nothing is lost but the buffer.
+    /// Cancels; nothing is lost, since the cursor stays. The buffer is dropped.
     pub async fn read_exact_at<B: IoBufMut>(
         &self,
         buffer: B,
@@ -60,7 +60,8 @@ impl<M: Mode> File<M> {
     /// what is not aligned.
     ///
     /// # Dropping
-    /// The step in flight runs to its end; no other is begun.
+    /// The step in flight runs to its end; no other is begun. Its error, or that it was cut short, is given by the next
+    /// sync, write at the cursor or close.
     pub async fn write_all_at<B: IoBuf>(
         &self,
         buffer: B,
@@ -78,9 +79,9 @@ impl<M: Mode> File<M> {
     /// As [`File::write_all_at`]; `Other` for an append that was cut short.
     ///
     /// # Dropping
-    /// Once its first step is in flight, all of it is written, before later writes at the cursor; its error is given
-    /// by the next write, sync or close. An append that is cut short is not continued then either, which is such an
-    /// error.
+    /// Once its first step has begun, all of it is written, before later writes at the cursor and behind those that were
+    /// dropped before it; its error is given by the next write, sync or close. An append that is cut short is not
+    /// continued then either, which is such an error.
     pub async fn write_all<B: IoBuf>(&self, buffer: B) -> Result<B, TransferError<B>> {
         self.drain(buffer, None).await
     }

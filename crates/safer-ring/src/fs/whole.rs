@@ -42,7 +42,8 @@ pub async fn read_to_string<M: Mode>(
 /// Those of open(2) and write(2), with the buffer and the number of bytes that are in the file.
 ///
 /// # Dropping
-/// A step in flight runs to its end; the file may be empty, or have a part of the content.
+/// Once the write is in flight, all of the content is written, and nobody is told of an error. Before that, the file may
+/// have been made or cut.
 pub async fn write<M: Mode, B: IoBuf>(
     ring: &RingOf<M>,
     path: impl AsRef<Path>,

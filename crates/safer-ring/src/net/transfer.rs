@@ -143,9 +143,9 @@ impl<M: Mode, B: IoBufMut> fmt::Debug for ReadExact<M, B> {
 /// The future of `write_all`: the buffer, whole.
 ///
 /// # Dropping
-/// Once it has begun, it runs to its end with all of its bytes, before later writes on the same handle; its error comes with
-/// the next write, shutdown or close. It begins with the first poll, or, behind a dropped write, with the first after that
-/// has ended; before that nothing has happened.
+/// From its first poll on, it runs to its end with all of its bytes, before later writes on the same handle and behind those
+/// that were dropped before it; its error comes with the next write, shutdown or close. Behind one that failed it is not
+/// written. Before the first poll nothing has happened.
 #[must_use = "a transfer does nothing until it is awaited"]
 pub struct WriteAll<M: Mode, B: IoBuf> {
     handle: Handle<M>,

@@ -104,7 +104,9 @@ impl<M: Mode> RingOf<M> {
     ///
     /// # Errors
     /// `ResourceBusy`, with the handle in the error, while other handles or operations share the descriptor: those whose
-    /// futures were dropped too, which [`Fd::settle`] ends. Those of close(2); the descriptor is gone then, and the error has no handle in it.
+    /// futures were dropped too, which [`Fd::settle`] ends. That of a write, send or sync whose future was dropped
+    /// ([`Failure::Earlier`](crate::Failure::Earlier)), told once and with the handle, which is still open: close it
+    /// again. Those of close(2); the descriptor is gone then, and the error has no handle in it.
     ///
     /// # Dropping
     /// It runs to its end.
@@ -148,10 +150,11 @@ impl<M: Mode> RingOf<M> {
     /// Brings the file's data and metadata to stable storage: fsync(2).
     ///
     /// # Errors
-    /// Those of fsync(2): `EIO`, after which what was written may be lost.
+    /// Those of fsync(2): `EIO`, after which what was written may be lost. That of a write whose future was dropped, told
+    /// once; then nothing was synced.
     ///
     /// # Dropping
-    /// It runs to its end.
+    /// It runs to its end, behind writes that were dropped before it.
     pub fn fsync(&self, fd: &Fd<M>) -> Operation<M, Settled> {
         self.start(payload::fsync(fd, false))
     }
@@ -162,7 +165,7 @@ impl<M: Mode> RingOf<M> {
     /// As [`Ring::fsync`](crate::RingOf::fsync).
     ///
     /// # Dropping
-    /// It runs to its end.
+    /// As [`Ring::fsync`](crate::RingOf::fsync).
     pub fn fdatasync(&self, fd: &Fd<M>) -> Operation<M, Settled> {
         self.start(payload::fsync(fd, true))
     }

@@ -38,9 +38,12 @@ impl<M: Mode> RingOf<M> {
     /// # Errors
     /// Those of write(2); `EINTR` and `EAGAIN` are handled inside. A pipe without a reader gives `EPIPE`, and the
     /// process gets `SIGPIPE` as with write(2) (Rust programs ignore it by default); sockets: [`Ring::send`](crate::RingOf::send).
+    /// That of an earlier one whose future was dropped ([`Failure::Earlier`](crate::Failure::Earlier)), told once; then
+    /// nothing was written.
     ///
     /// # Dropping
-    /// The write runs to its end.
+    /// It runs to its end with all of its bytes, before later ones on this handle; its error is told to the next of them, or
+    /// to the next sync, shutdown or close. See [`Operation`].
     #[inline]
     pub fn write_owned<B: IoBuf>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Write<B>> {
         self.start(payload::write(fd, buffer, CURSOR))
@@ -74,7 +77,8 @@ impl<M: Mode> RingOf<M> {
     /// [`Ring::read_at_owned`](crate::RingOf::read_at_owned).
     ///
     /// # Dropping
-    /// The write runs to its end.
+    /// It runs to its end; a sync waits for it. Its error, or that it was cut short, is told to the next sync, to the next
+    /// write at the cursor, or by the close.
     #[inline]
     pub fn write_at_owned<B: IoBuf>(
         &self,
@@ -106,7 +110,7 @@ impl<M: Mode> RingOf<M> {
     /// As [`Ring::write_owned`](crate::RingOf::write_owned); `InvalidInput` for too many buffers.
     ///
     /// # Dropping
-    /// The write runs to its end.
+    /// As [`Ring::write_owned`](crate::RingOf::write_owned).
     pub fn write_vectored<B: IoBuf>(
         &self,
         fd: &Fd<M>,
@@ -140,7 +144,7 @@ impl<M: Mode> RingOf<M> {
     /// As [`Ring::write_at_owned`](crate::RingOf::write_at_owned); `InvalidInput` for too many buffers.
     ///
     /// # Dropping
-    /// The write runs to its end.
+    /// As [`Ring::write_at_owned`](crate::RingOf::write_at_owned).
     pub fn write_vectored_at<B: IoBuf>(
         &self,
         fd: &Fd<M>,
@@ -173,7 +177,8 @@ impl<M: Mode> RingOf<M> {
     /// An offset of `None` is the file's cursor, and must be `None` for a pipe. 0 bytes are the end.
     ///
     /// # Errors
-    /// Those of splice(2); `InvalidInput` for the offset `u64::MAX`. Kernel 5.7.
+    /// Those of splice(2); `InvalidInput` for the offset `u64::MAX`. [`Failure::Unreceived`](crate::Failure::Unreceived)
+    /// while bytes of a dropped read wait in `from`. Kernel 5.7.
     ///
     /// # Dropping
     /// It runs to its end.
@@ -196,7 +201,7 @@ impl<M: Mode> RingOf<M> {
     /// Duplicates up to `len` bytes from one pipe into another without consuming them: tee(2). Kernel 5.8.
     ///
     /// # Errors
-    /// Those of tee(2).
+    /// Those of tee(2); [`Failure::Unreceived`](crate::Failure::Unreceived) as for [`Ring::splice`](crate::RingOf::splice).
     ///
     /// # Dropping
     /// It runs to its end.

@@ -58,8 +58,8 @@ impl<M: Mode> RingOf<M> {
     /// Those of recv(2); `EINTR` and `EAGAIN` are handled inside, so a non-blocking socket works as any other.
     ///
     /// # Dropping
-    /// Nothing is lost: it stays armed, and its bytes go to the next receive on this descriptor, in order. See
-    /// [`Operation`].
+    /// Nothing is lost: it stays armed, and its bytes go to the next receive on this descriptor, in order, or to one that
+    /// waits already. See [`Operation`].
     #[inline]
     pub fn recv<B: IoBufMut>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
         self.recv_with(fd, buffer, 0)
@@ -71,7 +71,9 @@ impl<M: Mode> RingOf<M> {
     /// As there; with `MSG_DONTWAIT`, `EAGAIN` too.
     ///
     /// # Dropping
-    /// As there; with `MSG_PEEK`, `MSG_WAITALL` or `MSG_OOB` it is cancelled, and what it has taken in is kept.
+    /// As there, but it is cancelled with `MSG_WAITALL`, of which the part that it has is kept for the next one; with
+    /// `MSG_PEEK`, which takes nothing; and with `MSG_OOB` and `MSG_ERRQUEUE`. What those two have taken in at that moment
+    /// is dropped, since it is no part of the stream.
     #[inline]
     pub fn recv_with<B: IoBufMut>(
         &self,
@@ -85,10 +87,12 @@ impl<M: Mode> RingOf<M> {
     /// Sends the buffer's initialised bytes: send(2) with `MSG_NOSIGNAL`. May send fewer.
     ///
     /// # Errors
-    /// Those of send(2): `EPIPE` and `ECONNRESET` for a closed peer.
+    /// Those of send(2): `EPIPE` and `ECONNRESET` for a closed peer. That of an earlier one whose future was dropped
+    /// ([`Failure::Earlier`](crate::Failure::Earlier)), told once; then nothing was sent.
     ///
     /// # Dropping
-    /// The send runs to its end.
+    /// It runs to its end with all of its bytes, before later ones on this handle; its error is told to the next of them, or
+    /// to the next shutdown or close. See [`Operation`].
     #[inline]
     pub fn send<B: IoBuf>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Write<B>> {
         self.send_with(fd, buffer, 0)
@@ -114,7 +118,7 @@ impl<M: Mode> RingOf<M> {
     /// As [`Ring::send`](crate::RingOf::send); `InvalidInput` for too many buffers.
     ///
     /// # Dropping
-    /// The send runs to its end.
+    /// As [`Ring::send`](crate::RingOf::send).
     pub fn send_vectored<B: IoBuf>(
         &self,
         fd: &Fd<M>,
@@ -143,10 +147,10 @@ impl<M: Mode> RingOf<M> {
     /// Sends a message, to `address` if the socket is not connected, with control data: sendmsg(2).
     ///
     /// # Errors
-    /// Those of sendmsg(2).
+    /// Those of sendmsg(2); an earlier one as for [`Ring::send`](crate::RingOf::send).
     ///
     /// # Dropping
-    /// The send runs to its end.
+    /// As [`Ring::send`](crate::RingOf::send).
     pub fn send_msg<B: IoBuf>(
         &self,
         fd: &Fd<M>,
@@ -164,7 +168,8 @@ impl<M: Mode> RingOf<M> {
     /// Those of accept(2): `EMFILE` above all.
     ///
     /// # Dropping
-    /// Nothing is lost: it stays armed, and its connection goes to the next accept on this descriptor.
+    /// Nothing is lost: it stays armed, and its connection goes to the next accept on this descriptor, or to one that waits
+    /// already.
     pub fn accept(&self, fd: &Fd<M>) -> Operation<M, Accept<M>> {
         self.start(payload::accept(fd))
     }
@@ -228,10 +233,11 @@ impl<M: Mode> RingOf<M> {
     /// Ends one or both halves of a connection: shutdown(2). Kernel 5.11, before that a plain system call.
     ///
     /// # Errors
-    /// Those of shutdown(2).
+    /// Those of shutdown(2). Of the writing side, that of a send whose future was dropped, told once; then nothing was shut
+    /// down.
     ///
     /// # Dropping
-    /// It runs to its end.
+    /// It runs to its end, behind sends that were dropped before it.
     pub fn shutdown(&self, fd: &Fd<M>, how: impl Into<Shutdown>) -> Operation<M, Settled> {
         let how = match how.into() {
             Shutdown::Read => 0,
