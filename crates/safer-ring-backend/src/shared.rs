@@ -30,6 +30,9 @@ use crate::wake::conclude;
 
 type SharedDriver = Driver<Arc<SharedHandle>>;
 
+/// Most of [`State::spares`] that are kept.
+const SPARES: usize = 4;
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A set of kernel rings, one for each submitting thread.
@@ -61,7 +64,8 @@ struct State {
     /// `None` once the ring is closed and its last operation has ended.
     driver: Option<SharedDriver>,
     closing: bool,
-    spare: Aftermath<Arc<SharedHandle>>,
+    /// Empty ones whose allocations are used again; several, for threads that are outside at a time.
+    spares: Vec<Aftermath<Arc<SharedHandle>>>,
 }
 
 /// The driver of a cell, under its lock.
@@ -249,7 +253,8 @@ impl SharedCell {
         let limit = |errno| SetupError::Limit { errno };
         let reactor = reactor::start().map_err(limit)?;
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
-        let state = State { driver: Some(driver), closing: false, spare: Aftermath::default() };
+        let state =
+            State { driver: Some(driver), closing: false, spares: Vec::with_capacity(SPARES) };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (ring, state) = (OnceLock::new(), Mutex::new(state));
         let cell = Arc::new(Self { id, reactor, ring, state });
@@ -298,7 +303,7 @@ impl SharedCell {
     /// Outside the lock: wakers and destructors may use the ring.
     #[cold]
     fn after(&self, mut state: MutexGuard<'_, State>) {
-        let spare = std::mem::take(&mut state.spare);
+        let spare = state.spares.pop().unwrap_or_default();
         let Some(driver) = state.driver.as_mut() else { return };
         let mut aftermath = driver.aftermath(spare);
         let over = state.closing && state.driver.as_ref().is_some_and(Driver::is_over);
@@ -313,7 +318,10 @@ impl SharedCell {
         }
         notes.tell();
         conclude(dead, retired, wakers);
-        lock(&self.state).spare = aftermath;
+        let mut state = lock(&self.state);
+        if state.spares.len() < SPARES {
+            state.spares.push(aftermath);
+        }
     }
 
     /// Something arrived for a dropped receive while a live one waits in a kernel ring of another thread.
