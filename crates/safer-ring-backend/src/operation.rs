@@ -38,7 +38,8 @@ use crate::stream::Answer;
 /// Before the first poll: the buffer is dropped, nothing has happened. Later, nothing is lost:
 ///
 /// * a receive, a read at the cursor and an accept stay armed, without a system call; what they take in is handed to the
-///   next one on the same [`Fd`](crate::Fd), in order. When the last handle of the descriptor goes they are cancelled.
+///   next one on the same [`Fd`](crate::Fd), in order. When the last handle of the descriptor goes they are cancelled,
+///   and where one stays armed already, further ones are.
 /// * a send or a write at the cursor runs to its end, with all of its bytes, before later ones on the same handle; its
 ///   error is told to the next, or to the next sync, shutdown or close.
 /// * positional writes, syncs and what changes directories run to their end in the background.
