@@ -35,7 +35,7 @@ everywhere! {
     a_ring_dropped_beside_a_forgotten_receive_releases_nothing,
     a_listener_outlives_the_ring_of_a_kept_accept_and_frees_its_port_with_its_last_handle,
     a_hundred_thousand_receives_dropped_in_turn_leave_one_for_each_socket,
-    a_hundred_thousand_receives_dropped_at_once_leave_few_for_each_socket,
+    receives_dropped_at_once_leave_one_for_each_socket,
 }
 
 /// Looks again and again, without a ring, until `done`.
@@ -233,15 +233,23 @@ fn a_hundred_thousand_receives_dropped_in_turn_leave_one_for_each_socket<E: Exec
     });
 }
 
-fn a_hundred_thousand_receives_dropped_at_once_leave_few_for_each_socket<E: Exec>() {
-    with_ring::<E>(16, async |ring| {
+fn receives_dropped_at_once_leave_one_for_each_socket<E: Exec>() {
+    // Entries enough that the kernel finds what is to be cancelled: it has a hash table of that size.
+    with_ring::<E>(4096, async |ring| {
+        // In debug builds a hundred thousand take long.
+        let count = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
         let pairs: Vec<_> = (0..SOCKETS).map(|_| unix_pair::<E::M>()).collect();
         let mut receives: Vec<_> =
-            (0..100_000).map(|at| ring.recv(&pairs[at % SOCKETS].0, vec![0; 16])).collect();
+            (0..count).map(|at| ring.recv(&pairs[at % SOCKETS].0, vec![0; 16])).collect();
         assert!(receives.iter_mut().all(|receive| poll_once(receive).is_pending()));
         ring.nop().await.unwrap();
         drop(receives);
-        until(&ring, "few are left", || ring.snapshot().in_flight <= bound(&ring)).await;
+        let end = Instant::now() + DEADLINE / 2;
+        while ring.snapshot().in_flight > bound(&ring) {
+            assert!(Instant::now() < end, "few are left: {:?}", ring.snapshot());
+            // Not looked at all the time: to count so many takes long in debug builds.
+            ring.timeout(Duration::from_millis(100)).await.unwrap();
+        }
         for (near, far) in &pairs {
             ring.send(far, b"x".to_vec()).await.unwrap();
             assert_eq!(ring.recv(near, vec![0; 4]).await.unwrap().1, b"x");
