@@ -39,7 +39,7 @@ use crate::stream::{Answer, Role};
 ///
 /// * a receive, a read at the cursor and an accept stay armed, without a system call; what they take in is handed to the
 ///   next one on the same [`Fd`](crate::Fd), in order, or to one of the same ring that waits already. When the last handle
-///   of the descriptor goes they are cancelled.
+///   of the descriptor goes they are cancelled; where one stays armed already, further ones are.
 /// * a send or a write at the cursor runs to its end, with all of its bytes, before later ones on the same handle; its
 ///   error is told to the next, or to the next sync, shutdown or close. One that waits for such a one when it is dropped
 ///   follows it, and so do shutdowns and syncs; behind one that failed nothing is written.

@@ -306,9 +306,10 @@ impl<H> Stream<H> {
         }
     }
 
-    /// A taker has lost its future.
-    pub(crate) fn taker_begins(&mut self, home: Option<H>, key: Key) {
+    /// A taker has lost its future. Tells whether it is the only one: more than one is of no use to the next operation.
+    pub(crate) fn taker_begins(&mut self, home: Option<H>, key: Key) -> bool {
         self.takers.push((home, key));
+        self.takers.len() == 1
     }
 
     /// A taker has ended, with what it took in. Tells whether somebody waits for that.

@@ -22,7 +22,8 @@ use common::alone::{alone, describe_descriptors, descriptors};
 use common::net::{poll_once, settled, shared, unix_pair, until};
 use common::tracked::{Morgue, Tracked};
 use common::{
-    DEADLINE, Exec, OnLocal, OnPollster, OnTokio, with_built, with_ring, within_deadline,
+    DEADLINE, Exec, OnLocal, OnPollster, OnTokio, direct_file, with_built, with_ring,
+    within_deadline,
 };
 use safer_ring::local::Ring as LocalRing;
 use safer_ring::{
@@ -35,26 +36,6 @@ common::everywhere! {
     a_dropped_write_still_happens,
     forgotten_futures_keep_their_buffers,
     a_handle_dropped_after_its_end_releases_its_buffer,
-}
-
-const O_DIRECT: u32 = 0o40_000;
-
-/// A file of `len` bytes on a disk, since memory file systems refuse direct I/O.
-fn direct_file<M: Mode>(len: usize) -> Fd<M> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    file.as_file().write_all(&vec![0x5A; len]).unwrap();
-    file.as_file().sync_all().unwrap();
-    let mut options = std::fs::OpenOptions::new();
-    let opened = options.read(true).custom_flags(O_DIRECT as i32).open(file.path());
-    match opened {
-        Ok(direct) => Fd::new(direct),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            eprintln!("no direct I/O on this file system: buffered reads instead");
-            Fd::new(file.reopen().unwrap())
-        }
-        Err(error) => panic!("{error}"),
-    }
 }
 
 /// Numbers that look random and are the same in every run (xorshift64*).

@@ -8,11 +8,11 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use common::alone::alone;
-use common::net::pipe;
-use common::{Exec, everywhere, pattern, with_ring};
+use common::net::{pipe, poll_once};
+use common::{Exec, OnLocal, OnPollster, OnTokio, everywhere, failure, pattern, with_ring};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use safer_ring::fs::{DirectAlignment, File, OpenOptions};
-use safer_ring::{IoBuf as _, Mode, OwnedBuffer, Ring, RingOf, TransferError};
+use safer_ring::{Failure, Fd, IoBuf as _, Mode, OwnedBuffer, Ring, RingOf, TransferError};
 
 everywhere!(
     exact_reads_fill_the_buffer,
@@ -394,5 +394,46 @@ fn an_append_that_is_cut_short_is_not_continued() {
             let error = source.copy_to(0, &file, 0, 3_000).await.unwrap_err();
             assert_eq!((error.kind(), error.transferred), (io::ErrorKind::Other, 1_000));
         });
+    });
+}
+
+/// An append that stood still in the middle, without anybody who waits for it. What follows is told, once.
+fn a_dropped_append_is_cut_short<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        for (by_sync, ends_first) in [(true, true), (true, false), (false, true), (false, false)] {
+            std::fs::write(&path, pattern(3_000)).unwrap();
+            let log = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+            let log = Fd::new(log);
+            let mut batch = ring.batch();
+            let write = batch.add(ring.write_owned(&log, vec![7; 8_000]));
+            let _ = poll_once(&mut batch.submit());
+            if ends_first {
+                ring.nop().await.unwrap();
+            }
+            drop(write);
+            let told = if by_sync {
+                ring.fsync(&log).await.expect_err("it must be told")
+            } else {
+                ring.write_owned(&log, b"not written".to_vec()).await.expect_err("it must").error
+            };
+            let short = Failure::EarlierShort { wanted: 8_000, moved: 2_000 };
+            assert_eq!((failure(&told), told.kind()), (Some(short), io::ErrorKind::WriteZero));
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), 5_000, "nothing follows it");
+            ring.fsync(&log).await.unwrap();
+            let error = ring.write_owned(&log, vec![7; 10]).await.unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EFBIG), "the kernel's answer, {error}");
+        }
+    });
+}
+
+#[test]
+fn a_dropped_append_that_is_cut_short_is_told_to_the_next() {
+    alone("a_dropped_append_that_is_cut_short_is_told_to_the_next", || {
+        limit_files(5_000);
+        a_dropped_append_is_cut_short::<OnLocal>();
+        a_dropped_append_is_cut_short::<OnPollster>();
+        a_dropped_append_is_cut_short::<OnTokio>();
     });
 }

@@ -131,9 +131,10 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             Role::Take | Role::Accept => {
                 let home = self.home.clone();
                 let stays = home.is_some() && !self.closing && self.drainers.is_empty();
-                fd.with_stream(|stream| stream.taker_begins(home, key));
+                // One is enough for a descriptor: else so many would stay as have ever waited at once.
+                let only = fd.with_stream(|stream| stream.taker_begins(home, key));
                 // Looked at last: the last handle may have gone meanwhile, and has not seen it then.
-                if !stays || fd.users() == 0 {
+                if !only || !stays || fd.users() == 0 {
                     self.table.cancel(key);
                 }
             }

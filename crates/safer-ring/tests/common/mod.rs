@@ -152,3 +152,23 @@ pub(crate) fn content<M: Mode>(fd: &Fd<M>) -> Vec<u8> {
     file.read_to_end(&mut all).unwrap();
     all
 }
+
+const O_DIRECT: i32 = 0o40_000;
+
+/// A file of `len` bytes on a disk, since memory file systems refuse direct I/O.
+pub(crate) fn direct_file<M: Mode>(len: usize) -> Fd<M> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    file.as_file().write_all(&vec![0x5A; len]).unwrap();
+    file.as_file().sync_all().unwrap();
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.read(true).custom_flags(O_DIRECT).open(file.path());
+    match opened {
+        Ok(direct) => Fd::new(direct),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            eprintln!("no direct I/O on this file system: buffered reads instead");
+            Fd::new(file.reopen().unwrap())
+        }
+        Err(error) => panic!("{error}"),
+    }
+}

@@ -47,7 +47,9 @@ impl Morgue {
     /// Fails if anything was written to a buffer after its release.
     #[track_caller]
     pub(crate) fn assert_untouched(&self) {
-        for (start, len) in self.dead.lock().unwrap().iter() {
+        // A copy: to fail must not poison what the drop of the morgue needs.
+        let dead = self.dead.lock().unwrap().clone();
+        for (start, len) in &dead {
             let start = std::ptr::with_exposed_provenance::<u8>(*start);
             for at in 0..*len {
                 // SAFETY: the memory is kept until the morgue is dropped. Volatile, since the fault that is looked
