@@ -327,8 +327,10 @@ impl SharedCell {
     /// Something arrived for a dropped receive while a live one waits in a kernel ring of another thread.
     #[cold]
     fn nudge_elsewhere(&self, fd: &Arc<SharedHandle>) {
-        let cells = self.ring().map(|ring| ring.cells()).unwrap_or_default();
-        for cell in cells.iter().filter(|cell| cell.id != self.id) {
+        let Some(ring) = self.ring() else { return };
+        // One by one, so that nothing is allocated and no two locks are held.
+        let cell_at = |at| lock(&ring.cells).all.get(at).cloned();
+        for cell in (0..).map_while(cell_at).filter(|cell| cell.id != self.id) {
             let found = cell.with(|driver| {
                 let found = driver.nudge(fd);
                 driver.flush();

@@ -238,7 +238,7 @@ fn sockets_of_std_come_and_go<E: Exec>() {
         let mut text = [0; 6];
         b.read_exact(&mut text).unwrap();
         assert_eq!(&text, b"to std");
-        let mut a = a.into_std().unwrap();
+        let mut a = std::net::TcpStream::try_from(a).unwrap();
         b.write_all(b"and back").unwrap();
         let mut text = [0; 8];
         a.read_exact(&mut text).unwrap();

@@ -196,6 +196,15 @@ macro_rules! common_methods {
             }
         }
 
+        impl<M: Mode> TryFrom<$type<M>> for $std {
+            type Error = $type<M>;
+
+            #[doc = concat!("[`", stringify!($type), "::into_std`].")]
+            fn try_from(own: $type<M>) -> Result<Self, $type<M>> {
+                own.into_std()
+            }
+        }
+
         impl<M: Mode> AsFd for $type<M> {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.handle.fd.as_fd()
