@@ -12,9 +12,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::Pin;
 use std::rc::{self, Rc};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{self, Arc, Mutex, PoisonError};
@@ -26,7 +28,7 @@ use crate::error::Failure;
 use crate::local::LocalCell;
 use crate::mode::{Local, Mode, Shared};
 use crate::shared::SharedCell;
-use crate::stream::{Answer, Stream};
+use crate::stream::{Answer, NO_TICKET, Stream, Ticket};
 
 /// A shared owner of a descriptor: what a slot holds while the kernel works on it.
 ///
@@ -291,27 +293,12 @@ impl<M: Mode> Fd<M> {
     /// # Dropping
     /// Nothing is lost; the receives have been cancelled.
     pub async fn settle(&self) -> io::Result<()> {
-        std::future::poll_fn(|context| self.poll_settle(context)).await.map_err(Into::into)
+        Settle { fd: self, ticket: NO_TICKET }.await.map_err(Into::into)
     }
 
     /// The error of an earlier write that nobody has been told of.
     pub(crate) fn take_fault(&self) -> Option<Failure> {
         if self.guard.is_marked() { self.guard.with_stream(Stream::take_fault) } else { None }
-    }
-
-    fn poll_settle(&self, context: &Context<'_>) -> Poll<Result<(), Failure>> {
-        if !self.guard.is_marked() {
-            return Poll::Ready(Ok(()));
-        }
-        match self.guard.with_stream(|stream| stream.settle(context.waker())) {
-            Answer::Wait => Poll::Pending,
-            Answer::Cancel(takers) => {
-                cancel_takers::<M>(takers);
-                Poll::Pending
-            }
-            Answer::Fail(failure) => Poll::Ready(Err(failure)),
-            Answer::Go | Answer::Served(..) => Poll::Ready(Ok(())),
-        }
     }
 
     #[inline(always)]
@@ -325,6 +312,43 @@ impl<M: Mode> Fd<M> {
         let (items, takers) = self.guard.with_stream(Stream::abandon);
         drop(items);
         cancel_takers::<M>(takers);
+    }
+}
+
+/// The future of [`Fd::settle`].
+struct Settle<'a, M: Mode> {
+    fd: &'a Fd<M>,
+    ticket: Ticket,
+}
+
+impl<M: Mode> Future for Settle<'_, M> {
+    type Output = Result<(), Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { fd, ticket } = &mut *self;
+        if !fd.guard.is_marked() {
+            return Poll::Ready(Ok(()));
+        }
+        match fd.guard.with_stream(|stream| stream.settle(context.waker(), ticket)) {
+            Answer::Wait(old) => {
+                drop(old);
+                Poll::Pending
+            }
+            Answer::Cancel(takers) => {
+                cancel_takers::<M>(takers);
+                Poll::Pending
+            }
+            Answer::Fail(failure) => Poll::Ready(Err(failure)),
+            Answer::Go | Answer::Served(..) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<M: Mode> Drop for Settle<'_, M> {
+    fn drop(&mut self) {
+        if self.ticket != NO_TICKET {
+            drop(self.fd.guard.with_stream(|stream| stream.leave(self.ticket)));
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::member::Member;
 use crate::mode::Mode;
 use crate::payload::{self, Payload};
 use crate::request::Request;
-use crate::stream::{Answer, Role};
+use crate::stream::{Answer, NO_TICKET, Role, Ticket, WAITS};
 
 /// An operation that gives back what was lent to it.
 ///
@@ -58,8 +58,8 @@ pub struct Operation<M: Mode, P: Payload> {
     state: ManuallyDrop<State<M, P>>,
     /// Bytes it has to move for its chain to go on.
     wanted: Option<u32>,
-    /// It waits for what dropped operations still do on its descriptor.
-    waits: bool,
+    /// Whether it waits for what dropped operations still do on its descriptor, and as whom.
+    waits: Ticket,
 }
 
 enum State<M: Mode, P: Payload> {
@@ -94,7 +94,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             Ok(request) => State::Ready { ring: ring.clone(), request },
             Err(output) => State::Failed(output),
         };
-        Self { state: ManuallyDrop::new(state), wanted: None, waits: false }
+        Self { state: ManuallyDrop::new(state), wanted: None, waits: NO_TICKET }
     }
 
     /// Runs `next` after this operation, and only if this one succeeds in full: one submission of linked
@@ -105,7 +105,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
 
     /// One that is to be begun.
     pub(crate) fn new_over() -> Self {
-        Self { state: ManuallyDrop::new(State::Over), wanted: None, waits: false }
+        Self { state: ManuallyDrop::new(State::Over), wanted: None, waits: NO_TICKET }
     }
 
     fn take_state(&mut self) -> State<M, P> {
@@ -115,8 +115,13 @@ impl<M: Mode, P: Payload> Operation<M, P> {
     #[cold]
     #[inline(never)]
     fn give_up(&mut self) {
-        if self.waits && self.follows() {
-            return;
+        if self.waits != NO_TICKET {
+            if let State::Ready { request, .. } = &*self.state {
+                request.leave(self.waits);
+            }
+            if self.follows() {
+                return;
+            }
         }
         if let State::Live(live) = self.take_state() {
             live.orphan();
@@ -155,7 +160,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
 
     /// Counts as started: what it waits for has to end first.
     pub(crate) fn waiting(mut self) -> Self {
-        self.waits = true;
+        self.waits = WAITS;
         self
     }
 
@@ -252,10 +257,11 @@ impl<M: Mode, P: Payload> Operation<M, P> {
     #[cold]
     fn ask(&mut self, waker: &Waker) -> Option<Poll<P::Output>> {
         let State::Ready { request, .. } = &mut *self.state else { return None };
-        let (result, spent) = match request.ask(waker, false) {
+        let (result, spent) = match request.ask(waker, &mut self.waits, false) {
             Answer::Go => return None,
-            Answer::Wait => {
-                self.waits = true;
+            Answer::Wait(old) => {
+                drop(old);
+                self.waits = self.waits.max(WAITS);
                 return Some(Poll::Pending);
             }
             Answer::Cancel(takers) => {
@@ -280,9 +286,9 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             return Held::Free;
         }
         let State::Ready { request, .. } = &mut *self.state else { return Held::Free };
-        match request.ask(waker, true) {
+        match request.ask(waker, &mut self.waits, true) {
             Answer::Go | Answer::Served(..) => Held::Free,
-            Answer::Wait => Held::Waits,
+            Answer::Wait(_) => Held::Waits,
             Answer::Cancel(takers) => {
                 cancel_takers::<M>(takers);
                 Held::Waits

@@ -15,7 +15,7 @@ use safer_ring_core::Op;
 use crate::fd::Guard;
 use crate::mode::Mode;
 use crate::payload::{self, Payload};
-use crate::stream::{Answer, Follow, Role};
+use crate::stream::{Answer, Follow, Role, Ticket};
 
 /// What a slot of the table owns while the kernel works.
 pub struct Resources<K> {
@@ -80,13 +80,18 @@ impl<K, P: Payload> Request<K, P> {
     /// Asks its descriptors what to do first. `linked` tells whether it is a member of a chain, which cannot take from
     /// what is kept.
     #[cold]
-    pub(crate) fn ask(&mut self, waker: &Waker, linked: bool) -> Answer<K::Home>
+    pub(crate) fn ask(
+        &mut self,
+        waker: &Waker,
+        ticket: &mut Ticket,
+        linked: bool,
+    ) -> Answer<K::Home>
     where
         K: Guard,
     {
         let Resources { lease, fd, other } = &mut self.resources;
         if let Some(other) = other.as_ref().filter(|other| other.is_marked()) {
-            let answer = other.with_stream(|stream| stream.ask(Role::Give, waker, || true, |_| 0));
+            let answer = other.with_stream(|stream| stream.ask_target(waker));
             if !matches!(answer, Answer::Go) {
                 return answer;
             }
@@ -96,8 +101,19 @@ impl<K, P: Payload> Request<K, P> {
         let role = if linked && takes { Role::Drain } else { role };
         fd.with_stream(|stream| {
             let fill = |item: &mut _| P::receive(lease, &self.rest, &self.op, item);
-            stream.ask(role, waker, || payload::keeps_rest(fd), fill)
+            stream.ask(role, (waker, ticket), || payload::keeps_rest(fd), fill)
         })
+    }
+
+    /// It waits no more for what its descriptor keeps.
+    #[cold]
+    pub(crate) fn leave(&self, ticket: Ticket)
+    where
+        K: Guard,
+    {
+        if let Some(fd) = &self.resources.fd {
+            drop(fd.with_stream(|stream| stream.leave(ticket)));
+        }
     }
 
     /// Leaves the operation to its descriptor, to be run behind what it waits for. `false` if nothing is left to wait for.

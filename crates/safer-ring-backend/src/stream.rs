@@ -138,6 +138,25 @@ impl Item {
     }
 }
 
+/// Whether an error of a dropped receive is for the next one: it is about the connection, which tells it once. All
+/// others are about the call, and the next meets its own.
+pub(crate) fn is_news(errno: Errno) -> bool {
+    const ABOUT_THE_CONNECTION: [i32; 11] = [
+        libc::ECONNRESET,
+        libc::ECONNREFUSED,
+        libc::ECONNABORTED,
+        libc::ETIMEDOUT,
+        libc::EHOSTUNREACH,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::ENETDOWN,
+        libc::EPIPE,
+        libc::EPROTO,
+        libc::EIO,
+    ];
+    ABOUT_THE_CONNECTION.contains(&errno.raw_os_error())
+}
+
 /// The bytes that the kernel wrote into `lease`: the first `count`.
 pub(crate) fn written(lease: &Lease, count: usize) -> &[u8] {
     let count = count.min(lease.capacity());
@@ -165,9 +184,20 @@ pub struct Stream<H> {
     queue: VecDeque<(Role, Op, Lease)>,
     /// The error of a giver that nobody has been told of.
     fault: Option<Failure>,
-    /// Who is to look again when something changes.
-    waiters: Vec<Waker>,
+    /// Who is to look again when something changes, by its ticket.
+    waiters: Vec<(Ticket, Waker)>,
+    last_ticket: Ticket,
 }
+
+/// What an operation that waits is known by here, so that it can leave when it is dropped.
+pub(crate) type Ticket = u32;
+
+/// The operation does not wait.
+pub(crate) const NO_TICKET: Ticket = 0;
+/// It waits and has not asked yet.
+pub(crate) const WAITS: Ticket = 1;
+/// It waits for the second of its descriptors, where it has no ticket of its own.
+const NAMELESS: Ticket = 2;
 
 impl<H> Default for Stream<H> {
     fn default() -> Self {
@@ -179,6 +209,7 @@ impl<H> Default for Stream<H> {
             queue: VecDeque::new(),
             fault: None,
             waiters: Vec::new(),
+            last_ticket: NAMELESS,
         }
     }
 }
@@ -188,8 +219,8 @@ impl<H> Default for Stream<H> {
 pub(crate) enum Answer<H> {
     /// Go to the kernel.
     Go,
-    /// Wait: its waker is kept.
-    Wait,
+    /// Wait: its waker is kept. One that it replaces is dropped outside of any lock.
+    Wait(Option<Waker>),
     /// Cancel these takers, and wait.
     Cancel(Vec<Taker<H>>),
     /// It is done, with this result. What is spent is dropped outside of any lock.
@@ -225,31 +256,36 @@ impl<H> Stream<H> {
     pub(crate) fn ask(
         &mut self,
         role: Role,
-        waker: &Waker,
+        (waker, ticket): (&Waker, &mut Ticket),
         keeps_rest: impl FnOnce() -> bool,
         fill: impl FnOnce(&mut Item) -> u32,
     ) -> Answer<H> {
         match role {
-            Role::Take | Role::Peek | Role::Accept => self.take(role, waker, keeps_rest, fill),
+            Role::Take | Role::Peek | Role::Accept if self.items.is_empty() => {
+                if self.takers.is_empty() { Answer::Go } else { self.wait(waker, ticket) }
+            }
+            Role::Take | Role::Peek | Role::Accept => self.take(role, keeps_rest, fill),
             Role::Ready if !self.items.is_empty() => Answer::Served(POLLIN, None),
             Role::Drain if !self.items.is_empty() => Answer::Fail(Failure::Unreceived),
-            Role::Ready | Role::Drain => self.without_takers(waker),
-            Role::Give => self.after_givers(waker, self.givers),
-            Role::Sync => self.after_givers(waker, self.givers + self.beside),
+            Role::Ready | Role::Drain => self.without_takers(waker, ticket),
+            Role::Give => self.after_givers(waker, ticket, self.givers),
+            Role::Sync => self.after_givers(waker, ticket, self.givers + self.beside),
             Role::Beside => Answer::Go,
         }
+    }
+
+    /// [`Stream::ask`] for the descriptor that a splice writes to.
+    pub(crate) fn ask_target(&mut self, waker: &Waker) -> Answer<H> {
+        self.after_givers(waker, &mut { NAMELESS }, self.givers)
     }
 
     fn take(
         &mut self,
         role: Role,
-        waker: &Waker,
         keeps_rest: impl FnOnce() -> bool,
         fill: impl FnOnce(&mut Item) -> u32,
     ) -> Answer<H> {
-        let Some(item) = self.items.front_mut() else {
-            return if self.takers.is_empty() { Answer::Go } else { self.wait(waker) };
-        };
+        let Some(item) = self.items.front_mut() else { return Answer::Go };
         if matches!(item.load, Load::Connection(..)) != (role == Role::Accept) {
             // A receive on a listener, or the like: the kernel's answer.
             return Answer::Go;
@@ -273,35 +309,56 @@ impl<H> Stream<H> {
         Answer::Served(count, self.items.pop_front())
     }
 
-    fn after_givers(&mut self, waker: &Waker, running: u32) -> Answer<H> {
+    fn after_givers(&mut self, waker: &Waker, ticket: &mut Ticket, running: u32) -> Answer<H> {
         if running > 0 || !self.queue.is_empty() {
-            return self.wait(waker);
+            return self.wait(waker, ticket);
         }
         self.fault.take().map_or(Answer::Go, Answer::Fail)
     }
 
-    fn wait(&mut self, waker: &Waker) -> Answer<H> {
-        if !self.waiters.iter().any(|other| other.will_wake(waker)) {
-            self.waiters.push(waker.clone());
+    fn wait(&mut self, waker: &Waker, ticket: &mut Ticket) -> Answer<H> {
+        if *ticket < NAMELESS {
+            self.last_ticket = self.last_ticket.checked_add(1).unwrap_or(NAMELESS + 1);
+            *ticket = self.last_ticket;
         }
-        Answer::Wait
+        let same = |other: &&mut (Ticket, Waker)| {
+            other.0 == *ticket && (*ticket != NAMELESS || other.1.will_wake(waker))
+        };
+        match self.waiters.iter_mut().find(same) {
+            Some((_, old)) if old.will_wake(waker) => Answer::Wait(None),
+            Some((_, old)) => Answer::Wait(Some(std::mem::replace(old, waker.clone()))),
+            None => {
+                self.waiters.push((*ticket, waker.clone()));
+                Answer::Wait(None)
+            }
+        }
+    }
+
+    /// The operation with this ticket does not wait any more. Its waker is for the caller to drop.
+    pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Waker> {
+        let at = self.waiters.iter().position(|(other, _)| *other == ticket)?;
+        Some(self.waiters.swap_remove(at).1)
     }
 
     /// Goes on when no taker is armed: they are cancelled.
-    fn without_takers(&mut self, waker: &Waker) -> Answer<H> {
+    fn without_takers(&mut self, waker: &Waker, ticket: &mut Ticket) -> Answer<H> {
         if self.takers.is_empty() {
             return Answer::Go;
         }
-        self.wait(waker);
+        let waits = self.wait(waker, ticket);
+        if self.takers.iter().all(|(home, _)| home.is_none()) {
+            // Asked for already.
+            return waits;
+        }
         // They stay on the list until their completions have been seen.
         let takers = self.takers.iter_mut().map(|(home, key)| (home.take(), *key)).collect();
         Answer::Cancel(takers)
     }
 
     /// Goes on when nothing of dropped futures runs any more; then gives the error that nobody has been told of.
-    pub(crate) fn settle(&mut self, waker: &Waker) -> Answer<H> {
-        match self.without_takers(waker) {
-            Answer::Go => self.after_givers(waker, self.givers + self.beside),
+    pub(crate) fn settle(&mut self, waker: &Waker, ticket: &mut Ticket) -> Answer<H> {
+        match self.without_takers(waker, ticket) {
+            Answer::Go => self.after_givers(waker, ticket, self.givers + self.beside),
             waits => waits,
         }
     }
@@ -331,14 +388,21 @@ impl<H> Stream<H> {
     pub(crate) fn put(&mut self, item: Option<Item>, wakers: &mut Vec<Waker>) -> bool {
         self.items.extend(item);
         let awaited = !self.waiters.is_empty();
-        wakers.append(&mut self.waiters);
+        self.wake(wakers);
         awaited
     }
 
     /// Gives bytes back: the next receive begins with them.
     pub(crate) fn unread(&mut self, bytes: Vec<u8>) -> Vec<Waker> {
         self.items.push_front(Item::new(Load::Own(bytes)));
-        std::mem::take(&mut self.waiters)
+        let mut wakers = Vec::new();
+        self.wake(&mut wakers);
+        wakers
+    }
+
+    /// Hands out who is to look again.
+    fn wake(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.extend(self.waiters.drain(..).map(|(_, waker)| waker));
     }
 
     /// Bytes that wait.
@@ -369,7 +433,7 @@ impl<H> Stream<H> {
         let running = if role == Role::Give { &mut self.givers } else { &mut self.beside };
         *running = running.saturating_sub(1);
         self.blame(fault);
-        wakers.append(&mut self.waiters);
+        self.wake(wakers);
     }
 
     /// Takes over a send or sync that waited when its future was dropped.

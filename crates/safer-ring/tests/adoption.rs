@@ -41,6 +41,8 @@ everywhere! {
     settling_a_stream_keeps_its_bytes,
     a_second_live_receive_is_not_starved_by_a_dropped_one,
     buffers_of_dropped_receives_are_released,
+    a_waiting_receive_that_is_dropped_leaves_no_waker_behind,
+    what_a_dropped_receive_did_wrong_is_not_told_to_the_next,
 }
 
 /// Starts a receive and drops it.
@@ -708,5 +710,49 @@ fn a_connection_for_a_dropped_accept_reaches_an_accept_of_another_thread() {
             let (_, peer) = thread.join().unwrap();
             assert_eq!(peer.and_then(|peer| peer.ip()), Some(client.local_addr().unwrap()));
         }
+    });
+}
+
+fn a_waiting_receive_that_is_dropped_leaves_no_waker_behind<E: Exec>() {
+    struct Count;
+    impl std::task::Wake for Count {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+    with_ring::<E>(8, async |ring| {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let near = Fd::new(near);
+        drop_receive(&ring, &near, 64);
+        let count = std::sync::Arc::new(Count);
+        for _ in 0..100 {
+            let mut receive = ring.recv(&near, vec![0; 8]);
+            for _ in 0..3 {
+                let waker = std::task::Waker::from(std::sync::Arc::clone(&count));
+                let mut context = std::task::Context::from_waker(&waker);
+                assert!(std::pin::Pin::new(&mut receive).poll(&mut context).is_pending());
+            }
+            drop(receive);
+            assert_eq!(std::sync::Arc::strong_count(&count), 1);
+        }
+        far.write_all(b"kept").unwrap();
+        assert_eq!(ring.recv(&near, vec![0; 64]).await.unwrap().1, b"kept");
+    });
+}
+
+fn what_a_dropped_receive_did_wrong_is_not_told_to_the_next<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        // Not a socket: no news for the read.
+        let file = common::file_with(b"content");
+        let mut receive = ring.recv(&file, vec![0; 8]);
+        let _ = poll_once(&mut receive);
+        drop(receive);
+        assert_eq!(ring.read_owned(&file, vec![0; 8]).await.unwrap().1, b"content");
+        // Without room: not the end of the stream.
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let near = Fd::new(near);
+        far.write_all(b"kept").unwrap();
+        let mut receive = ring.recv(&near, Vec::<u8>::new());
+        let _ = poll_once(&mut receive);
+        drop(receive);
+        assert_eq!(ring.recv(&near, vec![0; 64]).await.unwrap().1, b"kept");
     });
 }

@@ -18,7 +18,7 @@ use crate::fd::Guard;
 use crate::notes::Note;
 use crate::payload::{self, bury_close};
 use crate::request::Resources;
-use crate::stream::{Item, Load, Role, Stream};
+use crate::stream::{Item, Load, Role, Stream, is_news};
 
 impl<K: Guard, B: Backend> Driver<K, B> {
     /// Where this driver is, for the descriptors that keep an armed operation of it.
@@ -213,15 +213,17 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 let connection = unsafe { adopt(number.cast_signed()) };
                 (Some(Load::Connection(connection, resources.lease)), None)
             }
+            // Without room nothing was asked for, and nothing is not the end of the stream.
+            Ok(0) if resources.lease.capacity() == 0 => (None, Some(resources)),
             Ok(count) if wanted => {
                 self.counters.adopted_bytes += u64::from(count);
                 let bytes = payload::bytes(count);
                 self.note(Note::BytesKept { fd: fd.raw(), bytes });
                 (Some(payload::load(&op, resources.lease, bytes)), None)
             }
-            // Cancelled, or an accept that the next one would only repeat.
+            // Cancelled, or what the next one would only repeat.
             Err(Errno::CANCELED) => (None, Some(resources)),
-            Err(errno) if wanted && !op.creates_descriptor() => {
+            Err(errno) if wanted && is_news(errno) && !op.creates_descriptor() => {
                 (Some(Load::Error(errno)), Some(resources))
             }
             _ => (None, Some(resources)),
