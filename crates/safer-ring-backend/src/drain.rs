@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -10,6 +11,8 @@ use crate::driver::InFlight;
 use crate::mode::Mode;
 use crate::operation::Operation;
 use crate::payload::{self, Sleep};
+
+static NEXT_WAIT: AtomicU64 = AtomicU64::new(1);
 
 /// What was left of a ring's work when the time for draining it was over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +46,8 @@ impl fmt::Display for Drained {
 #[must_use = "a ring is drained when this is awaited"]
 pub struct Drain<M: Mode> {
     ring: M::Ring,
+    /// What the kernel rings know it by.
+    wait: u64,
     deadline: Instant,
     timer: Option<Operation<M, Sleep>>,
 }
@@ -50,7 +55,8 @@ pub struct Drain<M: Mode> {
 impl<M: Mode> Drain<M> {
     /// Waits until nothing of `ring` is in flight, or for the deadline.
     pub fn new(ring: &M::Ring, deadline: Instant) -> Self {
-        Self { ring: ring.clone(), deadline, timer: None }
+        let wait = NEXT_WAIT.fetch_add(1, Ordering::Relaxed);
+        Self { ring: ring.clone(), wait, deadline, timer: None }
     }
 
     /// Whether the deadline has passed; if not, the waker is woken then.
@@ -76,11 +82,11 @@ impl<M: Mode> Future for Drain<M> {
         let mut drained = true;
         for cell in M::cells(&this.ring) {
             M::with(&cell, |driver| {
-                let mut done = driver.poll_drained(cx.waker());
+                let mut done = driver.poll_drained(this.wait, cx.waker());
                 if M::INLINE && !done {
                     // The cancellations of what was kept.
                     driver.flush();
-                    done = driver.poll_drained(cx.waker());
+                    done = driver.poll_drained(this.wait, cx.waker());
                     M::park(driver, &cell);
                 }
                 drained &= done;
@@ -95,6 +101,15 @@ impl<M: Mode> Future for Drain<M> {
         let mut left = operations::<M>(&this.ring);
         left.sort_by_key(|operation| std::cmp::Reverse(operation.age));
         Poll::Ready(Drained { left })
+    }
+}
+
+impl<M: Mode> Drop for Drain<M> {
+    /// From now on dropped receives stay armed again.
+    fn drop(&mut self) {
+        for cell in M::cells(&self.ring) {
+            M::with(&cell, |driver| driver.end_drain(self.wait));
+        }
     }
 }
 

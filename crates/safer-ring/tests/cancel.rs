@@ -35,6 +35,7 @@ everywhere! {
     a_ring_is_drained,
     draining_ends_armed_receives_and_keeps_their_bytes,
     what_is_left_after_draining_is_named,
+    a_wait_for_draining_that_is_over_changes_nothing,
     the_oldest_operation_is_known,
 }
 
@@ -390,6 +391,23 @@ fn what_is_left_after_draining_is_named<E: Exec>() {
             "{text}"
         );
         drop(receives);
+    });
+}
+
+fn a_wait_for_draining_that_is_over_changes_nothing<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (a, _b) = unix_pair();
+        let (c, _d) = unix_pair();
+        // Keeps the ring from being drained.
+        let live = idle_receive(&ring, &a).await;
+        assert!(!ring.drain(Instant::now() + Duration::from_millis(5)).await.is_complete());
+        let mut dropped = ring.drain(Instant::now() + common::DEADLINE);
+        assert!(poll_once(&mut dropped).is_pending());
+        drop(dropped);
+        drop(idle_receive(&ring, &c).await);
+        let now = ring.snapshot();
+        assert_eq!((now.kept, now.cancel_requests), (1, 0), "a dropped receive stays armed again");
+        drop(live);
     });
 }
 

@@ -124,8 +124,8 @@ pub struct Driver<K: Guard, B: Backend = UringBackend> {
     home: Option<K::Home>,
     /// The last handle on the ring is gone.
     closing: bool,
-    /// Who waits until nothing is in flight.
-    drainers: Vec<Waker>,
+    /// Who waits until nothing is in flight, by the number of the wait.
+    drainers: Vec<(u64, Waker)>,
     /// Receives that are cancelled so that they find what arrived for a dropped one beside them.
     nudged: Vec<Key>,
 }
@@ -252,7 +252,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     /// Whether nothing is in flight or waits for it, and nothing can come back from it; if not, `waker` is woken when
     /// that is so. Receives that only wait for a next one are cancelled.
-    pub(crate) fn poll_drained(&mut self, waker: &Waker) -> bool {
+    pub(crate) fn poll_drained(&mut self, wait: u64, waker: &Waker) -> bool {
         if !self.is_ours() {
             return true;
         }
@@ -260,10 +260,23 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         if self.is_drained() {
             return true;
         }
-        if !self.drainers.iter().any(|other| other.will_wake(waker)) {
-            self.drainers.push(waker.clone());
+        match self.drainers.iter_mut().find(|(other, _)| *other == wait) {
+            Some((_, old)) if old.will_wake(waker) => {}
+            Some((_, old)) => {
+                self.aftermath.retired.push(std::mem::replace(old, waker.clone()));
+                self.dirty = true;
+            }
+            None => self.drainers.push((wait, waker.clone())),
         }
         false
+    }
+
+    /// Somebody waits no more until nothing is in flight.
+    pub(crate) fn end_drain(&mut self, wait: u64) {
+        if let Some(at) = self.drainers.iter().position(|(other, _)| *other == wait) {
+            self.aftermath.retired.push(self.drainers.swap_remove(at).1);
+            self.dirty = true;
+        }
     }
 
     fn is_drained(&self) -> bool {
@@ -274,7 +287,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     #[cold]
     fn wake_drainers(&mut self) {
         if self.is_drained() {
-            self.aftermath.wakers.append(&mut self.drainers);
+            self.aftermath.wakers.extend(self.drainers.drain(..).map(|(_, waker)| waker));
             self.dirty = true;
         }
     }
