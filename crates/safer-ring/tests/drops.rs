@@ -15,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ common::everywhere! {
     a_dropped_write_still_happens,
     forgotten_futures_keep_their_buffers,
     a_handle_dropped_after_its_end_releases_its_buffer,
+    a_panicking_waker_does_not_silence_those_after_it,
 }
 
 /// Numbers that look random and are the same in every run (xorshift64*).
@@ -565,4 +567,38 @@ fn a_panicking_release_of_a_buffer_does_not_stop_the_others() {
         assert!(blown > 0, "the panic comes out of the block_on that released the buffer");
         assert_eq!(ring.block_on(receive).unwrap().0, 0);
     });
+}
+
+/// All of them are fired by one thread, after one look at the completions.
+fn a_panicking_waker_does_not_silence_those_after_it<E: Exec>() {
+    struct Flag(AtomicBool);
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let ring = E::builder(Ring::builder().entries(64)).build().unwrap();
+    let (a, b) = unix_pair::<E::M>();
+    let mut receives = Vec::new();
+    let mut flags = Vec::new();
+    for _ in 0..10 {
+        let mut bomb = ring.recv(&a, vec![0; 1]);
+        assert!(poll_with_bomb(&mut bomb).is_pending());
+        let (mut receive, flag) =
+            (ring.recv(&a, vec![0; 1]), Arc::new(Flag(AtomicBool::new(false))));
+        let waker = Waker::from(Arc::clone(&flag));
+        assert!(Pin::new(&mut receive).poll(&mut Context::from_waker(&waker)).is_pending());
+        receives.extend([bomb, receive]);
+        flags.push(flag);
+    }
+    // They are the kernel's before they end.
+    E::run(&ring, async { ring.nop().await.unwrap() });
+    drop(b);
+    let end = Instant::now() + DEADLINE / 2;
+    while !flags.iter().all(|flag| flag.0.load(Ordering::SeqCst)) {
+        assert!(Instant::now() < end, "{} are silent", flags.len());
+        let turn = || E::run(&ring, async { ring.timeout(Duration::from_millis(1)).await });
+        // The panic of a bomb comes out of the turn that fired it, or is the reactor's.
+        let _ = catch_unwind(AssertUnwindSafe(turn));
+    }
 }
