@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
-use common::net::{closes_on_exec, pipe, poll_once, unix_pair, until};
+use common::net::{closes_on_exec, drop_receive, ended, pipe, poll_once, turn, unix_pair, until};
 use common::tracked::Morgue;
 use common::{Exec, everywhere, failure, pattern, with_ring};
 use safer_ring::{Address, Control, ControlMessage, Failure, Fd, Mode, RingOf};
@@ -45,28 +45,12 @@ everywhere! {
     what_a_dropped_receive_did_wrong_is_not_told_to_the_next,
 }
 
-/// Starts a receive and drops it.
-fn drop_receive<M: Mode>(ring: &RingOf<M>, fd: &Fd<M>, size: usize) {
-    let mut receive = ring.recv(fd, Vec::with_capacity(size));
-    assert!(poll_once(&mut receive).is_pending());
-}
-
 /// The same where something may be there already, which is given.
 fn drop_or_take<M: Mode>(ring: &RingOf<M>, fd: &Fd<M>, size: usize) -> Vec<u8> {
     match poll_once(&mut ring.recv(fd, Vec::with_capacity(size))) {
         std::task::Poll::Ready(received) => received.unwrap().1,
         std::task::Poll::Pending => Vec::new(),
     }
-}
-
-/// Lets the ring work until no dropped operation is left in the kernel.
-async fn ended<M: Mode>(ring: &RingOf<M>) {
-    until(ring, "dropped operations have ended", || ring.snapshot().orphans == 0).await;
-}
-
-/// Lets the ring hand over and take in what there is.
-async fn turn<M: Mode>(ring: &RingOf<M>) {
-    ring.nop().await.unwrap();
 }
 
 fn a_dropped_receive_before_while_and_after_data_arrives<E: Exec>() {

@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use common::net::{poll_once, until};
+use common::net::{drop_receive, ended, poll_once, turn, until};
 use common::{Exec, everywhere, failure, pattern, with_ring};
 use safer_ring::{Address, Control, Failure, Fd, Mode, RingOf};
 
@@ -24,22 +24,6 @@ everywhere! {
     a_send_that_ended_short_and_is_dropped_unseen_is_sent_whole,
     nothing_is_sent_behind_a_send_that_failed,
     a_close_tells_the_error_of_a_dropped_send,
-}
-
-/// Starts a receive and drops it.
-fn drop_receive<M: Mode>(ring: &RingOf<M>, fd: &Fd<M>, size: usize) {
-    let mut receive = ring.recv(fd, Vec::with_capacity(size));
-    assert!(poll_once(&mut receive).is_pending());
-}
-
-/// Lets the ring work until no dropped operation is left in the kernel.
-async fn ended<M: Mode>(ring: &RingOf<M>) {
-    until(ring, "dropped operations have ended", || ring.snapshot().orphans == 0).await;
-}
-
-/// Lets the ring hand over and take in what there is.
-async fn turn<M: Mode>(ring: &RingOf<M>) {
-    ring.nop().await.unwrap();
 }
 
 /// Fills a socket until it takes no more; gives the bytes it took.

@@ -9,7 +9,7 @@ use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::task::Poll;
 
-use common::net::{poll_once, until};
+use common::net::{poll_once, turn, until};
 use common::{Exec, everywhere, pattern, with_ring};
 use rustix::io::ioctl_fionread;
 use safer_ring::fs::File;
@@ -39,11 +39,6 @@ enum Last {
     Nothing,
     Before,
     After,
-}
-
-/// Lets the ring hand over and take in what there is.
-async fn turn<M: Mode>(ring: &RingOf<M>) {
-    ring.nop().await.unwrap();
 }
 
 /// Reads all of `wanted` bytes with reads of other sizes.

@@ -69,6 +69,22 @@ pub(crate) async fn settled<M: Mode>(ring: &RingOf<M>) {
     .await;
 }
 
+/// Starts a receive and drops it.
+pub(crate) fn drop_receive<M: Mode>(ring: &RingOf<M>, fd: &Fd<M>, size: usize) {
+    let mut receive = ring.recv(fd, Vec::with_capacity(size));
+    assert!(poll_once(&mut receive).is_pending());
+}
+
+/// Lets the ring work until no dropped operation is left in the kernel.
+pub(crate) async fn ended<M: Mode>(ring: &RingOf<M>) {
+    until(ring, "dropped operations have ended", || ring.snapshot().orphans == 0).await;
+}
+
+/// Lets the ring hand over and take in what there is.
+pub(crate) async fn turn<M: Mode>(ring: &RingOf<M>) {
+    ring.nop().await.unwrap();
+}
+
 /// A ring for any thread.
 pub(crate) fn shared(entries: u32) -> Ring {
     RingOf::<safer_ring::Shared>::new(entries).unwrap()
