@@ -96,7 +96,6 @@ impl<M: Mode, P: Payload> Future for Cancel<M, P> {
         let this = self.get_mut();
         if !this.asked {
             this.asked = true;
-            this.operation.cancel_unstarted();
             this.operation.request_cancel();
         }
         Pin::new(&mut this.operation).poll(cx).map(Ended::new)
@@ -195,7 +194,6 @@ impl<M: Mode, P: Payload> Future for Timed<M, P> {
         if polled.is_pending() && !this.expired && this.poll_timer(cx) {
             this.expired = true;
             this.timer = None;
-            this.operation.cancel_unstarted();
             this.operation.request_cancel();
             polled = Pin::new(&mut this.operation).poll(cx);
         }

@@ -87,7 +87,6 @@ impl<M: Mode, P: Payload> Member<M, P> {
         match &mut *self.state {
             MemberState::Live(live) => live.request_cancel(),
             MemberState::Later(operation) => {
-                operation.cancel_unstarted();
                 operation.request_cancel();
             }
             MemberState::Failed(_) | MemberState::Over => {}

@@ -297,17 +297,12 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         }
     }
 
-    /// Asks for the cancellation of a live operation; its end is awaited as before.
+    /// Asks for the cancellation; the end is awaited as before. One that has not started ends as cancelled.
     pub(crate) fn request_cancel(&mut self) {
-        if let State::Live(live) = &*self.state {
-            live.request_cancel();
-        }
-    }
-
-    /// Ends an operation that has not started as if it had been cancelled.
-    pub(crate) fn cancel_unstarted(&mut self) {
-        if matches!(&*self.state, State::Ready { .. }) {
-            self.refuse(Failure::Os(Errno::CANCELED));
+        match &*self.state {
+            State::Ready { .. } => self.refuse(Failure::Os(Errno::CANCELED)),
+            State::Live(live) => live.request_cancel(),
+            State::Failed(_) | State::Over => {}
         }
     }
 

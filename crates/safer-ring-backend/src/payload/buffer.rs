@@ -15,7 +15,7 @@ use safer_ring_core::Op;
 use super::kept::fill;
 use super::message::WAITALL;
 use super::{Done, Payload, sealed::Sealed};
-use crate::error::{Failure, OpError};
+use crate::error::OpError;
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::Request;
@@ -76,7 +76,8 @@ fn ends_short(op: &Op) -> bool {
 impl<B: IoBufMut> Payload for Read<B> {
     type Rest = B::Rest;
     type Output = Result<(usize, B), OpError<B>>;
-    type Lent = B;
+
+    super::gives_back!(B);
 
     const STREAM: bool = true;
 
@@ -89,14 +90,6 @@ impl<B: IoBufMut> Payload for Read<B> {
         let count = lease.capacity().min(bytes.len());
         fill(lease.ptr(), bytes.get(..count).unwrap_or_default());
         super::count(count)
-    }
-
-    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, B> {
-        super::unless_cancelled(output)
-    }
-
-    fn failed(failure: Failure, lent: B) -> Self::Output {
-        Err(OpError::new(failure, lent))
     }
 
     #[inline(always)]
@@ -118,20 +111,13 @@ impl<B: IoBufMut> Payload for Read<B> {
 impl<B: IoBuf> Payload for Write<B> {
     type Rest = B::Rest;
     type Output = Result<(usize, B), OpError<B>>;
-    type Lent = B;
+
+    super::gives_back!(B);
 
     const STREAM: bool = true;
 
     fn wanted(op: &Op, lease: &Lease, _: &B::Rest) -> Option<u32> {
         ends_short(op).then(|| transfer(lease.init_len()))
-    }
-
-    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, B> {
-        super::unless_cancelled(output)
-    }
-
-    fn failed(failure: Failure, lent: B) -> Self::Output {
-        Err(OpError::new(failure, lent))
     }
 
     #[inline(always)]

@@ -23,7 +23,7 @@ use super::kept::{advance_vectors, fill, vectors_of};
 use super::{Done, Payload, sealed::Sealed};
 use crate::addr::{Address, RawAddress};
 use crate::adopt::adopt;
-use crate::error::{Failure, OpError};
+use crate::error::OpError;
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::{Made, Request};
@@ -359,20 +359,13 @@ pub fn send_msg<M: Mode, B: IoBuf>(
 impl<B: IoBufMut> Payload for RecvMsg<B> {
     type Rest = B::Rest;
     type Output = Result<Received<B>, OpError<B>>;
-    type Lent = B;
+
+    super::gives_back!(B);
 
     const STREAM: bool = true;
 
     fn receive(lease: &mut Lease, _: &B::Rest, _: &Op, item: &mut Item) -> u32 {
         state_of(lease).receive(item)
-    }
-
-    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, B> {
-        super::unless_cancelled(output)
-    }
-
-    fn failed(failure: Failure, lent: B) -> Self::Output {
-        Err(OpError::new(failure, lent))
     }
 
     unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
@@ -401,17 +394,10 @@ impl<B: IoBufMut> Payload for RecvMsg<B> {
 impl<B: IoBuf> Payload for SendMsg<B> {
     type Rest = B::Rest;
     type Output = Result<(usize, B), OpError<B>>;
-    type Lent = B;
+
+    super::gives_back!(B);
 
     const STREAM: bool = true;
-
-    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, B> {
-        super::unless_cancelled(output)
-    }
-
-    fn failed(failure: Failure, lent: B) -> Self::Output {
-        Err(OpError::new(failure, lent))
-    }
 
     unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
         // SAFETY: `send_msg` boxed this type; the kernel has only read it.

@@ -177,6 +177,22 @@ fn unless_cancelled_plain<T>(output: io::Result<T>) -> Result<io::Result<T>, ()>
     }
 }
 
+/// [`Payload::Lent`] and what goes with it, of operations that give what was lent back in an [`OpError`].
+macro_rules! gives_back {
+    ($lent:ty) => {
+        type Lent = $lent;
+
+        fn unless_cancelled(output: Self::Output) -> Result<Self::Output, $lent> {
+            super::unless_cancelled(output)
+        }
+
+        fn failed(failure: crate::error::Failure, lent: $lent) -> Self::Output {
+            Err(OpError::new(failure, lent))
+        }
+    };
+}
+use gives_back;
+
 /// [`Payload::Lent`] and what goes with it, of operations that lend nothing that comes back.
 macro_rules! lends_nothing {
     () => {

@@ -282,15 +282,8 @@ impl Payload for Sleep {
 impl<M: Mode> Payload for Close<M> {
     type Rest = ();
     type Output = CloseOutput<M>;
-    type Lent = Option<Fd<M>>;
 
-    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, Self::Lent> {
-        super::unless_cancelled(output)
-    }
-
-    fn failed(failure: Failure, lent: Self::Lent) -> Self::Output {
-        Err(OpError::new(failure, lent))
-    }
+    super::gives_back!(Option<Fd<M>>);
 
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: `close` boxed this type.

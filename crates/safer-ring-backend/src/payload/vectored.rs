@@ -15,7 +15,7 @@ use safer_ring_core::Op;
 use super::kept::scatter;
 use super::message::{self, NOSIGNAL, WAITALL};
 use super::{Done, Payload, sealed::Sealed};
-use crate::error::{Failure, OpError};
+use crate::error::OpError;
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::{Made, Request};
@@ -105,17 +105,10 @@ pub fn send_vectored<M: Mode, B: IoBuf>(
 impl<B: IoBufMut> Payload for ReadVectored<B> {
     type Rest = Lists<B>;
     type Output = Output<B>;
-    type Lent = Vec<B>;
+
+    super::gives_back!(Vec<B>);
 
     const STREAM: bool = true;
-
-    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, Vec<B>> {
-        super::unless_cancelled(output)
-    }
-
-    fn failed(failure: Failure, lent: Vec<B>) -> Self::Output {
-        Err(OpError::new(failure, lent))
-    }
 
     fn receive(lease: &mut Lease, _: &Self::Rest, op: &Op, item: &mut Item) -> u32 {
         let Op::ReadVectored { count, .. } = *op else { return 0 };
@@ -144,17 +137,10 @@ impl<B: IoBufMut> Payload for ReadVectored<B> {
 impl<B: IoBuf> Payload for WriteVectored<B> {
     type Rest = Lists<B>;
     type Output = Output<B>;
-    type Lent = Vec<B>;
+
+    super::gives_back!(Vec<B>);
 
     const STREAM: bool = true;
-
-    fn unless_cancelled(output: Self::Output) -> Result<Self::Output, Vec<B>> {
-        super::unless_cancelled(output)
-    }
-
-    fn failed(failure: Failure, lent: Vec<B>) -> Self::Output {
-        Err(OpError::new(failure, lent))
-    }
 
     fn wanted(op: &Op, _: &Lease, rest: &Self::Rest) -> Option<u32> {
         let goes_on = matches!(op, Op::SendMsg { flags } if flags & WAITALL == 0);
