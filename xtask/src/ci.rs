@@ -5,7 +5,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::workspace::Package;
-use crate::{Outcome, instr, msrv, nostd, safety, tidy, torture, workspace};
+use crate::{
+    Outcome, containers, elsewhere, http, instr, kernels, msrv, nostd, safety, soak, tidy, torture,
+    vm, workspace,
+};
 
 /// What a step runs.
 enum Work {
@@ -60,16 +63,23 @@ fn steps(packages: &[Package], table: &Path) -> Vec<Step> {
         cargo("fmt", "fmt --all --check"),
         own("tidy", || tidy::run(false)),
         cargo("clippy", "clippy --workspace --all-targets --all-features -- -D warnings"),
-        cargo("test", "test --workspace"),
+        cargo("test", "test --workspace --no-fail-fast"),
     ];
     // The run above has each package's default features; what a feature adds is tested apart.
     for package in packages.iter().filter(|package| !package.features.is_empty()) {
         let name = &package.name;
         steps.push(cargo(
             &format!("test {name}, all features"),
-            &format!("test -p {name} --all-features"),
+            &format!("test -p {name} --all-features --no-fail-fast"),
         ));
     }
+    let mut fallback = cargo(
+        "test safer-ring, on the fallback",
+        // What must not compile does not depend on the backend.
+        "test -p safer-ring --all-features --no-fail-fast --tests -- --skip misuse_does_not_compile",
+    );
+    fallback.environment = &[("SAFER_RING_BACKEND", "fallback")];
+    steps.push(fallback);
     let mut doc = cargo("doc", "doc --workspace --no-deps --all-features");
     doc.environment = &[("RUSTDOCFLAGS", "-Dwarnings")];
     let mut bench =
@@ -81,11 +91,17 @@ fn steps(packages: &[Package], table: &Path) -> Vec<Step> {
         doc,
         cargo("examples", "build --workspace --examples"),
         own("safety", || safety::run(true)),
+        own("kernels", || kernels::run(true)),
         own("no-std", nostd::run),
         own("msrv", msrv::run),
+        own("elsewhere", elsewhere::run),
         own("instr", || instr::run(instr::Store::Nothing)),
         bench,
+        own("http, as a smoke test", || http::run(&["--quick"])),
+        own("vm numa", vm::numa),
+        own("containers", containers::run),
         own("torture", || torture::run(torture::Build::Release)),
+        own("soak", || soak::run(soak::SHORT)),
         own("torture-asan", || torture::run(torture::Build::Asan)),
     ]);
     steps

@@ -3,15 +3,21 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod containers;
 mod counts;
+mod elsewhere;
 mod facts;
+mod http;
 mod instr;
+mod kernels;
 mod msrv;
 mod nostd;
 mod safety;
+mod soak;
 mod source;
 mod tidy;
 mod torture;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -24,12 +30,21 @@ usage: cargo xtask <command>
 
   tidy [--fix]                 house rules; --fix lowers ratchets and lists new unsafe files
   safety [--check]             write SAFETY.md, or fail when it is not what would be written
+  kernels [--check]            write docs/KERNELS.md, or fail when it is not what would be written
   no-std                       prove that safer-ring-core needs no standard library
   msrv                         check the declared minimum Rust version
+  elsewhere                    the face crate for other systems: one message, that says what to do
   instr [--update | --bless]   user-space instructions per operation against the stored table;
                                --update stores lower and new rows, --bless stores every row
   torture [--asan]             a minute of random drops, in release mode; --asan: under the
                                address sanitizer, which needs a nightly toolchain
+  soak [--full]                wake-ups across threads, in release mode; --full: ten million of
+                               each kind, which takes minutes
+  http [options]               HTTP load on the server examples and on plain tokio; --help lists
+                               the options
+  vm numa                      tests of placement, in a virtual machine with two nodes, and of the
+                               table of kernels
+  containers                   the programs inside podman, with and without root, and gVisor
   ci                           everything, in order, with the time of each step
 ";
 
@@ -45,13 +60,23 @@ fn main() -> ExitCode {
         ["tidy", "--fix"] => tidy::run(true),
         ["safety"] => safety::run(false),
         ["safety", "--check"] => safety::run(true),
+        ["kernels"] => kernels::run(false),
+        ["kernels", "--check"] => kernels::run(true),
         ["no-std"] => nostd::run(),
         ["msrv"] => msrv::run(),
+        ["elsewhere"] => elsewhere::run(),
         ["instr"] => instr::run(instr::Store::Nothing),
         ["instr", "--update"] => instr::run(instr::Store::Better),
         ["instr", "--bless"] => instr::run(instr::Store::Everything),
         ["torture"] => torture::run(torture::Build::Release),
         ["torture", "--asan"] => torture::run(torture::Build::Asan),
+        ["soak"] => soak::run(soak::SHORT),
+        ["soak", "--full"] => soak::run(soak::FULL),
+        ["http", options @ ..] => http::run(options),
+        ["vm", "numa"] => vm::numa(),
+        ["containers"] => containers::run(),
+        // The part of it that runs in a container.
+        ["inside"] => containers::inside::run(),
         ["ci"] => ci::run(),
         other => {
             eprint!("unknown command: {}\n\n{HELP}", other.join(" "));

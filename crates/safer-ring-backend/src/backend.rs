@@ -10,6 +10,8 @@
 //! * `enter` hands over what is queued and waits as told. `Err` says nothing about what was taken:
 //!   what was not stays queued and goes with the next `enter`.
 //! * `pop` copies a completion out and gives its place back to the kernel before it returns.
+//! * After `hush` completions need not be announced to whoever sleeps in a poller. After `listen` each one is, but for
+//!   those that were there already, of which its answer tells.
 //! * `retract` takes back everything that is queued and provably never seen by the kernel.
 //!
 //! # Safety
@@ -17,10 +19,13 @@
 #![allow(unsafe_code, reason = "declares the unsafe trait")]
 
 use std::os::fd::RawFd;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use safer_ring_core::Op;
 use safer_ring_sys::{Cqe, Errno};
+
+use crate::engine::Class;
 
 /// One operation in plain words: what a submission entry is made of.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +48,8 @@ pub struct Submission {
     pub link: bool,
     /// Wait for these poll events in place of the operation.
     pub poll_first: Option<u32>,
+    /// What is known of `fd`; lives as long as that stays open.
+    pub class: Option<NonNull<Class>>,
 }
 
 /// What became of a submission.
@@ -55,11 +62,22 @@ pub enum Submitted {
     Done(i32),
 }
 
+/// Operations that a backend had run by others, which it would not have waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Helped {
+    /// By threads.
+    pub threads: u64,
+    /// By Linux AIO.
+    pub aio: u64,
+}
+
 /// How long `enter` waits for a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// Not at all.
     No,
+    /// Not at all, and nothing was in flight before: only what is handed over now can complete.
+    Fresh,
     /// Until one is there.
     One,
     /// Until one is there or the time is over.
@@ -100,6 +118,27 @@ pub unsafe trait Backend {
 
     /// Whether completions wait that `pop` would return.
     fn ready(&self) -> bool;
+
+    /// From now on completions are taken in without being announced.
+    fn hush(&mut self) {}
+
+    /// From now on completions are announced. Tells whether some are there already, which may not have been.
+    fn listen(&mut self) -> bool {
+        self.ready()
+    }
+
+    /// Takes in what has ended, where that is the program's own work. Not for a kernel, which posts completions by itself.
+    fn gather(&mut self) {}
+
+    /// Whether somebody who hears of this should take something in.
+    fn has_news(&self) -> bool {
+        self.ready()
+    }
+
+    /// Who else has run operations.
+    fn helped(&self) -> Helped {
+        Helped::default()
+    }
 
     /// Takes back all that the kernel has not seen, giving each `user_data` to `each`; nothing if
     /// that cannot be known.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::SetupError;
+use crate::placement::Place;
 
 /// The largest submission queue a kernel makes: `io_uring_setup(2)`.
 pub const MAX_ENTRIES: u32 = 32_768;
@@ -16,9 +17,34 @@ pub struct Sqpoll {
     pub cpu: Option<u32>,
 }
 
+/// What runs the operations of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackendKind {
+    /// A ring of the kernel: `io_uring(7)`.
+    IoUring,
+    /// Readiness by `epoll(7)`, Linux AIO and a pool of threads.
+    Fallback,
+}
+
+/// Which backend a ring may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BackendChoice {
+    /// io_uring if it can be had and works, else the fallback. The environment variable `SAFER_RING_BACKEND` can say
+    /// otherwise: `io_uring`, `fallback`, or `auto` for this.
+    #[default]
+    Auto,
+    /// This one or none, whatever the environment says.
+    Only(BackendKind),
+}
+
 /// Everything that shapes a ring. `safer_ring::Builder` is its public face.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// What may run the operations.
+    pub backend: BackendChoice,
+    /// Whether [`BackendChoice::Auto`] falls back for want of descriptors or memory too.
+    pub fallback_when_exhausted: bool,
     /// Submission entries, 1 to 32768; the kernel rounds up to a power of two.
     pub entries: u32,
     /// Completion entries, if not twice the submission entries and at least 1024.
@@ -37,12 +63,16 @@ pub struct Config {
     pub without_opcodes: Vec<u8>,
     /// Most kernel rings that a shared ring makes; more threads than this share them.
     pub max_rings: usize,
+    /// Where each kernel ring is made, and where its workers run.
+    pub place: Place,
 }
 
 impl Config {
     /// The defaults, with `entries` submission entries.
     pub fn new(entries: u32) -> Self {
         Self {
+            backend: BackendChoice::Auto,
+            fallback_when_exhausted: false,
             entries,
             completions: None,
             sqpoll: None,
@@ -52,6 +82,7 @@ impl Config {
             without_setup_flags: 0,
             without_opcodes: Vec::new(),
             max_rings: 64,
+            place: Place::default(),
         }
     }
 

@@ -6,6 +6,8 @@ use std::io;
 
 use safer_ring_sys::Errno;
 
+use crate::detect::{Cause, Report, VARIABLE};
+
 /// A failed operation and the buffer that was lent to it.
 ///
 /// `?` turns it into an [`io::Error`] where the buffer is not wanted; [`OpError::into_buffer`] keeps
@@ -261,7 +263,19 @@ pub enum SetupError {
         /// Which, in words.
         what: &'static str,
     },
-    /// io_uring is not to be had in this process: `ENOSYS`, `EPERM`, `EACCES`, `EOPNOTSUPP`.
+    /// io_uring is not to be had, and nothing else may be used in its place: because the builder or the environment
+    /// says so, because the cause is exhaustion, or because there is nothing else.
+    NoBackend {
+        /// Why, and what to do about it.
+        report: Box<Report>,
+    },
+    /// The environment variable `SAFER_RING_BACKEND` has a value that is none.
+    Environment {
+        /// That value.
+        value: String,
+    },
+    /// A backend is not to be had in this process: `ENOSYS`, `EPERM`, `EACCES`, `EOPNOTSUPP`. Of io_uring this becomes
+    /// [`SetupError::NoBackend`], with the cause.
     Unavailable {
         /// The kernel's answer to the plainest set-up.
         errno: Errno,
@@ -281,17 +295,35 @@ pub enum SetupError {
 }
 
 impl SetupError {
+    /// What was found out about a backend that is not to be had.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Self::NoBackend { report } => Some(report),
+            _ => None,
+        }
+    }
+
+    /// Why io_uring is not to be had, if that is the error.
+    pub fn cause(&self) -> Option<Cause> {
+        self.report()?.cause
+    }
+
     /// The kernel's answer, where there was one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
+            Self::NoBackend { report } => report.errno,
             Self::Unavailable { errno } | Self::Limit { errno } | Self::Refused { errno, .. } => {
                 Some(*errno)
             }
-            Self::Entries { .. } | Self::Conflict { .. } => None,
+            Self::Entries { .. } | Self::Conflict { .. } | Self::Environment { .. } => None,
         }
     }
 
     fn advice(&self) -> &'static str {
+        if let Self::NoBackend { .. } = self {
+            // The report has its own.
+            return "";
+        }
         let Some(errno) = self.errno() else { return "" };
         match errno {
             Errno::NOSYS => {
@@ -317,6 +349,11 @@ impl fmt::Display for SetupError {
                 write!(f, "a ring has 1 to {} entries, not {asked}", crate::MAX_ENTRIES)
             }
             Self::Conflict { what } => f.write_str(what),
+            Self::NoBackend { report } => report.fmt(f),
+            Self::Environment { value } => write!(
+                f,
+                "{VARIABLE} is {value:?}, which is no backend: set it to auto, io_uring or fallback, or unset it"
+            ),
             Self::Unavailable { errno } => write!(f, "io_uring is not available: {errno}"),
             Self::Limit { errno } => write!(f, "io_uring could not be set up: {errno}"),
             Self::Refused { step, errno } => write!(f, "the kernel refused {step}: {errno}"),
@@ -330,7 +367,12 @@ impl Error for SetupError {}
 impl From<SetupError> for io::Error {
     fn from(e: SetupError) -> Self {
         let kind = match &e {
-            SetupError::Entries { .. } | SetupError::Conflict { .. } => io::ErrorKind::InvalidInput,
+            SetupError::Entries { .. }
+            | SetupError::Conflict { .. }
+            | SetupError::Environment { .. } => io::ErrorKind::InvalidInput,
+            SetupError::NoBackend { report } if report.errno.is_none() => {
+                io::ErrorKind::Unsupported
+            }
             _ => e.errno().map_or(io::ErrorKind::Other, |errno| io::Error::from(errno).kind()),
         };
         Self::new(kind, e)

@@ -24,6 +24,7 @@ use std::task::{Context, Poll, Waker};
 
 use safer_ring_core::Key;
 
+use crate::engine::Class;
 use crate::error::Failure;
 use crate::local::LocalCell;
 use crate::mode::{Local, Mode, Shared};
@@ -59,6 +60,9 @@ pub trait Guard: Clone + AsFd + 'static {
     /// Works on the stream. `work` runs no foreign code but the clone of a waker.
     #[doc(hidden)]
     fn with_stream<T>(&self, work: impl FnOnce(&mut Stream<Self::Home>) -> T) -> T;
+    /// What is known of the file.
+    #[doc(hidden)]
+    fn class(&self) -> &Class;
     /// Whether two of them lead to the same kernel ring.
     #[doc(hidden)]
     fn same_home(one: &Self::Home, other: &Self::Home) -> bool;
@@ -73,6 +77,7 @@ pub trait Guard: Clone + AsFd + 'static {
 #[derive(Debug)]
 pub struct LocalHandle {
     fd: OwnedFd,
+    class: Class,
     marked: Cell<bool>,
     users: Cell<usize>,
     stream: RefCell<Option<Box<Stream<rc::Weak<LocalCell>>>>>,
@@ -82,6 +87,7 @@ pub struct LocalHandle {
 #[derive(Debug)]
 pub struct SharedHandle {
     fd: OwnedFd,
+    class: Class,
     marked: AtomicBool,
     users: AtomicUsize,
     stream: Mutex<Option<Box<Stream<sync::Weak<SharedCell>>>>>,
@@ -106,7 +112,8 @@ impl Guard for Rc<LocalHandle> {
 
     fn of(fd: OwnedFd) -> Self {
         let (marked, users) = (Cell::new(false), Cell::new(1));
-        Self::new(LocalHandle { fd, marked, users, stream: RefCell::default() })
+        let class = Class::default();
+        Self::new(LocalHandle { fd, class, marked, users, stream: RefCell::default() })
     }
 
     fn into_owned(self) -> Result<OwnedFd, Self> {
@@ -143,6 +150,10 @@ impl Guard for Rc<LocalHandle> {
         result
     }
 
+    fn class(&self) -> &Class {
+        &self.class
+    }
+
     fn same_home(one: &Self::Home, other: &Self::Home) -> bool {
         rc::Weak::ptr_eq(one, other)
     }
@@ -153,7 +164,8 @@ impl Guard for Arc<SharedHandle> {
 
     fn of(fd: OwnedFd) -> Self {
         let (marked, users) = (AtomicBool::new(false), AtomicUsize::new(1));
-        Self::new(SharedHandle { fd, marked, users, stream: Mutex::default() })
+        let class = Class::default();
+        Self::new(SharedHandle { fd, class, marked, users, stream: Mutex::default() })
     }
 
     fn into_owned(self) -> Result<OwnedFd, Self> {
@@ -190,6 +202,10 @@ impl Guard for Arc<SharedHandle> {
         let result = work(stream);
         self.marked.store(stream.is_marked(), Ordering::SeqCst);
         result
+    }
+
+    fn class(&self) -> &Class {
+        &self.class
     }
 
     fn same_home(one: &Self::Home, other: &Self::Home) -> bool {
@@ -296,8 +312,9 @@ impl<M: Mode> Fd<M> {
         Settle { fd: self, ticket: NO_TICKET }.await.map_err(Into::into)
     }
 
-    /// The error of an earlier write that nobody has been told of.
-    pub(crate) fn take_fault(&self) -> Option<Failure> {
+    /// The error of an earlier write, send or sync whose future was dropped, if it has ended and nobody has been told of
+    /// it. It is told hereby. Waits for nothing; no system call.
+    pub fn take_failure(&self) -> Option<Failure> {
         if self.guard.is_marked() { self.guard.with_stream(Stream::take_fault) } else { None }
     }
 

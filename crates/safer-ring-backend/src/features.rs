@@ -4,6 +4,9 @@ use std::fmt;
 
 use safer_ring_sys::{Errno, opcode, setup};
 
+use crate::config::BackendKind;
+use crate::placement::RingPlacement;
+
 /// Where the knowledge about opcodes comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureSource {
@@ -11,6 +14,8 @@ pub enum FeatureSource {
     Query,
     /// `IORING_REGISTER_PROBE`, kernel 5.6 and newer.
     Probe,
+    /// There is no ring of the kernel.
+    NoRing,
     /// Neither worked (a filter, or a very old kernel): only the opcodes of 5.6 are assumed.
     Assumed,
 }
@@ -30,6 +35,8 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Features {
+    /// What runs the operations.
+    pub backend: BackendKind,
     /// Setup flags in use (`IORING_SETUP_*`).
     pub setup_flags: u32,
     /// Feature bits of the kernel (`IORING_FEAT_*`).
@@ -44,6 +51,8 @@ pub struct Features {
     pub source: FeatureSource,
     /// Whether the ring refuses opcodes that this library does not use.
     pub restricted: bool,
+    /// What became of the wishes for a CPU and a node. Of a shared ring: of its first kernel ring.
+    pub placement: RingPlacement,
     pub(crate) opcodes: u128,
 }
 
@@ -84,6 +93,9 @@ const SETUP_NAMES: [(u32, &str); 9] = [
 
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.backend == BackendKind::Fallback {
+            return write!(f, "fallback (epoll, Linux AIO, threads), {} entries", self.entries);
+        }
         write!(f, "io_uring, {} entries, {} completions, setup ", self.entries, self.completions)?;
         let mut separator = "";
         for (flag, name) in SETUP_NAMES {
@@ -98,6 +110,11 @@ impl fmt::Display for Features {
         write!(f, ", {} opcodes", self.opcodes.count_ones())?;
         if self.restricted {
             f.write_str(", restricted")?;
+        }
+        for (name, wish) in [("cpu", self.placement.cpu), ("workers", self.placement.workers)] {
+            if wish.is_refused() {
+                write!(f, "; {name} not placed: {wish}")?;
+            }
         }
         for attempt in &self.attempts {
             write!(f, "; setup flags {:#x} refused: {}", attempt.setup_flags, attempt.errno)?;

@@ -7,19 +7,48 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::config::Config;
+use crate::detect::{self, Report};
 use crate::driver::{Aftermath, Driver, Snapshot};
 use crate::error::SetupError;
 use crate::fd::LocalHandle;
 use crate::features::Features;
 use crate::notes;
-use crate::uring::{Purpose, UringBackend};
+use crate::uring::RingBackend;
 use crate::wake::{Doorbell, LocalWake, conclude};
 
 /// How often a future may be polled in a row before the ring is looked at.
 const POLLS_PER_LOOK: u32 = 32;
+
+/// How long a ring sleeps that could not watch its bell.
+const UNWATCHED_LIMIT: Duration = Duration::from_millis(10);
+
+/// Tasks that run beside the future of a [`LocalCell::run`].
+pub trait Tasks {
+    /// Runs some of those that are ready. Tells how many, and whether more are ready.
+    fn run(&self) -> (u32, bool);
+
+    /// Whether the thread may sleep, since nothing is ready. If so, whoever makes something ready from another thread
+    /// rings the bell from now on, until [`Tasks::run`] is called again.
+    fn rest(&self) -> bool;
+}
+
+struct NoTasks;
+
+impl Tasks for NoTasks {
+    #[inline(always)]
+    fn run(&self) -> (u32, bool) {
+        (0, false)
+    }
+
+    #[inline(always)]
+    fn rest(&self) -> bool {
+        true
+    }
+}
 
 type LocalDriver = Driver<Rc<LocalHandle>>;
 
@@ -29,6 +58,7 @@ pub struct LocalCell {
     /// An empty aftermath whose allocations are reused.
     spare: RefCell<Aftermath<Rc<LocalHandle>>>,
     features: Features,
+    report: Report,
     bell: Arc<Doorbell>,
     /// Whether the ring watches the bell.
     bell_armed: Cell<bool>,
@@ -38,19 +68,23 @@ pub struct LocalCell {
 
 impl LocalCell {
     pub(crate) fn open(config: &Config) -> Result<Rc<Self>, SetupError> {
-        let mut backend = UringBackend::new(config, Purpose::OneThread)?;
+        let (mut backend, report) =
+            detect::decide(config, || RingBackend::new(config), || RingBackend::fallback(config))?;
         backend.register_own_fd();
+        let can_watch = !backend.must_poll();
         let features = backend.features().clone();
         let limit = |errno| SetupError::Limit { errno };
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
+        notes::decided(&report);
         notes::opened(&features);
         let cell = Rc::new(Self {
             driver: RefCell::new(driver),
             spare: RefCell::default(),
             features,
+            report,
             bell: Doorbell::new().map_err(limit)?,
             bell_armed: Cell::new(false),
-            can_watch: !config.iopoll,
+            can_watch,
         });
         cell.driver.borrow_mut().set_home(Rc::downgrade(&cell));
         Ok(cell)
@@ -58,6 +92,10 @@ impl LocalCell {
 
     pub(crate) fn features(&self) -> &Features {
         &self.features
+    }
+
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -97,37 +135,58 @@ impl LocalCell {
         *self.spare.borrow_mut() = aftermath;
     }
 
+    /// What another thread rings to end the sleep of this one.
+    pub fn bell(&self) -> Arc<Doorbell> {
+        Arc::clone(&self.bell)
+    }
+
     /// Runs `future` to its end on this thread, sleeping in the ring while it waits.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.run(future, &NoTasks)
+    }
+
+    /// [`LocalCell::block_on`], with tasks beside the future. The thread sleeps when neither has anything to do.
+    ///
+    /// Until then nothing is handed to the kernel, so all that they start goes in one call; but for a look at the ring
+    /// after some polls, since a future that keeps waking itself must not keep the kernel out.
+    pub fn run<F: Future>(&self, future: F, tasks: &impl Tasks) -> F::Output {
         let mut future = pin!(future);
         let wake = LocalWake::new(Arc::clone(&self.bell));
         let waker = Waker::from(Arc::clone(&wake));
         let mut context = Context::from_waker(&waker);
         let outer = self.with(|driver| driver.set_root(Some(waker.clone())));
         let mut polls = 0;
-        let mut woken = true;
+        let mut woken = wake.take();
         loop {
-            if !(wake.take() || woken) {
+            if woken {
+                if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                    self.with(|driver| driver.set_root(outer));
+                    return output;
+                }
+                polls += 1;
+            }
+            let (polled, more) = tasks.run();
+            polls += polled;
+            woken = wake.take();
+            if woken || more {
+                if polls >= POLLS_PER_LOOK {
+                    polls = 0;
+                    woken |= self.look();
+                }
+            } else if tasks.rest() {
                 polls = 0;
                 woken = self.turn();
-                continue;
-            }
-            woken = false;
-            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                self.with(|driver| driver.set_root(outer));
-                return output;
-            }
-            polls += 1;
-            if polls == POLLS_PER_LOOK {
-                // A future that keeps waking itself must not keep the kernel out.
-                polls = 0;
-                woken = self.with(|driver| {
-                    driver.look();
-                    self.heed_bell(driver);
-                    driver.take_root_woken()
-                });
             }
         }
+    }
+
+    /// Hands over what is queued and takes in what is there. Tells whether the running `block_on` was woken.
+    fn look(&self) -> bool {
+        self.with(|driver| {
+            driver.look();
+            self.heed_bell(driver);
+            driver.take_root_woken()
+        })
     }
 
     /// Hands over what is queued, sleeps until a completion, and wakes who waited for it. Tells whether the
@@ -137,7 +196,9 @@ impl LocalCell {
             if !self.bell_armed.get() {
                 self.arm_bell(driver);
             }
-            driver.wait(None);
+            // Unwatched for lack of room in the ring: look again soon, since nobody could end the sleep.
+            let limit = (!self.bell_armed.get() && self.can_watch).then_some(UNWATCHED_LIMIT);
+            driver.wait(limit);
             self.heed_bell(driver);
             driver.take_root_woken()
         })

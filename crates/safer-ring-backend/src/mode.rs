@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::detect::Report;
 use crate::driver::{Driver, Snapshot};
 use crate::error::{Failure, SetupError};
 use crate::fd::{Guard, LocalHandle, SharedHandle};
@@ -64,6 +65,8 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     fn ring_of(cell: &Self::Cell) -> Option<Self::Ring>;
     /// What the ring can do.
     fn features(ring: &Self::Ring) -> &Features;
+    /// Which backend it has, and why.
+    fn report(ring: &Self::Ring) -> &Report;
     /// The figures of all its kernel rings.
     fn snapshot(ring: &Self::Ring) -> Snapshot;
 }
@@ -122,6 +125,10 @@ impl Mode for Local {
         ring.features()
     }
 
+    fn report(ring: &Self::Ring) -> &Report {
+        ring.report()
+    }
+
     fn snapshot(ring: &Self::Ring) -> Snapshot {
         ring.snapshot()
     }
@@ -174,6 +181,10 @@ impl Mode for Shared {
 
     fn features(ring: &Self::Ring) -> &Features {
         ring.features()
+    }
+
+    fn report(ring: &Self::Ring) -> &Report {
+        ring.report()
     }
 
     fn snapshot(ring: &Self::Ring) -> Snapshot {

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 
 use safer_ring_sys::Errno;
 
+use crate::detect::Report;
 use crate::error::Failure;
 use crate::features::Features;
 
@@ -59,6 +60,14 @@ impl Notes {
     }
 }
 
+/// A ring was made: with which backend, and why.
+pub(crate) fn decided(report: &Report) {
+    #[cfg(feature = "tracing")]
+    events::decided(report);
+    #[cfg(not(feature = "tracing"))]
+    let _ = report;
+}
+
 /// A ring was made, or a further kernel ring of it.
 pub(crate) fn opened(features: &Features) {
     #[cfg(feature = "tracing")]
@@ -72,6 +81,16 @@ mod events {
     use tracing::{debug, error, trace, warn};
 
     use super::Note;
+    use crate::detect::Report;
+
+    pub(super) fn decided(report: &Report) {
+        if report.is_io_uring() {
+            debug!(target: "safer_ring", backend = "io_uring", "backend chosen");
+        } else {
+            let cause = report.cause.map_or("", crate::detect::Cause::name);
+            warn!(target: "safer_ring", backend = "fallback", cause, %report, "backend chosen");
+        }
+    }
 
     pub(super) fn tell(note: Note) {
         match note {

@@ -1,8 +1,10 @@
 //! The one thread of the process that reaps the shared rings nobody else is reaping.
 //!
-//! * It sleeps in epoll. A ring is watched only while it has something pending, and for one event at a
-//!   time (`EPOLLONESHOT`); whoever leaves something pending watches it again. `EPOLL_CTL_MOD` looks at the
-//!   ring once more, so a completion that came in between is seen. Watching takes no lock of the reactor.
+//! * It sleeps in epoll, on the bells of all kernel rings ([`listener`](crate::listener)), but for those that a runtime
+//!   hears. A bell is signalled only for completions that nobody is about to find, so what ends inside of a system call
+//!   wakes nobody; and nothing has to be told to epoll when an operation has to wait.
+//! * It looks after the bells that runtimes hear: soon at first, then once a second, as long as anything is in flight
+//!   there; a runtime that does not hear loses its bell to the reactor.
 //! * It knows the rings weakly; one whose handles are all gone but which has work in flight is kept here
 //!   until its last completion.
 //! * It is started with the first shared ring and lives as long as the process; without work it uses no
@@ -11,18 +13,30 @@
 
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno as OsErrno;
 use safer_ring_sys::{Errno, fork};
 
+use crate::listener::Hearing;
 use crate::shared::SharedCell;
+use crate::wake::{new_eventfd, os_errno};
 
 /// How often a ring is tried again that could not hand its work over for lack of kernel resources.
-const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+const RETRY: Duration = Duration::from_millis(1);
+/// The first look after runtimes that listen, the longest time between two looks, and the time to a second look where
+/// the first found something that was not heard.
+const FIRST_LOOK: Duration = Duration::from_millis(16);
+const LONGEST_LOOK: Duration = Duration::from_millis(1024);
+const SECOND_LOOK: Duration = Duration::from_millis(64);
 const EVENTS: usize = 64;
+/// How a bell that the reactor hears is watched: each signal is an event.
+const HEARD: EventFlags = EventFlags::IN.union(EventFlags::ET);
 /// The epoll data of the bell; rings count from 1.
 const BELL: u64 = 0;
 
@@ -32,6 +46,8 @@ pub(crate) struct Reactor {
     epoll: OwnedFd,
     bell: OwnedFd,
     known: Mutex<Known>,
+    /// Nothing is in flight that a runtime should hear of: who changes that rings the bell.
+    rests: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -48,10 +64,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn errno(e: OsErrno) -> Errno {
-    Errno::from_raw_os_error(e.raw_os_error()).unwrap_or(Errno::IO)
-}
-
 /// The reactor of this process, started if it is not running.
 pub(crate) fn start() -> Result<Arc<Reactor>, Errno> {
     let epoch = fork::arm()?;
@@ -61,10 +73,11 @@ pub(crate) fn start() -> Result<Arc<Reactor>, Errno> {
     {
         return Ok(Arc::clone(reactor));
     }
-    let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(errno)?;
-    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(errno)?;
-    epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN).map_err(errno)?;
-    let reactor = Arc::new(Reactor { epoll, bell, known: Mutex::default() });
+    let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(os_errno)?;
+    let bell = new_eventfd()?;
+    epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN).map_err(os_errno)?;
+    let reactor =
+        Arc::new(Reactor { epoll, bell, known: Mutex::default(), rests: AtomicBool::new(true) });
     let own = Arc::clone(&reactor);
     std::thread::Builder::new().name("safer-ring".into()).spawn(move || own.run()).map_err(
         |e| {
@@ -79,30 +92,41 @@ pub(crate) fn start() -> Result<Arc<Reactor>, Errno> {
 
 impl Reactor {
     /// Makes a ring known, not yet watched.
-    pub(crate) fn register(&self, cell: &Arc<SharedCell>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    pub(crate) fn register(&self, cell: &Arc<SharedCell>) -> Result<(), Errno> {
         let data = EventData::new_u64(cell.id());
-        epoll::add(&self.epoll, fd, data, EventFlags::ONESHOT).map_err(errno)?;
+        if let Some(bell) = cell.bell() {
+            epoll::add(&self.epoll, bell, data, HEARD).map_err(os_errno)?;
+        }
         lock(&self.known).cells.insert(cell.id(), Arc::downgrade(cell));
         Ok(())
     }
 
-    /// One turn of the ring when it becomes readable next, or now if it is.
-    #[inline]
-    pub(crate) fn watch(&self, id: u64, fd: BorrowedFd<'_>) {
-        // Cannot fail: the ring is registered until its descriptor closes.
-        let watched = epoll::modify(
-            &self.epoll,
-            fd,
-            EventData::new_u64(id),
-            EventFlags::IN | EventFlags::ONESHOT,
-        );
-        debug_assert!(watched.is_ok(), "a registered ring can be watched: {watched:?}");
+    /// Whether the reactor hears a ring's bell. A bell that was signalled before is heard at once.
+    pub(crate) fn hear(&self, cell: &SharedCell, heard: bool) {
+        let flags = if heard { HEARD } else { EventFlags::empty() };
+        if let Some(bell) = cell.bell() {
+            // Fails only where the ring has just ended: a bell is registered until then.
+            let _ = epoll::modify(&self.epoll, bell, EventData::new_u64(cell.id()), flags);
+        }
     }
 
-    /// One turn of the ring soon, whether or not it becomes readable.
+    /// One turn of the ring soon, whether or not it is announced.
     #[cold]
     pub(crate) fn retry(&self, cell: &Arc<SharedCell>) {
         lock(&self.known).retries.push(Arc::downgrade(cell));
+        self.ring();
+    }
+
+    /// Something is in flight that a runtime hears of: to be called after that can be seen.
+    #[inline]
+    pub(crate) fn stay_awake(&self) {
+        if self.rests.load(Ordering::SeqCst) && self.rests.swap(false, Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
         // A full counter (EAGAIN) wakes as well as a written one.
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
@@ -113,8 +137,8 @@ impl Reactor {
     }
 
     /// The ring is about to close.
-    pub(crate) fn forget(&self, id: u64, fd: BorrowedFd<'_>) {
-        let _ = epoll::delete(&self.epoll, fd);
+    pub(crate) fn forget(&self, id: u64, bell: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.epoll, bell);
         let mut known = lock(&self.known);
         known.cells.remove(&id);
         let kept = known.kept.remove(&id);
@@ -125,18 +149,44 @@ impl Reactor {
     fn run(&self) {
         let mut events = Vec::with_capacity(EVENTS);
         let mut due = Vec::with_capacity(EVENTS);
+        let mut rounds = Rounds::default();
         let mut retry = false;
         loop {
             events.clear();
-            let limit = if retry { Some(&RETRY) } else { None };
+            let limit = if retry { Some(RETRY) } else { rounds.wait() };
+            let limit = limit.map(|limit| Timespec {
+                tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: limit.subsec_nanos().into(),
+            });
             let spare = rustix::buffer::spare_capacity(&mut events);
-            match epoll::wait(&self.epoll, spare, limit) {
+            match epoll::wait(&self.epoll, spare, limit.as_ref()) {
                 Ok(_) | Err(OsErrno::INTR) => {}
                 // Only a closed or wrong descriptor is left, and this thread owns it.
                 Err(_) => return,
             }
             retry = self.turn(&events, &mut due);
+            if rounds.is_due(self.rests.load(Ordering::SeqCst)) {
+                let worst = self.look_after(&mut due);
+                rounds.end(worst);
+            }
         }
+    }
+
+    /// Looks at each ring that a runtime hears; gives the worst that was found.
+    fn look_after(&self, due: &mut Vec<Arc<SharedCell>>) -> Hearing {
+        // Set before the look: what comes into flight behind it rings.
+        self.rests.store(true, Ordering::SeqCst);
+        due.extend(lock(&self.known).cells.values().filter_map(Weak::upgrade));
+        let mut worst = Hearing::Idle;
+        for cell in due.drain(..) {
+            // A panic is a foreign waker's.
+            let found = catch_unwind(AssertUnwindSafe(|| cell.check()));
+            worst = worst.max(found.unwrap_or(Hearing::Deaf));
+        }
+        if worst != Hearing::Idle {
+            self.rests.store(false, Ordering::SeqCst);
+        }
+        worst
     }
 
     /// Turns the rings that are readable or due for another try; says whether some are tried again.
@@ -158,8 +208,46 @@ impl Reactor {
         }
         for cell in due.drain(..) {
             // A panic is a foreign waker's; the other rings must go on.
-            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cell.turn())));
+            drop(catch_unwind(AssertUnwindSafe(|| cell.turn())));
         }
         !lock(&self.known).retries.is_empty()
+    }
+}
+
+/// When to look after the runtimes.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// The next look, and the time from the last one to it. `None`: there is nothing to look after.
+    next: Option<(Instant, Duration)>,
+}
+
+impl Rounds {
+    fn wait(&self) -> Option<Duration> {
+        self.next.map(|(at, _)| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether a look is due; one is planned where there was none and there is something to look after.
+    fn is_due(&mut self, rests: bool) -> bool {
+        match self.next {
+            Some((at, _)) => at <= Instant::now(),
+            None => {
+                if !rests {
+                    self.next = Some((Instant::now() + FIRST_LOOK, FIRST_LOOK));
+                }
+                false
+            }
+        }
+    }
+
+    /// After a look: the more often nothing was wrong, the later the next.
+    fn end(&mut self, found: Hearing) {
+        let pause = match (found, self.next) {
+            (Hearing::Idle, _) => None,
+            (Hearing::Late | Hearing::Deaf, _) => Some(SECOND_LOOK),
+            (Hearing::Good, last) => {
+                Some(last.map_or(FIRST_LOOK, |(_, pause)| (2 * pause).min(LONGEST_LOOK)))
+            }
+        };
+        self.next = pause.map(|pause| (Instant::now() + pause, pause));
     }
 }

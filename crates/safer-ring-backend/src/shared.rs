@@ -5,27 +5,31 @@
 //! * Each kernel ring sits behind its own lock, which its thread takes nearly alone.
 //! * An operation is submitted by the thread that first polls it, in one `io_uring_enter`, and the
 //!   completion queue is looked at in the same breath: what the kernel completes inline is ready at once.
-//! * What is still pending is reaped by whoever takes the lock next, or by the process's one
-//!   [reactor](crate::reactor) thread, which sleeps in epoll on the rings that have something pending.
-//!   A ring is watched only while it has, so inline completions wake nobody.
+//! * What is still pending is reaped by whoever takes the lock next, or by who hears the ring's bell: the poller of the
+//!   tokio runtime that the thread belongs to, or the process's one reactor thread
+//!   ([`listener`](crate::listener)). The bell is silent inside of system calls, so inline completions wake nobody.
 //! * When the last handle on the ring is dropped, a kernel ring without work is closed at once; one with
 //!   work is kept by the reactor until its last completion, and what only waits for a next receive is cancelled.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::backend::Backend;
 use crate::config::Config;
+use crate::detect::{self, Report};
 use crate::driver::{Aftermath, Driver, Snapshot};
 use crate::error::{Failure, SetupError};
 use crate::fd::SharedHandle;
 use crate::features::Features;
+use crate::listener::{Change, Hearing, Listener, Why};
 use crate::notes;
 use crate::reactor::{self, Reactor};
-use crate::uring::{Purpose, UringBackend};
+use crate::runtime::{self, Watcher};
+use crate::uring::RingBackend;
 use crate::wake::conclude;
 
 type SharedDriver = Driver<Arc<SharedHandle>>;
@@ -40,6 +44,7 @@ pub struct SharedRing {
     id: u64,
     config: Config,
     features: Features,
+    report: Report,
     cells: Mutex<Cells>,
     next_shared: AtomicUsize,
 }
@@ -57,12 +62,17 @@ pub struct SharedCell {
     reactor: Arc<Reactor>,
     /// Set once, when the cell joins its ring.
     ring: OnceLock<Weak<SharedRing>>,
+    listener: Listener,
+    /// The kernel ring was closed on another thread than the one whose table has a place for it.
+    left: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
     /// `None` once the ring is closed and its last operation has ended.
     driver: Option<SharedDriver>,
+    /// Signalled for completions that nobody is about to find. There as long as the driver is.
+    bell: Option<Arc<OwnedFd>>,
     closing: bool,
     /// Empty ones whose allocations are used again; several, for threads that are outside at a time.
     spares: Vec<Aftermath<Arc<SharedHandle>>>,
@@ -106,11 +116,23 @@ struct Seat {
     ring_id: u64,
     ring: Weak<SharedRing>,
     cell: Arc<SharedCell>,
+    /// The kernel ring's place in the thread's table of rings.
+    index: Option<RawFd>,
+}
+
+impl Seat {
+    /// The place that a kernel ring has left which another thread has closed.
+    fn left_index(&self) -> Option<RawFd> {
+        self.index.filter(|_| self.cell.left.load(Ordering::Acquire))
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // The thread ends: its kernel ring is free for another one.
+        // The thread ends, or has seen the end of the ring: its kernel ring is free for another one.
+        if let Some(driver) = &mut lock(&self.cell.state).driver {
+            driver.backend_mut().unregister_own_fd();
+        }
         if let Some(ring) = self.ring.upgrade() {
             lock(&ring.cells).free.push(Arc::clone(&self.cell));
         }
@@ -128,10 +150,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SharedRing {
     pub(crate) fn open(config: Config) -> Result<Arc<Self>, SetupError> {
-        let (cell, features) = SharedCell::open(&config)?;
+        let (cell, features, report) = SharedCell::open(&config)?;
+        notes::decided(&report);
+        notes::opened(&features);
         let ring = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             features,
+            report,
             config,
             cells: Mutex::default(),
             next_shared: AtomicUsize::new(0),
@@ -146,6 +171,10 @@ impl SharedRing {
 
     pub(crate) fn features(&self) -> &Features {
         &self.features
+    }
+
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -176,7 +205,13 @@ impl SharedRing {
     #[cold]
     fn take_seat(self: &Arc<Self>) -> Result<Arc<SharedCell>, Failure> {
         let cell = self.find_cell()?;
-        let seat = Seat { ring_id: self.id, ring: Arc::downgrade(self), cell: Arc::clone(&cell) };
+        let index = lock(&cell.state).driver.as_mut().and_then(|driver| {
+            driver.backend_mut().register_own_fd();
+            driver.backend_mut().adopt_thread(&self.config);
+            driver.backend().own_index()
+        });
+        let (ring, own) = (Arc::downgrade(self), Arc::clone(&cell));
+        let seat = Seat { ring_id: self.id, ring, cell: own, index };
         // Old seats are dropped outside the borrow: they lock their ring.
         let mut stale = Vec::new();
         let seated = SEATS.try_with(|seats| {
@@ -187,6 +222,11 @@ impl SharedRing {
         });
         // An error: the thread is on its way out and cannot keep a seat; dropping it freed the ring.
         let _ = seated;
+        for left in stale.iter().filter_map(Seat::left_index) {
+            if let Some(driver) = &lock(&cell.state).driver {
+                driver.backend().free_index(left);
+            }
+        }
         Ok(cell)
     }
 
@@ -208,8 +248,11 @@ impl SharedRing {
         }
         if cells.all.len() < self.config.max_rings {
             match SharedCell::open(&self.config) {
-                Ok((cell, _)) => {
+                Ok((cell, features, _)) => {
                     self.join(&mut cells, &cell);
+                    // Whoever is told may use the ring.
+                    drop(cells);
+                    notes::opened(&features);
                     return Ok(cell);
                 }
                 // Short of descriptors or memory now: share a ring that exists.
@@ -246,27 +289,38 @@ impl fmt::Debug for SharedCell {
 }
 
 impl SharedCell {
-    fn open(config: &Config) -> Result<(Arc<Self>, Features), SetupError> {
-        let backend = UringBackend::new(config, Purpose::ManyThreads)?;
+    fn open(config: &Config) -> Result<(Arc<Self>, Features, Report), SetupError> {
+        let ((backend, bell), report) = detect::decide(
+            config,
+            || RingBackend::with_bell(config),
+            || RingBackend::fallback_with_bell(config),
+        )?;
         let features = backend.features().clone();
-        notes::opened(&features);
         let limit = |errno| SetupError::Limit { errno };
         let reactor = reactor::start().map_err(limit)?;
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
-        let state =
-            State { driver: Some(driver), closing: false, spares: Vec::with_capacity(SPARES) };
+        let bell = Some(Arc::new(bell));
+        let spares = Vec::with_capacity(SPARES);
+        let state = State { driver: Some(driver), bell, closing: false, spares };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (ring, state) = (OnceLock::new(), Mutex::new(state));
-        let cell = Arc::new(Self { id, reactor, ring, state });
+        let listener = Listener::default();
+        let left = AtomicBool::new(false);
+        let cell = Arc::new(Self { id, reactor, ring, listener, left, state });
         if let Some(driver) = &mut lock(&cell.state).driver {
             driver.set_home(Arc::downgrade(&cell));
-            cell.reactor.register(&cell, driver.backend().fd()).map_err(limit)?;
         }
-        Ok((cell, features))
+        cell.reactor.register(&cell).map_err(limit)?;
+        Ok((cell, features, report))
     }
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// What is signalled for completions that nobody is about to find; `None` when the ring has ended.
+    pub(crate) fn bell(&self) -> Option<Arc<OwnedFd>> {
+        lock(&self.state).bell.clone()
     }
 
     /// The ring it belongs to, if that is still open.
@@ -281,19 +335,42 @@ impl SharedCell {
     }
 
     #[inline(always)]
-    pub(crate) fn leave(&self, mut held: SharedHeld<'_>) {
-        while held.wants_timer() {
-            // Else the next deadline would pass unnoticed: the reactor has not seen this one. Again while the timers end
-            // as soon as they are handed over.
-            held.arm_timer();
-            held.flush();
+    pub(crate) fn leave(self: &Arc<Self>, mut held: SharedHeld<'_>) {
+        if held.must_listen() || held.wants_timer() {
+            self.listen(&mut held);
         }
+        let unheard = held.take_unheard();
         if held.has_aftermath() || held.state.closing {
             self.after(held.state);
+        } else {
+            drop(held);
+        }
+        if unheard {
+            self.find_listener();
         }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut SharedDriver) -> T) -> Option<T> {
+    /// Whatever ends from now on is heard of: by whoever watches this ring, or by its kernel timer.
+    fn listen(self: &Arc<Self>, held: &mut SharedHeld<'_>) {
+        // Again while what is handed over ends at once.
+        loop {
+            if held.wants_timer() {
+                held.arm_timer();
+                held.flush();
+                if held.backend().pending() > 0 {
+                    // The kernel takes nothing now.
+                    self.reactor.retry(self);
+                    held.forget_timer();
+                }
+            }
+            let came = held.must_listen() && held.listen();
+            if !came && !held.wants_timer() {
+                return;
+            }
+        }
+    }
+
+    fn with<T>(self: &Arc<Self>, work: impl FnOnce(&mut SharedDriver) -> T) -> Option<T> {
         let mut held = self.enter()?;
         let result = work(&mut held);
         self.leave(held);
@@ -307,11 +384,15 @@ impl SharedCell {
         let Some(driver) = state.driver.as_mut() else { return };
         let mut aftermath = driver.aftermath(spare);
         let over = state.closing && state.driver.as_ref().is_some_and(Driver::is_over);
-        let ended = if over { state.driver.take() } else { None };
+        let ended = if over { state.driver.take().zip(state.bell.take()) } else { None };
         drop(state);
-        if let Some(driver) = ended {
-            self.reactor.forget(self.id, driver.backend().fd());
+        if let Some((driver, bell)) = &ended {
+            // On the thread itself the end of the ring frees the place.
+            self.left.store(driver.backend().own_index().is_none(), Ordering::Release);
+            self.reactor.forget(self.id, bell.as_fd());
+            drop(self.listener.change().give_to_reactor(Why::NoRuntime));
         }
+        drop(ended);
         let Aftermath { wakers, dead, retired, nudges, notes } = &mut aftermath;
         for fd in nudges.drain(..) {
             self.nudge_elsewhere(&fd);
@@ -342,28 +423,93 @@ impl SharedCell {
         }
     }
 
-    /// Called with something pending: the reactor shall reap it, unless somebody else does first.
+    /// Called with something pending, by who waits for it: it is heard of where that thread's runtime polls, else in the
+    /// reactor, unless somebody takes it in first.
     #[inline]
     pub(crate) fn park(self: &Arc<Self>, driver: &mut SharedDriver) {
+        if self.listener.is_wrong_here() {
+            driver.set_unheard();
+        }
+        self.rest(driver);
+    }
+
+    /// The same without a say in who hears of it.
+    #[inline]
+    fn rest(self: &Arc<Self>, driver: &mut SharedDriver) {
         driver.arm_timer();
         driver.flush();
-        if !driver.watched {
-            driver.watched = true;
-            self.reactor.watch(self.id, driver.backend().fd());
-        }
-        if driver.backend().pending() > 0 && !driver.backend().has_sqpoll() {
+        let backend = driver.backend();
+        if (backend.pending() > 0 && !backend.has_sqpoll()) || backend.must_poll() {
             self.reactor.retry(self);
         }
+        if self.listener.is_runtime() {
+            self.reactor.stay_awake();
+        }
+    }
+
+    /// Another listener: the runtime of the calling thread, if it has one, else the reactor. Outside of the lock, since
+    /// a runtime may answer at once.
+    #[cold]
+    fn find_listener(self: &Arc<Self>) {
+        let change = self.listener.change();
+        // Another thread may have made this change, and the ring may have ended.
+        let Some(bell) = self.bell().filter(|_| self.listener.is_wrong_here()) else { return };
+        let Some(watcher) = Watcher::new(self, &bell) else {
+            let why = if runtime::here().is_some() { Why::Refused } else { Why::NoRuntime };
+            return self.listen_to_reactor(change, why);
+        };
+        self.reactor.hear(self, false);
+        // Dropped behind the change.
+        let before = change.give_to_runtime(Arc::clone(&watcher));
+        drop(before);
+        self.reactor.stay_awake();
+        let alive = watcher.arm();
+        if !alive {
+            self.lose_runtime(&watcher);
+        }
+        // What was signalled before it was armed is not heard of again.
+        self.turn();
+    }
+
+    /// The runtime of `watcher` has ended.
+    pub(crate) fn lose_runtime(self: &Arc<Self>, watcher: &Arc<Watcher>) {
+        let change = self.listener.change();
+        if change.is_heard_by(watcher) {
+            self.listen_to_reactor(change, Why::NoRuntime);
+        }
+    }
+
+    fn listen_to_reactor(self: &Arc<Self>, change: Change<'_>, why: Why) {
+        self.reactor.hear(self, true);
+        // Dropped behind the change.
+        let before = change.give_to_reactor(why);
+        drop(before);
+    }
+
+    /// The reactor looks whether a runtime that listens hears: what it does not is taken in here, and from now on.
+    pub(crate) fn check(self: &Arc<Self>) -> Hearing {
+        let hearing = {
+            let state = lock(&self.state);
+            let Some(driver) = &state.driver else { return Hearing::Idle };
+            self.listener.check(driver.is_busy(), driver.backend().has_news(), driver.taken_in())
+        };
+        if hearing == Hearing::Deaf {
+            self.listen_to_reactor(self.listener.change(), Why::Deaf);
+            self.turn();
+        }
+        hearing
     }
 
     /// The reactor saw the ring become readable (or retries it): takes in what is there.
     pub(crate) fn turn(self: &Arc<Self>) {
         self.with(|driver| {
-            driver.watched = false;
-            driver.look();
-            driver.flush();
+            if driver.backend().must_poll() {
+                driver.look();
+            } else {
+                driver.take_in();
+            }
             if !driver.is_idle() {
-                self.park(driver);
+                self.rest(driver);
             }
         });
     }
@@ -382,7 +528,7 @@ impl SharedCell {
             driver.close();
             if !driver.is_idle() {
                 self.reactor.keep(self);
-                self.park(driver);
+                self.rest(driver);
             }
         });
     }

@@ -236,7 +236,7 @@ pub(crate) enum Follow {
     Queued,
     /// There is nothing left to wait for.
     Now(Lease),
-    /// It must not run: what it was to follow has failed.
+    /// It must not run, since what it was to follow has failed; or need not, since another does its work.
     Never(Lease),
 }
 
@@ -401,7 +401,7 @@ impl<H> Stream<H> {
     }
 
     /// Hands out who is to look again.
-    fn wake(&mut self, wakers: &mut Vec<Waker>) {
+    pub(crate) fn wake(&mut self, wakers: &mut Vec<Waker>) {
         wakers.extend(self.waiters.drain(..).map(|(_, waker)| waker));
     }
 
@@ -438,6 +438,13 @@ impl<H> Stream<H> {
 
     /// Takes over a send or sync that waited when its future was dropped.
     pub(crate) fn enqueue(&mut self, role: Role, op: Op, lease: Lease) -> Follow {
+        if let (Op::Fsync { datasync }, Some((_, Op::Fsync { datasync: both }, _))) =
+            (op, self.queue.back_mut())
+        {
+            // Neither has begun, and both come after the same writes.
+            *both &= datasync;
+            return Follow::Never(lease);
+        }
         if !self.queue.is_empty() || self.is_busy_for(role) {
             self.queue.push_back((role, op, lease));
             return Follow::Queued;

@@ -35,15 +35,23 @@ pub(crate) fn thread_id() -> usize {
 
 /// What brings a thread out of its ring.
 #[derive(Debug)]
-pub(crate) struct Doorbell {
+pub struct Doorbell {
     eventfd: OwnedFd,
     rung: AtomicBool,
 }
 
+/// An eventfd that never blocks.
+pub(crate) fn new_eventfd() -> Result<OwnedFd, Errno> {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(os_errno)
+}
+
+pub(crate) fn os_errno(e: rustix::io::Errno) -> Errno {
+    Errno::from_raw_os_error(e.raw_os_error()).unwrap_or(Errno::IO)
+}
+
 impl Doorbell {
     pub(crate) fn new() -> Result<Arc<Self>, Errno> {
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|e| Errno::from_raw_os_error(e.raw_os_error()).unwrap_or(Errno::IO))?;
+        let eventfd = new_eventfd()?;
         Ok(Arc::new(Self { eventfd, rung: AtomicBool::new(false) }))
     }
 
@@ -51,7 +59,8 @@ impl Doorbell {
         self.eventfd.as_fd().as_raw_fd()
     }
 
-    pub(crate) fn ring(&self) {
+    /// Ends the sleep of the thread, or its next one; at most one write until it has looked.
+    pub fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             // A full counter (EAGAIN) is as loud as a written one.
             let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());

@@ -39,6 +39,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod foreign;
 mod impls;
 mod lease;
 mod memory;
@@ -48,6 +49,7 @@ mod slice;
 mod traits;
 mod vectored;
 
+pub use foreign::{ForeignMemory, Origin};
 pub use lease::Lease;
 pub use memory::AllocError;
 pub use owned::OwnedBuffer;

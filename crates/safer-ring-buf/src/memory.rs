@@ -5,8 +5,9 @@
 //! This file needs `unsafe` to allocate with an alignment (the standard containers cannot) and to show the initialised
 //! part of the memory. It rests on two invariants.
 //!
-//! * **Layout.** A [`RawBuf`] of a capacity above zero owns an allocation of the global allocator made with exactly the
-//!   layout (`capacity`, `align`); it is freed once, with the same layout.
+//! * **Layout.** A [`RawBuf`] of a capacity above zero owns its memory. If its origin has no function of its own, it is an
+//!   allocation of the global allocator made with exactly the layout (`capacity`, `align` of the origin), and is freed
+//!   once, with the same layout; else that function frees it, once.
 //! * **Length.** The first `len` bytes of a [`Filled`] are initialised and `len` is at most the capacity.
 //!
 //! Tests: owned_buffer_has_the_habits_of_a_container, alignment, aligned_buffers, a_read_into_a_slice_keeps_the_rest
@@ -18,6 +19,25 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::slice;
+
+use crate::foreign::Origin;
+
+/// The global allocator, with the alignment two to the power of the index. A buffer has one word for where its memory
+/// came from, and this is what it points to.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "computed at compile time, where a wrong index is an error"
+)]
+static HEAP: [Origin; 63] = {
+    let mut table = [const { Origin::heap(1) }; 63];
+    let mut power = 0;
+    while power < table.len() {
+        table[power] = Origin::heap(1 << power);
+        power += 1;
+    }
+    table
+};
+static BYTES: Origin = Origin::heap(1);
 
 /// Why a buffer cannot be allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +87,7 @@ fn layout(capacity: usize, align: usize) -> Result<Layout, AllocError> {
 pub(crate) struct RawBuf {
     ptr: NonNull<u8>,
     capacity: usize,
-    align: usize,
+    origin: &'static Origin,
 }
 
 // SAFETY: it owns its allocation alone.
@@ -83,6 +103,8 @@ impl RawBuf {
         zeroed: bool,
     ) -> Result<RawBuf, AllocError> {
         let layout = layout(capacity, align)?;
+        let power = usize::try_from(align.trailing_zeros()).unwrap_or(usize::MAX);
+        let origin = HEAP.get(power).ok_or(AllocError::TooLarge)?;
         let ptr = if capacity == 0 {
             // Aligned, not null, and never used: there is no byte.
             ptr::without_provenance_mut(align)
@@ -94,7 +116,12 @@ impl RawBuf {
             unsafe { alloc::alloc(layout) }
         };
         let ptr = NonNull::new(ptr).ok_or(AllocError::OutOfMemory)?;
-        Ok(RawBuf { ptr, capacity, align })
+        Ok(RawBuf { ptr, capacity, origin })
+    }
+
+    /// Takes over memory under the contract of `ForeignMemory::new`.
+    pub(crate) fn foreign(ptr: NonNull<u8>, capacity: usize, origin: &'static Origin) -> RawBuf {
+        RawBuf { ptr, capacity, origin }
     }
 
     /// As `allocate`, with the standard library's habit for errors: abort without memory, panic if the layout is absurd.
@@ -120,7 +147,7 @@ impl RawBuf {
         let (len, capacity) = (vec.len(), vec.capacity());
         match NonNull::new(vec.as_mut_ptr()) {
             // A vector of bytes has the layout (capacity, 1), and nothing to free without a capacity.
-            Some(ptr) => (RawBuf { ptr, capacity, align: 1 }, len),
+            Some(ptr) => (RawBuf { ptr, capacity, origin: &BYTES }, len),
             None => (RawBuf::default(), 0),
         }
     }
@@ -140,16 +167,20 @@ impl Default for RawBuf {
     /// No memory.
     #[inline]
     fn default() -> RawBuf {
-        RawBuf { ptr: NonNull::dangling(), capacity: 0, align: 1 }
+        RawBuf { ptr: NonNull::dangling(), capacity: 0, origin: &BYTES }
     }
 }
 
 impl Drop for RawBuf {
     #[inline]
     fn drop(&mut self) {
-        if self.capacity > 0
-            && let Ok(layout) = layout(self.capacity, self.align)
-        {
+        if self.capacity == 0 {
+            return;
+        }
+        if let Some(release) = self.origin.release {
+            // SAFETY: the contract of `Origin::new` and `ForeignMemory::new`; freed once (invariant "Layout").
+            unsafe { release(self.ptr, self.capacity) }
+        } else if let Ok(layout) = layout(self.capacity, self.origin.align) {
             // SAFETY: allocated with this layout, freed once (invariant "Layout").
             unsafe { alloc::dealloc(self.ptr.as_ptr(), layout) }
         }
@@ -206,7 +237,7 @@ impl<M: Memory> Filled<M> {
 
     #[inline]
     pub(crate) fn align(&self) -> usize {
-        self.memory.raw().align
+        self.memory.raw().origin.align
     }
 
     #[inline]
@@ -264,7 +295,7 @@ impl Filled<RawBuf> {
 
     /// Without a copy, if the layout is that of a vector.
     pub(crate) fn into_vec(self) -> Result<Vec<u8>, Filled<RawBuf>> {
-        if self.memory.align != 1 {
+        if self.memory.origin.align != 1 || self.memory.origin.release.is_some() {
             return Err(self);
         }
         let memory = ManuallyDrop::new(self.memory);

@@ -4,6 +4,7 @@ use std::borrow::{Borrow, BorrowMut};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use crate::foreign::ForeignMemory;
 use crate::memory::{AllocError, Filled, RawBuf};
 
 /// A buffer on the heap with a fixed capacity, a length, and if need be an alignment (for `O_DIRECT`).
@@ -125,7 +126,8 @@ impl OwnedBuffer {
     ///
     /// # Errors
     ///
-    /// The buffer itself, if its [`align`](OwnedBuffer::align) is not 1: a vector would free it with another layout.
+    /// The buffer itself, if its [`align`](OwnedBuffer::align) is not 1, or if its memory is not from the global
+    /// allocator: a vector would free it in another way.
     pub fn into_vec(self) -> Result<Vec<u8>, OwnedBuffer> {
         self.filled.into_vec().map_err(OwnedBuffer::from_filled)
     }
@@ -135,6 +137,13 @@ impl From<Vec<u8>> for OwnedBuffer {
     /// Takes over the allocation of the vector, with its length and its capacity.
     fn from(vec: Vec<u8>) -> OwnedBuffer {
         OwnedBuffer { filled: Filled::from_vec(vec) }
+    }
+}
+
+impl From<ForeignMemory> for OwnedBuffer {
+    /// An empty buffer with this memory.
+    fn from(memory: ForeignMemory) -> OwnedBuffer {
+        OwnedBuffer { filled: Filled::empty(memory.into_raw()) }
     }
 }
 
@@ -186,7 +195,7 @@ impl BorrowMut<[u8]> for OwnedBuffer {
 }
 
 impl Clone for OwnedBuffer {
-    /// A buffer of the same bytes, capacity and alignment.
+    /// A buffer of the same bytes, capacity and alignment, from the global allocator.
     fn clone(&self) -> OwnedBuffer {
         let mut copy =
             Filled::empty(RawBuf::allocate_or_abort(self.capacity(), self.align(), false));

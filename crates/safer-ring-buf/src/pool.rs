@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
+use crate::foreign::ForeignMemory;
 use crate::memory::{AllocError, Filled, RawBuf};
 
 /// A pool of at most `count` buffers of one size, allocated when they are first needed. Clones are the same pool.
@@ -169,6 +170,22 @@ impl BufferPool {
         RawBuf::check(size, align)?;
         let shared = Shared { count, size, align, state: Mutex::default() };
         Ok(BufferPool { shared: Arc::new(shared) })
+    }
+
+    /// A pool of exactly these buffers, each of `size` bytes: it allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError::TooLarge`] if one of them has fewer bytes.
+    pub fn of_foreign(size: usize, memory: Vec<ForeignMemory>) -> Result<BufferPool, AllocError> {
+        if memory.iter().any(|memory| memory.capacity() < size) {
+            return Err(AllocError::TooLarge);
+        }
+        let free: Vec<RawBuf> = memory.into_iter().map(ForeignMemory::into_raw).collect();
+        let count = free.len();
+        // The alignment is for buffers that are allocated, and there will be none.
+        let state = Mutex::new(State { free, created: count, ..State::default() });
+        Ok(BufferPool { shared: Arc::new(Shared { count, size, align: 1, state }) })
     }
 
     /// An empty buffer, if one is free. `None` if all are in use.

@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{AtFlags, StatxFlags, statx};
+
 use crate::num::count;
 
 /// The unit of the file's contents: each block of this size starts with its own number.
@@ -94,13 +96,27 @@ fn check_direct(file: &File) -> io::Result<()> {
 
 /// Opens the file once more with `O_DIRECT` and proves it with a read: some filesystems refuse only then.
 fn open_direct(file: &File) -> io::Result<File> {
-    let direct = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let direct = reopen(file, true)?;
     direct.read_exact_at(Aligned::new(BLOCK).bytes_mut(), 0)?;
     Ok(direct)
+}
+
+/// Opens a file once more, for an offset of its own.
+pub(crate) fn reopen(file: &File, direct: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(if direct { libc::O_DIRECT } else { 0 })
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The alignment that direct I/O on a file wants of memory; `None` where the kernel does not say (before Linux 6.1,
+/// statx(2)).
+pub(crate) fn direct_alignment(file: &File) -> Option<u32> {
+    let asked = StatxFlags::DIOALIGN;
+    let answer = statx(file, "", AtFlags::EMPTY_PATH, asked).ok()?;
+    let said = StatxFlags::from_bits_retain(answer.stx_mask).contains(asked);
+    (said && answer.stx_dio_mem_align > 0).then_some(answer.stx_dio_mem_align)
 }
 
 fn direct_refusal(dir: &Path, error: &io::Error) -> String {
@@ -287,6 +303,22 @@ mod tests {
             assert!(check(&block, BLOCK + 1, at).is_err());
         }
         data.warm().unwrap();
+    }
+
+    #[test]
+    fn direct_reads_work_at_the_alignment_that_is_said() {
+        let dir = std::env::current_dir().unwrap();
+        let data = Data::create(Some(&dir), 1 << 20).unwrap();
+        let (Ok(file), Some(align)) = (&data.direct, direct_alignment(&data.buffered)) else {
+            eprintln!("skipped: no direct I/O in {}, or statx(2) does not tell", dir.display());
+            return;
+        };
+        let align = usize::try_from(align).unwrap();
+        assert!(align.is_power_of_two() && align <= BLOCK, "{align}");
+        let mut memory = Aligned::new(2 * BLOCK);
+        let block = memory.bytes_mut().get_mut(align..align + BLOCK).unwrap();
+        file.read_exact_at(block, count(BLOCK)).unwrap();
+        check(block, BLOCK, count(BLOCK)).unwrap();
     }
 
     #[test]

@@ -94,6 +94,47 @@ fn every_scenario_runs() {
 }
 
 #[test]
+fn multi_thread_reads_stand_beside_all_that_programs_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let (json, html) = (dir.path().join("b.json"), dir.path().join("b.html"));
+    let output = bench(&TINY)
+        .args(["--only", "mt-*", "--json"])
+        .arg(&json)
+        .arg("--report")
+        .arg(&html)
+        .output()
+        .unwrap();
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+    let page = std::fs::read_to_string(&html).unwrap();
+
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let workers = report["machine"]["workers"].as_u64().unwrap();
+    assert!(workers >= 2 && text.contains(&format!("workers       {workers} ")), "{text}");
+    let ours = ["raw", "safer-ring/shared"];
+    let others = ["std", "tokio", "tokio-fs", "pread-pool"];
+    for scenario in ["mt-read-cached-1", "mt-read-cached-32"] {
+        let rows = rows(&report, scenario);
+        let names: Vec<_> = rows.iter().map(|row| row["impl"].as_str().unwrap()).collect();
+        let wanted = others.iter().chain(ours.iter().filter(|_| io_uring_works(&report)));
+        for name in wanted {
+            assert!(names.contains(name), "{scenario}: {names:?}");
+            assert!(text.contains(name) && page.contains(name), "{name}");
+        }
+        assert!(text.contains(scenario) && page.contains(scenario));
+        for row in &rows {
+            assert_eq!(
+                row["enters_per_op"].is_null(),
+                others.contains(&row["impl"].as_str().unwrap()),
+                "{row}"
+            );
+            assert!(row["peak_rss_kb"].as_u64().unwrap() > 0, "{row}");
+        }
+    }
+}
+
+#[test]
 fn arguments_that_make_no_sense_exit_with_2() {
     for arguments in [
         ["--only", "nop-qd1,no-such-thing"].as_slice(),
@@ -151,7 +192,7 @@ fn where_io_uring_is_blocked_the_rest_runs_and_the_reason_is_given() {
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("b.json");
     let mut command = bench(&TINY);
-    command.args(["--only", "read-4k-cached-qd1,echo-1", "--json"]).arg(&json);
+    command.args(["--only", "read-4k-cached-qd1,mt-read-cached-32,echo-1", "--json"]).arg(&json);
     // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe; nothing allocates.
     unsafe { command.pre_exec(block_io_uring) };
     let output = command.output().unwrap();
@@ -159,7 +200,7 @@ fn where_io_uring_is_blocked_the_rest_runs_and_the_reason_is_given() {
     let text = stdout(&output);
     assert!(text.contains("raw rows are absent") && text.contains("seccomp"), "{text}");
     let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    for scenario in ["read-4k-cached-qd1", "echo-1"] {
+    for scenario in ["read-4k-cached-qd1", "mt-read-cached-32", "echo-1"] {
         let rows = rows(&report, scenario);
         assert!(
             rows.iter().any(|row| row["impl"] == "std")

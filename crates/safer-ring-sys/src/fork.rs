@@ -6,12 +6,15 @@
 //! (`MADV_WIPEONFORK`, Linux 4.14), so a child reads 0 until it arms itself. A thing remembers the
 //! epoch in which it was made and is alive while [`current`] is still the same.
 //!
+//! gVisor and kernels before 4.14 cannot zero a page on fork. There `pthread_atfork(3)` does it, which the `fork` of the C
+//! library calls, though not a `clone(2)` past it.
+//!
 //! The epoch is not the process id: ids come back, and repeat across pid namespaces.
 //!
 //! # Safety
 //! Maps the page and reads it through a pointer that is never unmapped once published.
 //!
-//! Tests: fork_drop_leak_and_failure
+//! Tests: fork_drop_leak_and_failure, a_child_is_known_where_the_kernel_wipes_no_page
 #![allow(unsafe_code, reason = "one page of shared memory with a property of its own")]
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -37,7 +40,7 @@ pub fn current() -> u32 {
 /// thread, any number of times.
 ///
 /// # Errors
-/// `ENOMEM` if the page cannot be mapped, `EINVAL` where the kernel cannot zero it on fork.
+/// `ENOMEM` if the page cannot be mapped, or nothing can be found to zero it on fork.
 pub fn arm() -> Result<u32, Errno> {
     let epoch = current();
     if epoch != 0 {
@@ -85,11 +88,21 @@ fn map_page() -> Result<*mut AtomicU32, Errno> {
         return Err(Errno::last());
     }
     // SAFETY: advice on the mapping made above.
-    if unsafe { libc::madvise(page, PAGE_LENGTH, libc::MADV_WIPEONFORK) } != 0 {
-        let errno = Errno::last();
+    let wiped = unsafe { libc::madvise(page, PAGE_LENGTH, libc::MADV_WIPEONFORK) } == 0;
+    // SAFETY: the handler may run at any time, also between any two instructions of a program with threads: it loads a
+    // pointer and stores a number.
+    if !wiped && unsafe { libc::pthread_atfork(None, None, Some(wipe)) } != 0 {
         // SAFETY: the mapping made above, which nobody else knows.
         unsafe { libc::munmap(page, PAGE_LENGTH) };
-        return Err(errno);
+        return Err(Errno::NOMEM);
     }
     Ok(page.cast())
+}
+
+/// In a forked child: what the kernel does elsewhere. The page is private, so the child has a copy.
+extern "C" fn wipe() {
+    // `UNARMED` is 0 already, and an ancestor's handler may run before a page is published.
+    if !core::ptr::eq(page(), &UNARMED) {
+        page().store(0, Ordering::Relaxed);
+    }
 }

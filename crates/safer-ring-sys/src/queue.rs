@@ -20,7 +20,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 use crate::uapi::cqe::{Cqe, Cqe32};
-use crate::uapi::flags::{cqe_flags, sq_ring, sqe_flags};
+use crate::uapi::flags::{cq_ring, cqe_flags, sq_ring, sqe_flags};
 use crate::uapi::index;
 use crate::uapi::opcode;
 use crate::uapi::sqe::{Sqe, Sqe128};
@@ -197,6 +197,15 @@ impl SubmissionQueue {
         }
     }
 
+    /// Counts an entry without writing it, which leaves what was there: nothing that a kernel should see.
+    pub(crate) fn push_place(&mut self) -> Result<(), SqFull> {
+        if self.room() == 0 {
+            return Err(SqFull);
+        }
+        self.tail = self.tail.wrapping_add(1);
+        Ok(())
+    }
+
     /// [`push`](Self::push) of an entry of 128 bytes. In a mixed queue it takes two entries, and one
     /// more (a no-op without a completion) when it would wrap around.
     ///
@@ -339,6 +348,8 @@ pub struct CqParts {
     pub tail: NonNull<AtomicU32>,
     /// Counted by the kernel.
     pub overflow: NonNull<AtomicU32>,
+    /// Bits of [`cq_ring`], set by the program; `None` before Linux 5.8.
+    pub flags: Option<NonNull<AtomicU32>>,
     /// The entries.
     pub entries: NonNull<Cqe>,
     /// Their number, a power of two.
@@ -400,6 +411,17 @@ impl CompletionQueue {
     #[must_use]
     pub fn overflowed(&self) -> u32 {
         self.shared(self.parts.overflow).load(Ordering::Relaxed)
+    }
+
+    /// Whether completions are kept from signalling the registered eventfd
+    /// ([`register_eventfd`](crate::Uring::register_eventfd)). A plain store: what the kernel posts at the same time may
+    /// still go by the old word. Gives whether the kernel has the word (5.8).
+    #[inline]
+    pub fn set_silent(&self, silent: bool) -> bool {
+        let Some(flags) = self.parts.flags else { return false };
+        let word = if silent { cq_ring::EVENTFD_DISABLED } else { 0 };
+        self.shared(flags).store(word, Ordering::Relaxed);
+        true
     }
 
     /// The next completion, which stays in the queue. Fillers are passed over.

@@ -10,8 +10,10 @@
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use crate::mmap::Mapping;
+use crate::program_side::InMemory;
 use crate::queue::{CompletionQueue, CqParts, Layout, SqParts, SubmissionQueue};
 use crate::uapi::cqe::{Cqe, Cqe32};
 use crate::uapi::flags::{enter, feat, mmap_offset, setup};
@@ -55,7 +57,8 @@ struct RegisteredIndex {
 /// The memory under the queues.
 #[derive(Debug)]
 struct Maps {
-    rings: Mapping,
+    /// Shared with the other side, where that is in this program.
+    rings: Arc<Mapping>,
     /// The CQ ring, where it has a mapping of its own (before Linux 5.4).
     completions: Option<Mapping>,
     entries: Mapping,
@@ -85,6 +88,16 @@ impl Uring {
         };
         let fd = syscall::setup(entries, &mut params)?;
         let maps = Maps::new(fd.as_fd(), &params)?;
+        Uring::of(params, epoch, maps, fd)
+    }
+
+    /// See [`Uring::in_memory`].
+    pub(crate) fn over(memory: InMemory, fd: OwnedFd) -> Result<Uring, Errno> {
+        let InMemory { params, rings, entries } = memory;
+        Uring::of(params, fork::arm()?, Maps { rings, completions: None, entries }, fd)
+    }
+
+    fn of(params: Params, epoch: u32, maps: Maps, fd: OwnedFd) -> Result<Uring, Errno> {
         let (sq, cq) = maps.queues(&params).ok_or(Errno::PROTO)?;
         let registered = RegisteredIndex { owner: thread::NOBODY, index: -1 };
         Ok(Uring { sq, cq, params, registered, epoch, maps, fd })
@@ -169,6 +182,16 @@ impl Uring {
     pub unsafe fn push_in_room(&mut self, sqe: &Sqe) {
         // SAFETY: the caller's promise.
         unsafe { self.sq.push_in_room(sqe) };
+    }
+
+    /// Takes the place of an entry in a ring of [`in_memory`](Uring::in_memory) and writes nothing: what it stands for, the
+    /// other side knows.
+    ///
+    /// # Errors
+    /// [`SqFull`].
+    #[inline]
+    pub fn push_place(&mut self) -> Result<(), SqFull> {
+        self.sq.push_place()
     }
 
     /// [`push`](Uring::push) of an entry of 128 bytes, in a ring with `SQE128` or `SQE_MIXED`.
@@ -321,6 +344,10 @@ impl Uring {
     /// `EINVAL` before Linux 5.18, `EBUSY` if the table is full (16 entries), `EEXIST` if another
     /// thread has registered this ring.
     pub fn register_ring_fd(&mut self) -> Result<(), Errno> {
+        if !self.is_alive() {
+            // A forked child has a table of its own.
+            return Err(Errno::BADF);
+        }
         let thread = thread::current();
         if self.registered.owner == thread {
             return Ok(());
@@ -338,19 +365,35 @@ impl Uring {
         Ok(())
     }
 
+    /// The index of [`register_ring_fd`](Uring::register_ring_fd), if it was called by this thread.
+    #[must_use]
+    pub fn registered_index(&self) -> Option<RawFd> {
+        thread::is_current(self.registered.owner).then_some(self.registered.index)
+    }
+
+    /// Frees an index in the calling thread's table that belonged to a ring which was dropped on another thread, and
+    /// which the table has kept alive.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is no such index.
+    pub fn free_ring_index(&self, index: RawFd) -> Result<(), Errno> {
+        let offset = u32::try_from(index).map_err(|_| Errno::INVAL)?;
+        let mut update = RsrcUpdate { offset, resv: 0, data: 0 };
+        let arg = (&raw mut update).cast();
+        // SAFETY: one `RsrcUpdate`, which the kernel reads during the call.
+        unsafe { self.register_raw(register_op::UNREGISTER_RING_FDS, arg, 1) }.map(drop)
+    }
+
     /// Undoes [`register_ring_fd`](Uring::register_ring_fd), on the thread that called it.
     ///
     /// # Errors
     /// `ENOENT` if the calling thread has not registered this ring.
     pub fn unregister_ring_fd(&mut self) -> Result<(), Errno> {
-        if !thread::is_current(self.registered.owner) {
+        // In a forked child the same index means another ring, or none.
+        if !thread::is_current(self.registered.owner) || !self.is_alive() {
             return Err(Errno::NOENT);
         }
-        let offset = u32::try_from(self.registered.index).map_err(|_| Errno::BADF)?;
-        let mut update = RsrcUpdate { offset, resv: 0, data: 0 };
-        let arg = (&raw mut update).cast();
-        // SAFETY: one `RsrcUpdate`, which the kernel reads during the call.
-        unsafe { self.register_raw(register_op::UNREGISTER_RING_FDS, arg, 1) }?;
+        self.free_ring_index(self.registered.index)?;
         self.registered = RegisteredIndex { owner: thread::NOBODY, index: -1 };
         Ok(())
     }
@@ -367,6 +410,12 @@ impl Uring {
     #[must_use]
     pub fn cq_overflowed(&self) -> u32 {
         self.cq.overflowed()
+    }
+
+    /// See [`CompletionQueue::set_silent`].
+    #[inline]
+    pub fn set_silent(&self, silent: bool) -> bool {
+        self.cq.set_silent(silent)
     }
 
     /// The next completion, which stays in the queue.
@@ -455,7 +504,7 @@ impl Maps {
         let single = params.features & feat::SINGLE_MMAP != 0;
         let rings = if single { sq_length.max(cq_length) } else { sq_length };
         Ok(Maps {
-            rings: Mapping::of(fd, rings, mmap_offset::SQ_RING)?,
+            rings: Arc::new(Mapping::of(fd, rings, mmap_offset::SQ_RING)?),
             completions: if single {
                 None
             } else {
@@ -468,7 +517,8 @@ impl Maps {
     /// The queues in these mappings; `None` if they do not lie inside. They must not outlive them.
     fn queues(&self, params: &Params) -> Option<(SubmissionQueue, CompletionQueue)> {
         let (sq, cq) = (&params.sq_off, &params.cq_off);
-        let completions = self.completions.as_ref().unwrap_or(&self.rings);
+        let rings: &Mapping = &self.rings;
+        let completions = self.completions.as_ref().unwrap_or(rings);
         let layout = |large: u32, mixed: u32| match params.flags {
             flags if flags & large != 0 => Layout::Large,
             flags if flags & mixed != 0 => Layout::Mixed,
@@ -497,12 +547,16 @@ impl Maps {
             head: completions.at(cq.head, 1)?,
             tail: completions.at(cq.tail, 1)?,
             overflow: completions.at(cq.overflow, 1)?,
+            flags: match cq.flags {
+                0 => None,
+                at => Some(completions.at(at, 1)?),
+            },
             entries: place::<Cqe, Cqe32>(completions, cq.cqes, params.cq_entries, cq_layout)?,
             count: params.cq_entries,
             layout: cq_layout,
         };
         // SAFETY: `at` and `place` gave aligned pointers with the needed length inside mappings that
-        // the kernel made for this ring; the counts are powers of two, checked above. `Uring` keeps
+        // were made for this ring; the counts are powers of two, checked above. `Uring` keeps
         // the mappings as long as the queue, and is the only one to use them.
         let submissions = unsafe { SubmissionQueue::from_raw_parts(submissions) };
         // SAFETY: as above.

@@ -9,12 +9,14 @@
 
 mod common;
 
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsRawFd, RawFd};
 
 use common::{complete, kernel_is, make, nop, ring, ring_descriptors};
 use safer_ring_sys::mmap::Mapping;
-use safer_ring_sys::{Errno, Params, Uring, fork, setup};
+use safer_ring_sys::{
+    AioContext, Errno, IoEvent, Iocb, Params, Timespec, Uring, aio_cmd, fork, setup,
+};
 
 /// Runs `child` in a forked process and returns its exit status. The child must not allocate, lock
 /// or return: this process has other threads.
@@ -50,6 +52,7 @@ fn is_mapped(address: *mut u8) -> bool {
 fn fork_drop_leak_and_failure() {
     epochs();
     mappings();
+    aio_contexts();
     if ring(1, 0).is_some() {
         rings();
         descriptors();
@@ -103,6 +106,83 @@ fn mappings() {
     });
     assert_eq!(status, 0);
     assert!(is_mapped(start));
+}
+
+fn aio_contexts() {
+    let context = match AioContext::setup(4) {
+        Ok(context) => context,
+        Err(errno @ (Errno::NOSYS | Errno::PERM)) => return eprintln!("SKIPPED: no AIO: {errno}"),
+        Err(errno) => panic!("io_setup: {errno}"),
+    };
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let line = maps.lines().find(|line| line.contains("[aio]")).unwrap();
+    let place = usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
+    let place = std::ptr::with_exposed_provenance_mut::<libc::c_void>(place);
+    let flags = maps[maps.find("[aio]").unwrap()..]
+        .lines()
+        .find(|line| line.starts_with("VmFlags:"))
+        .unwrap();
+    assert!(flags.contains(" dc"), "the head of the ring is not copied by fork: {flags}");
+    let zero = std::fs::File::open("/dev/zero").unwrap();
+    let mut byte = 7_u8;
+    let mut read = Iocb {
+        aio_lio_opcode: aio_cmd::PREAD,
+        aio_fildes: u32::try_from(zero.as_raw_fd()).unwrap(),
+        aio_buf: safer_ring_sys::address(&raw const byte),
+        aio_nbytes: 1,
+        ..Iocb::default()
+    };
+    let read: *mut Iocb = &raw mut read;
+    let fetch = |context: &AioContext, room: &mut [MaybeUninit<IoEvent>]| {
+        context.getevents(0, room, Some(Timespec::default())).map(|events| events.len())
+    };
+    // SAFETY: the structure and the byte outlive the context.
+    assert_eq!(unsafe { context.submit(&[read]) }, Ok(1));
+    let copy: *const AioContext = &raw const context;
+    let status = in_child(|| {
+        // SAFETY: in the child this is the only user of its copy of the context.
+        let context = unsafe { copy.read() };
+        // SAFETY: refused at once.
+        let submitted = unsafe { context.submit(&[read]) };
+        let refused = [
+            submitted.map(drop),
+            fetch(&context, &mut [MaybeUninit::uninit()]).map(drop),
+            context.cancel(read),
+        ];
+        if context.is_alive() || refused != [Err(Errno::INVAL); 3] {
+            return 1;
+        }
+        // A context of the child's own comes to the same place: dropping must not destroy it.
+        let mut own: *mut libc::c_void = std::ptr::null_mut();
+        // SAFETY: the kernel writes one word.
+        if unsafe { libc::syscall(libc::SYS_io_setup, 4, &raw mut own) } != 0 {
+            return 2;
+        }
+        let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        // SAFETY: the new ring's first page moves to where the parent has that of its own, which nobody uses here.
+        if unsafe { libc::mremap(own, 4096, 4096, how, place) } != place {
+            return 3;
+        }
+        drop(context);
+        // SAFETY: destroys the child's own context, by its new number.
+        let destroyed = unsafe { libc::syscall(libc::SYS_io_destroy, place) };
+        if destroyed == 0 { 0 } else { 4 }
+    });
+    assert_eq!(status, 0);
+    // A context that is only a number in the child: destroying it says so, and does nothing.
+    let status = in_child(|| {
+        // SAFETY: as above.
+        let context = unsafe { copy.read() };
+        if context.destroy() == Err(Errno::INVAL) { 0 } else { 1 }
+    });
+    assert_eq!(status, 0);
+    assert!(context.is_alive());
+    assert_eq!(fetch(&context, &mut [MaybeUninit::uninit()]), Ok(1), "the parent's event");
+    // SAFETY: as above.
+    assert_eq!(unsafe { context.submit(&[read]) }, Ok(1));
+    assert_eq!(context.destroy(), Ok(()));
+    byte = byte.wrapping_add(1);
+    assert_eq!(byte, 1);
 }
 
 fn rings() {

@@ -257,6 +257,7 @@ impl CqKernel {
             head: NonNull::from(&self.head),
             tail: NonNull::from(&self.tail),
             overflow: NonNull::from(&self.overflow),
+            flags: None,
             entries: NonNull::new(self.entries.as_ptr().cast_mut().cast()).unwrap(),
             count: self.mask + 1,
             layout,

@@ -3,9 +3,10 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use safer_ring_backend::{Config, Local, Mode, SetupError, Shared, Sqpoll};
+use safer_ring_backend::{BackendChoice, Config, Local, Mode, SetupError, Shared, Sqpoll};
 
 use crate::RingOf;
+use crate::cpu::{self, CpuId, Node};
 
 /// Shapes a ring before it is made.
 ///
@@ -25,6 +26,25 @@ pub struct Builder<M: Mode = Shared> {
 impl<M: Mode> Builder<M> {
     pub(crate) fn new() -> Self {
         Self { config: Config::new(256), mode: PhantomData }
+    }
+
+    /// What may run the operations (default [`BackendChoice::Auto`]: io_uring, if it works).
+    ///
+    /// `Only(BackendKind::IoUring)` is strict: where io_uring does not work, [`Builder::build`] is an error with the cause
+    /// and what to do about it. The environment variable `SAFER_RING_BACKEND` (`auto`, `io_uring`, `fallback`) overrides
+    /// `Auto` and nothing else; with `io_uring` it also leaves out the child process that finds out, under a seccomp
+    /// filter, whether the system calls would kill this one.
+    pub fn backend(mut self, choice: BackendChoice) -> Self {
+        self.config.backend = choice;
+        self
+    }
+
+    /// Whether [`BackendChoice::Auto`] falls back also for want of descriptors or of memory (default: no). Such a want
+    /// passes, and a ring that is slower for the rest of its life hides it; so it is an error
+    /// ([`Cause::is_exhaustion`](crate::Cause::is_exhaustion)).
+    pub fn fallback_when_exhausted(mut self, fallback: bool) -> Self {
+        self.config.fallback_when_exhausted = fallback;
+        self
     }
 
     /// Places in the submission queue, 1 to 32768 (default 256; the kernel rounds up to a power of two).
@@ -80,6 +100,31 @@ impl<M: Mode> Builder<M> {
         self
     }
 
+    /// The ring's pages come from the node of this CPU: the thread that makes the kernel ring goes there for the length of
+    /// the set-up, and back. A thread that is pinned there already is left alone.
+    ///
+    /// A wish: the ring is made in any case, and [`Features::placement`](crate::Features::placement) tells what became of
+    /// it. Going back, the thread's affinity is set to what it was, which a cpuset that grows later may not widen.
+    pub fn cpu(mut self, cpu: CpuId) -> Self {
+        self.config.place.cpu = Some(cpu.get());
+        self
+    }
+
+    /// The ring's pages come from this node, as with [`Builder::cpu`] (which names the CPU to go to, if both are given),
+    /// and the worker threads that the kernel makes for the submitting thread, for work that blocks, run on the node's
+    /// CPUs: `IORING_REGISTER_IOWQ_AFF`, kernel 5.14. A shared ring asks for it on each thread that makes a kernel ring or
+    /// takes one over (the latter: kernel 5.18, and not if the ring is restricted).
+    ///
+    /// The workers' CPUs are a property of the thread: they hold for all of its rings, and after this one has ended.
+    ///
+    /// A wish too. Of a node without CPUs only the memory is asked for.
+    pub fn node(mut self, node: &Node) -> Self {
+        let place = &mut self.config.place;
+        place.node = Some(node.id().get());
+        place.node_cpus = cpu::mask(node.cpus());
+        self
+    }
+
     /// Never use these setup flags (`IORING_SETUP_*`), to compare or to stay clear of a kernel's bug.
     pub fn without_setup_flags(mut self, flags: u32) -> Self {
         self.config.without_setup_flags = flags;
@@ -108,6 +153,17 @@ impl Builder<Shared> {
 }
 
 impl<M: Mode> Builder<M> {
+    #[cfg(feature = "runtime")]
+    pub(crate) fn is_iopoll(&self) -> bool {
+        self.config.iopoll
+    }
+
+    /// Whether a CPU or a node was asked for.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn is_placed(&self) -> bool {
+        self.config.place != Default::default()
+    }
+
     /// Makes the ring: with the best setup flags that this kernel takes, and with fewer entries where memory
     /// is short. [`Features`](crate::Features) tells what became of it.
     ///

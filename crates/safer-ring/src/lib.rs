@@ -30,13 +30,18 @@
 //!   counts, [`Ring::drain`](crate::RingOf::drain) waits until nothing is left, or names what is.
 //! * Files and directories have the names and habits of `std::fs`: [`fs`]. Sockets have those of `std::net`, and
 //!   pipes those of `std::io`: [`net`], [`pipe`].
+//! * With the features `tokio`, `futures` and `hyper`, streams and files have the traits of those crates: `io`.
+//! * Linux AIO at its own level, where io_uring is not allowed: [`aio`].
+//! * CPUs and memory nodes: threads, rings and buffers side by side: [`cpu`].
+//! * With the feature `runtime`: threads that run tasks on local rings of their own, `Runtime`. The repository's
+//!   `docs/GUIDE-runtime.md` is the chapter on it.
 //! * Many operations in one system call: [`Ring::batch`](crate::RingOf::batch). One after the other: [`Operation::then`].
 //!
 //! # What it does not do
 //! * It does not lend `&mut [u8]` to the kernel: a borrow can end while the kernel still writes.
 //! * It does not print, does not exit, and reads no clock but the monotonic one.
 //! * It does not yet fall back to other mechanisms where io_uring is not available: [`Ring::new`](crate::RingOf::new) says
-//!   why it is not ([`SetupError`]).
+//!   why it is not, and what to do ([`SetupError`]); [`detect`] says so without making a ring.
 #![deny(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
@@ -46,35 +51,66 @@ compile_error!(
      or build for Linux with `--target x86_64-unknown-linux-gnu`"
 );
 
+#[cfg(target_os = "linux")]
+pub mod aio;
+#[cfg(target_os = "linux")]
 mod batch;
+#[cfg(target_os = "linux")]
 mod builder;
+#[cfg(target_os = "linux")]
+pub mod cpu;
+#[cfg(target_os = "linux")]
 pub mod fs;
+#[cfg(all(target_os = "linux", any(feature = "tokio", feature = "futures", feature = "hyper")))]
+pub mod io;
+#[cfg(target_os = "linux")]
 pub mod net;
+#[cfg(target_os = "linux")]
 mod open;
+#[cfg(target_os = "linux")]
 mod ops;
+#[cfg(target_os = "linux")]
 pub mod pipe;
+#[cfg(target_os = "linux")]
 mod ring;
+#[cfg(target_os = "linux")]
 mod ring_buffer;
+#[cfg(all(target_os = "linux", feature = "runtime"))]
+pub mod runtime;
+#[cfg(target_os = "linux")]
 mod unblock;
 
+#[cfg(target_os = "linux")]
 pub use batch::Batch;
+#[cfg(target_os = "linux")]
 pub use builder::Builder;
+#[cfg(target_os = "linux")]
 pub use open::{OpenHow, OpenOptions};
+#[cfg(target_os = "linux")]
 pub use ops::{
     FallocateMode, Interest, PipeOptions, ReadRingBuffer, RenameMode, Shutdown, SocketKind,
     SpliceFlags,
 };
+#[cfg(target_os = "linux")]
 pub use ring::{Ring, RingOf};
+#[cfg(target_os = "linux")]
 pub use ring_buffer::RingBuffer;
+#[cfg(all(target_os = "linux", feature = "runtime"))]
+pub use runtime::Runtime;
+#[cfg(target_os = "linux")]
 pub use safer_ring_backend::payload::{
     Control, ControlMessage, FileType, Metadata, Payload, RawOutput, Received,
 };
+#[cfg(target_os = "linux")]
 pub use safer_ring_backend::sys;
+#[cfg(target_os = "linux")]
 pub use safer_ring_backend::{
-    Address, Attempt, Cancel, CancelMember, Chain, Drain, Drained, Ended, Failure, Fd,
-    FeatureSource, Features, InFlight, Local, Member, Mode, OpError, Operation, Phase, SetupError,
-    Shared, Snapshot, Sqpoll, Timed, TransferError,
+    Address, Attempt, BackendChoice, BackendKind, Cancel, CancelMember, Cause, Chain, ChosenBy,
+    Drain, Drained, Ended, Evidence, Failure, Fd, FeatureSource, Features, InFlight, Local, Member,
+    Mode, OpError, Operation, Phase, Report, SetupError, Shared, Snapshot, Sqpoll, Timed,
+    TransferError, detect,
 };
+#[cfg(target_os = "linux")]
 pub use safer_ring_buf::{
     Acquire, AllocError, BufferPool, IoBuf, IoBufMut, OwnedBuffer, PoolStats, PooledBuffer, Slice,
 };
@@ -83,6 +119,7 @@ pub use safer_ring_buf::{
 /// awaits directly; nothing is `Send`.
 ///
 /// A local ring makes progress only inside its own `block_on`, and not inside that of another local ring.
+#[cfg(target_os = "linux")]
 pub mod local {
     use super::Local;
 
@@ -125,6 +162,9 @@ pub mod local {
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/GUIDE-aio.md")]
+mod guide_aio {}
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/GUIDE-buffers.md")]
 mod guide_buffers {}
 #[cfg(doctest)]
@@ -133,3 +173,24 @@ mod guide_modes {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/GUIDE-cancellation.md")]
 mod guide_cancellation {}
+#[cfg(all(doctest, feature = "tokio", feature = "futures", feature = "hyper"))]
+#[doc = include_str!("../../../docs/GUIDE-adapters.md")]
+mod guide_adapters {}
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/GUIDE-placement.md")]
+mod guide_placement {}
+#[cfg(all(doctest, feature = "runtime"))]
+#[doc = include_str!("../../../docs/GUIDE-runtime.md")]
+mod guide_runtime {}
+#[cfg(all(doctest, feature = "runtime"))]
+#[doc = include_str!("../../../docs/MIGRATING.md")]
+mod migrating {}
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/DOCTOR.md")]
+mod doctor {}
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/SHOULD-I.md")]
+mod should_i {}
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/WHICH.md")]
+mod which {}

@@ -73,6 +73,16 @@ fn set_capacity(fd: &impl AsFd, bytes: usize) -> io::Result<usize> {
 }
 
 impl<M: Mode> PipeReader<M> {
+    #[cfg(any(feature = "tokio", feature = "futures", feature = "hyper"))]
+    pub(crate) fn handle(&self) -> &Handle<M> {
+        &self.handle
+    }
+
+    #[cfg(any(feature = "tokio", feature = "futures", feature = "hyper"))]
+    pub(crate) fn from_handle(handle: Handle<M>) -> Self {
+        Self { handle }
+    }
+
     /// Opens a FIFO (fifo(7)) to read from, and waits until there is a writer. Needs /proc.
     ///
     /// # Errors
@@ -145,6 +155,16 @@ impl<M: Mode> PipeReader<M> {
 }
 
 impl<M: Mode> PipeWriter<M> {
+    #[cfg(any(feature = "tokio", feature = "futures", feature = "hyper"))]
+    pub(crate) fn handle(&self) -> &Handle<M> {
+        &self.handle
+    }
+
+    #[cfg(any(feature = "tokio", feature = "futures", feature = "hyper"))]
+    pub(crate) fn from_handle(handle: Handle<M>) -> Self {
+        Self { handle }
+    }
+
     /// Opens a FIFO (fifo(7)) to write to, and waits until there is a reader. Needs /proc.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Instant;
 
 use safer_ring_backend::{
-    Config, Drain, Features, InFlight, Local, Mode, Operation, Payload, Request, SetupError,
-    Shared, Snapshot,
+    Config, Drain, Features, InFlight, Local, Mode, Operation, Payload, Report, Request,
+    SetupError, Shared, Snapshot,
 };
 
 use crate::ring_buffer::Lender;
@@ -52,6 +52,19 @@ impl<M: Mode> RingOf<M> {
     /// What the kernel gave: setup flags, opcodes, sizes.
     pub fn features(&self) -> &Features {
         M::features(&self.inner)
+    }
+
+    /// Which backend runs the operations, and if it is not io_uring, why, and what to do about it. Of a shared ring: its
+    /// first kernel ring. [`detect`](crate::detect) tells more, about the process.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), safer_ring::SetupError> {
+    /// let ring = safer_ring::Ring::new(8)?;
+    /// println!("{}", ring.report()); // "io_uring"
+    /// # Ok(()) }
+    /// ```
+    pub fn report(&self) -> &Report {
+        M::report(&self.inner)
     }
 
     /// What the ring is doing and has done. No system call; of a shared ring it takes the lock of each kernel ring

@@ -19,10 +19,12 @@ everywhere! {
     the_error_of_a_dropped_send_is_told_to_a_shutdown,
     a_shutdown_waits_for_dropped_sends,
     a_sync_waits_for_dropped_writes,
+    dropped_syncs_that_wait_for_the_same_writes_are_one,
     a_chain_starts_after_dropped_operations,
     a_send_that_waits_for_a_dropped_one_follows_it_when_dropped,
     a_send_that_ended_short_and_is_dropped_unseen_is_sent_whole,
     nothing_is_sent_behind_a_send_that_failed,
+    who_asks_while_a_queue_is_given_up_is_woken,
     a_close_tells_the_error_of_a_dropped_send,
 }
 
@@ -202,6 +204,29 @@ fn a_sync_waits_for_dropped_writes<E: Exec>() {
     });
 }
 
+/// A flush takes milliseconds, and the next to ask waits for all of them.
+fn dropped_syncs_that_wait_for_the_same_writes_are_one<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let near = Fd::new(near);
+        let filled = fill(&near);
+        // Too short to be sent in parts, each of which would count.
+        let mut send = ring.send(&near, vec![7]);
+        assert!(poll_once(&mut send).is_pending());
+        drop(send);
+        for number in 0..100 {
+            let mut sync = if number % 2 == 0 { ring.fdatasync(&near) } else { ring.fsync(&near) };
+            assert!(poll_once(&mut sync).is_pending(), "it waits for the send");
+        }
+        let before = ring.snapshot().orphaned;
+        drain(&ring, &mut far, filled + 1).await;
+        // A socket has nothing to flush, and says so to whoever comes next.
+        let error = near.settle().await.unwrap_err();
+        assert!(matches!(failure(&error), Some(Failure::Earlier { .. })), "{error}");
+        assert_eq!(ring.snapshot().orphaned - before, 1);
+    });
+}
+
 fn a_chain_starts_after_dropped_operations<E: Exec>() {
     with_ring::<E>(8, async |ring| {
         let (near, mut far) = UnixStream::pair().unwrap();
@@ -304,6 +329,30 @@ fn nothing_is_sent_behind_a_send_that_failed<E: Exec>() {
         let error = ring.send(&near, vec![2; 10]).await.unwrap_err();
         assert!(matches!(failure(&error.error), Some(Failure::Earlier { .. })), "{error}");
         ended(&ring).await;
+    });
+}
+
+/// Found with the fallback: a send that asked while another thread gave up the queue was never woken.
+fn who_asks_while_a_queue_is_given_up_is_woken<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        for round in 0..100_u32 {
+            let (near, far) = UnixStream::pair().unwrap();
+            let near = Fd::new(near);
+            fill(&near);
+            for _ in 0..3 {
+                let mut send = ring.send(&near, vec![1; 1 << 20]);
+                assert!(poll_once(&mut send).is_pending());
+            }
+            ring.nop().await.unwrap();
+            drop(far);
+            // The reactor's thread comes at about this time.
+            for _ in 0..round * 20 {
+                std::hint::spin_loop();
+            }
+            let error = ring.send(&near, vec![2; 10]).await.unwrap_err();
+            assert!(matches!(failure(&error.error), Some(Failure::Earlier { .. })), "{error}");
+            ended(&ring).await;
+        }
     });
 }
 

@@ -115,7 +115,23 @@ async fn measure_all<M: Mode>(ring: &RingOf<M>) -> io::Result<Found> {
     Ok(found)
 }
 
+/// With the feature for it, in tokio, whose poller hears of completions then.
+#[cfg(feature = "tokio")]
+fn on_an_executor<T>(future: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap().block_on(future)
+}
+
+#[cfg(not(feature = "tokio"))]
+fn on_an_executor<T>(future: impl Future<Output = T>) -> T {
+    pollster::block_on(future)
+}
+
 #[test]
+#[cfg_attr(
+    all(feature = "smol", not(feature = "tokio")),
+    ignore = "smol's poller allocates in each of its turns"
+)]
 fn the_steady_state_allocates_nothing() {
     let before = CALLS.load(Ordering::Relaxed);
     drop(std::hint::black_box(Box::new(1)));
@@ -123,11 +139,50 @@ fn the_steady_state_allocates_nothing() {
 
     let ring = local::Ring::new(64).unwrap();
     let one_thread = ring.block_on(measure_all(&ring)).unwrap();
+    #[cfg(feature = "runtime")]
+    runtime_allocates_nothing();
     let ring: Ring = Ring::new(64).unwrap();
-    let shared = pollster::block_on(measure_all(&ring)).unwrap();
+    let shared = on_an_executor(measure_all(&ring)).unwrap();
     let clean = |found: &Found| found.iter().all(|(_, count)| *count == 0);
     assert!(
         clean(&one_thread) && clean(&shared),
         "allocations in {OPERATIONS} operations: local {one_thread:?}, shared {shared:?}"
     );
+}
+
+/// The same in a task, and what a runtime adds: turns of tasks, timers, and wakes from another thread.
+#[cfg(feature = "runtime")]
+fn runtime_allocates_nothing() {
+    use std::sync::Arc;
+
+    use safer_ring::{Runtime, runtime};
+    use tokio::sync::Notify;
+
+    async fn measure_runtime(there: Arc<Notify>, back: Arc<Notify>) -> io::Result<Found> {
+        let mut found = measure_all(&runtime::ring()).await?;
+        measure!(found, "yield_now", runtime::yield_now().await);
+        measure!(found, "sleep", runtime::sleep(Duration::from_nanos(1)).await);
+        measure!(found, "timeout", {
+            runtime::timeout(Duration::from_secs(1), runtime::ring().nop()).await??;
+        });
+        measure!(found, "wakes between threads", {
+            there.notify_one();
+            back.notified().await;
+        });
+        Ok(found)
+    }
+
+    let runtime = Runtime::builder().threads(2).build().unwrap();
+    let (there, back) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (asked, answer) = (Arc::clone(&there), Arc::clone(&back));
+    let echo = move || async move {
+        loop {
+            asked.notified().await;
+            answer.notify_one();
+        }
+    };
+    let echo: runtime::JoinHandle<()> = runtime.handle().spawn_on(1, echo).unwrap();
+    let found = runtime.block_on(runtime.spawn(measure_runtime(there, back))).unwrap().unwrap();
+    assert!(found.iter().all(|(_, count)| *count == 0), "allocations: {found:?}");
+    echo.abort();
 }

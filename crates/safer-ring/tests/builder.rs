@@ -10,12 +10,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{
-    Exec, everywhere, file_with, must_fail, must_fail_plainly, with_built, with_ring,
-    within_deadline,
+    Exec, everywhere, file_with, must_fail, must_fail_plainly, of_the_kernel, with_built,
+    with_ring, within_deadline,
 };
 use futures_util::{future::join_all, join, poll};
 use safer_ring::{
-    Address, Builder, Fd, Mode, OpenOptions, OwnedBuffer, Ring, RingOf, SetupError, Shared,
+    Address, Builder, Cause, Fd, Mode, OpenOptions, OwnedBuffer, Ring, RingOf, SetupError, Shared,
     SocketKind, sys,
 };
 use sys::{Errno, opcode, setup};
@@ -102,7 +102,7 @@ fn too_few_or_too_many_completions_are_refused<E: Exec>() {
 }
 
 fn features_say_what_the_kernel_gave<E: Exec>() {
-    with_ring::<E>(8, async |ring| {
+    with_built::<E>(of_the_kernel().entries(8), async |ring| {
         let features = ring.features();
         assert!(features.supports(opcode::NOP) && features.supports(opcode::READ));
         assert!(!features.supports(200));
@@ -157,7 +157,7 @@ fn operations_without_an_opcode_run_as_plain_calls<E: Exec>() {
         opcode::SYMLINKAT,
         opcode::LINKAT,
     ];
-    with_built::<E>(Ring::builder().entries(8).without_opcodes(&absent), async |ring| {
+    with_built::<E>(of_the_kernel().entries(8).without_opcodes(&absent), async |ring| {
         let any = Address::from("127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap());
         let listener = ring.socket(&any, SocketKind::Stream).await.unwrap();
         ring.bind(&listener, any.clone()).await.unwrap();
@@ -195,7 +195,7 @@ fn operations_without_an_opcode_run_as_plain_calls<E: Exec>() {
 }
 
 fn an_operation_without_opcode_and_plain_form_is_unsupported<E: Exec>() {
-    let builder = Ring::builder().entries(8).without_opcodes(&[opcode::READ, 255]);
+    let builder = of_the_kernel().entries(8).without_opcodes(&[opcode::READ, 255]);
     with_built::<E>(builder, async |ring| {
         assert!(!ring.features().supports(opcode::READ));
         let file = file_with(b"content");
@@ -211,7 +211,7 @@ fn an_operation_without_opcode_and_plain_form_is_unsupported<E: Exec>() {
 }
 
 fn a_chain_with_a_member_that_has_no_opcode_touches_no_other_operation<E: Exec>() {
-    let builder = Ring::builder().entries(8).without_opcodes(&[opcode::FTRUNCATE]);
+    let builder = of_the_kernel().entries(8).without_opcodes(&[opcode::FTRUNCATE]);
     with_built::<E>(builder, async |ring| {
         let file = file_with(b"content");
         // Writing to the read end fails, and would end whatever is linked to it.
@@ -227,7 +227,7 @@ fn a_chain_with_a_member_that_has_no_opcode_touches_no_other_operation<E: Exec>(
 }
 
 fn a_restricted_ring_works_and_refuses_other_opcodes<E: Exec>() {
-    with_built::<E>(Ring::builder().entries(8).restricted(true), async |ring| {
+    with_built::<E>(of_the_kernel().entries(8).restricted(true), async |ring| {
         assert!(ring.features().restricted);
         assert!(!ring.features().supports(opcode::EPOLL_CTL));
         assert!(ring.features().to_string().contains("restricted"));
@@ -247,7 +247,7 @@ fn a_restricted_ring_works_and_refuses_other_opcodes<E: Exec>() {
 }
 
 fn sqpoll_runs_everything<E: Exec>() {
-    let builder = Ring::builder().entries(8).sqpoll(Duration::from_millis(5));
+    let builder = of_the_kernel().entries(8).sqpoll(Duration::from_millis(5));
     with_built::<E>(builder, async |ring| {
         assert!(ring.features().has_setup_flag(setup::SQPOLL));
         for _ in 0..3 {
@@ -259,7 +259,7 @@ fn sqpoll_runs_everything<E: Exec>() {
 }
 
 fn sqpoll_submits_what_waits_behind_a_full_queue<E: Exec>() {
-    let builder = Ring::builder().entries(4).completions(64).sqpoll(Duration::from_millis(5));
+    let builder = of_the_kernel().entries(4).completions(64).sqpoll(Duration::from_millis(5));
     with_built::<E>(builder, async |ring| {
         for _ in 0..20 {
             let (reader, writer) = ring.pipe(Default::default()).await.unwrap();
@@ -273,7 +273,7 @@ fn sqpoll_submits_what_waits_behind_a_full_queue<E: Exec>() {
 }
 
 fn iopoll_refuses_what_cannot_be_polled_with_the_buffer<E: Exec>() {
-    with_built::<E>(Ring::builder().entries(8).iopoll(true), async |ring| {
+    with_built::<E>(of_the_kernel().entries(8).iopoll(true), async |ring| {
         assert!(ring.features().has_setup_flag(setup::IOPOLL));
         let file = file_with(b"content");
         let back =
@@ -295,7 +295,7 @@ fn iopoll_reads_a_file_opened_for_direct_io<E: Exec>() {
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_DIRECT);
     // File systems without direct I/O say so here.
     let Ok(file) = options.read(true).open(&path) else { return };
-    with_built::<E>(Ring::builder().entries(8).iopoll(true), async |ring| {
+    with_built::<E>(of_the_kernel().entries(8).iopoll(true), async |ring| {
         let file = Fd::new(file);
         let reads = (0..32_u64).map(|block| {
             let buffer = OwnedBuffer::aligned(4096, 4096).unwrap();
@@ -322,9 +322,9 @@ fn io_wq_workers_can_be_limited<E: Exec>() {
 }
 
 fn a_cpu_that_is_not_there_is_refused<E: Exec>() {
-    let error = refusal::<E>(Ring::builder().entries(8).sqpoll_cpu(100_000));
+    let error = refusal::<E>(of_the_kernel().entries(8).sqpoll_cpu(100_000));
     assert!(matches!(error, SetupError::Refused { errno: Errno::INVAL, .. }), "{error:?}");
-    with_built::<E>(Ring::builder().entries(8).sqpoll_cpu(0), async |ring| {
+    with_built::<E>(of_the_kernel().entries(8).sqpoll_cpu(0), async |ring| {
         ring.nop().await.unwrap();
     });
 }
@@ -374,15 +374,15 @@ fn without_free_descriptors_a_ring_is_refused_and_nothing_leaks() {
         let shared = RingOf::<Shared>::new(8).map(drop);
         if room == 0 {
             let error = shared.unwrap_err();
-            assert_eq!(error, SetupError::Limit { errno: Errno::MFILE });
+            assert_eq!(error.errno(), Some(Errno::MFILE), "{error}");
             assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
             let error = LocalRing::with_settings(8).map(drop).unwrap_err();
-            assert_eq!(error, SetupError::Limit { errno: Errno::MFILE });
+            assert_eq!(error.errno(), Some(Errno::MFILE), "{error}");
         } else {
             // One place may be enough for a ring, but not for all that comes with it.
             for outcome in [shared, LocalRing::with_settings(8).map(drop)] {
                 if let Err(error) = outcome {
-                    assert_eq!(error, SetupError::Limit { errno: Errno::MFILE });
+                    assert_eq!(error.errno(), Some(Errno::MFILE), "{error}");
                 }
             }
         }
@@ -439,7 +439,7 @@ fn with_little_lockable_memory_a_ring_is_smaller_or_refused() {
     match none {
         Err(error) => {
             assert!(counted, "{error}");
-            assert_eq!(error, SetupError::Limit { errno: Errno::NOMEM });
+            assert_eq!((error.errno(), error.cause()), (Some(Errno::NOMEM), Some(Cause::Memlock)));
             assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");
         }
         Ok(_) => assert!(!counted, "the limit is counted"),
@@ -462,7 +462,7 @@ fn an_idle_polling_thread_uses_no_cpu() {
         };
         part(usage.ru_utime) + part(usage.ru_stime)
     }
-    let builder = Ring::builder().entries(8).sqpoll(Duration::from_millis(10));
+    let builder = of_the_kernel().entries(8).sqpoll(Duration::from_millis(10));
     let ring = builder.local().build().unwrap();
     ring.block_on(async {
         let (reader, _writer) = ring.pipe(Default::default()).await.unwrap();
@@ -479,7 +479,7 @@ fn an_idle_polling_thread_uses_no_cpu() {
 #[test]
 fn a_bad_descriptor_number_in_a_raw_entry_is_an_error_not_a_crash() {
     within_deadline(|| {
-        let ring = RingOf::<Shared>::new(8).unwrap();
+        let ring = of_the_kernel().entries(8).build().unwrap();
         let entry = sys::Sqe { opcode: opcode::FSYNC, fd: 1 << 30, ..sys::Sqe::default() };
         // SAFETY: the entry points to nothing; no descriptor has that number.
         let output = pollster::block_on(unsafe { ring.raw(entry, None, ()) });

@@ -23,8 +23,8 @@ use common::alone::{alone, describe_descriptors, descriptors};
 use common::net::{poll_once, settled, shared, unix_pair, until};
 use common::tracked::{Morgue, Tracked};
 use common::{
-    DEADLINE, Exec, OnLocal, OnPollster, OnTokio, direct_file, with_built, with_ring,
-    within_deadline,
+    DEADLINE, Exec, OnLocal, OnPollster, OnTokio, direct_file, of_the_kernel, with_built,
+    with_ring, within_deadline,
 };
 use safer_ring::local::Ring as LocalRing;
 use safer_ring::{
@@ -519,7 +519,7 @@ fn a_panicking_release_of_a_buffer_does_not_stop_the_others() {
         boxed(unsafe { ring.raw(entry, Some(fd), fuse) })
     }
     within_deadline(|| {
-        let ring: RingOf<Shared> = shared(64);
+        let ring: RingOf<Shared> = of_the_kernel().entries(64).build().unwrap();
         let morgue = Morgue::new();
         let (a, b) = unix_pair();
         let mut fuses: Vec<_> =
@@ -544,7 +544,7 @@ fn a_panicking_release_of_a_buffer_does_not_stop_the_others() {
         assert_eq!(morgue.released(), 10);
     });
     within_deadline(|| {
-        let ring: RingOf<Local> = LocalRing::new(64).unwrap();
+        let ring: RingOf<Local> = of_the_kernel().local().entries(64).build().unwrap();
         let morgue = Morgue::new();
         let (a, b) = unix_pair();
         let mut receive = ring.recv(&a, vec![0; 1]);

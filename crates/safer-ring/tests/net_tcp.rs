@@ -8,7 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use common::net::{closes_on_exec, loopbacks, poll_once, tcp_pair};
-use common::{Exec, must_fail, must_fail_plainly, pattern, with_built, with_ring, within_deadline};
+use common::{
+    Exec, must_fail, must_fail_plainly, of_the_kernel, pattern, with_built, with_ring,
+    within_deadline,
+};
 use futures_util::future::join;
 use safer_ring::net::{Keepalive, TcpListener, TcpSocket, TcpStream};
 use safer_ring::sys::opcode;
@@ -576,7 +579,7 @@ fn a_pending_error_is_taken_once<E: Exec>() {
 
 fn kernels_without_the_opcodes_have_sockets_too<E: Exec>() {
     let missing = [opcode::SOCKET, opcode::BIND, opcode::LISTEN, opcode::SHUTDOWN];
-    let builder = Ring::builder().entries(16).without_opcodes(&missing);
+    let builder = of_the_kernel().entries(16).without_opcodes(&missing);
     with_built::<E>(builder, async |ring| {
         let (a, b) = pair(&ring).await;
         a.write_all("x").await.unwrap();

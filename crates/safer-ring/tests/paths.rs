@@ -9,8 +9,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, SystemTime};
 
-use common::{Exec, everywhere, must_fail_plainly, with_built, with_ring};
-use safer_ring::{Fd, Mode, OpenHow, OpenOptions, RenameMode, Ring, RingOf, sys::opcode};
+use common::{Exec, everywhere, must_fail_plainly, of_the_kernel, with_built, with_ring};
+use safer_ring::{Fd, Mode, OpenHow, OpenOptions, RenameMode, RingOf, sys::opcode};
 
 everywhere!(
     open_follows_its_options,
@@ -285,7 +285,7 @@ fn paths_are_made_renamed_linked_and_removed<E: Exec>() {
 }
 
 fn paths_are_made_renamed_linked_and_removed_without_opcodes<E: Exec>() {
-    with_built::<E>(Ring::builder().entries(8).without_opcodes(&PLAIN), async |ring| {
+    with_built::<E>(of_the_kernel().entries(8).without_opcodes(&PLAIN), async |ring| {
         walk_through(&ring).await;
         assert_eq!(ring.snapshot().plain_calls, 13);
     });
@@ -296,7 +296,7 @@ fn path_operations_fail_as_their_system_calls_do<E: Exec>() {
 }
 
 fn path_operations_fail_alike_without_opcodes<E: Exec>() {
-    with_built::<E>(Ring::builder().entries(8).without_opcodes(&PLAIN), async |ring| {
+    with_built::<E>(of_the_kernel().entries(8).without_opcodes(&PLAIN), async |ring| {
         fail_in_turn(&ring).await;
         let snapshot = ring.snapshot();
         assert_eq!(snapshot.plain_calls, snapshot.submitted);

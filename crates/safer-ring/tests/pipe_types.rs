@@ -12,7 +12,7 @@ use common::net::{closes_on_exec, poll_once, settled};
 use common::{Exec, must_fail, must_fail_plainly, pattern, with_ring};
 use futures_util::future::join;
 use safer_ring::pipe::{PipeReader, PipeWriter, pipe};
-use safer_ring::{Fd, IoBuf as _, Mode, OpenOptions, RingOf};
+use safer_ring::{BackendKind, Fd, IoBuf as _, Mode, OpenOptions, RingOf};
 
 common::everywhere! {
     a_pipe_carries_bytes_and_ends,
@@ -263,6 +263,10 @@ fn a_fifo_waits_for_the_other_side<E: Exec>() {
 
 fn a_fifo_whose_open_is_dropped_opens_later<E: Exec>() {
     with_ring::<E>(16, async |ring| {
+        if ring.features().backend == BackendKind::Fallback {
+            eprintln!("skipped: an open that a thread has begun cannot be ended by the fallback");
+            return;
+        }
         let (_dir, path) = fifo();
         let mut writer = Box::pin(PipeWriter::open(&ring, &path));
         waits_in_kernel(&ring, &mut writer).await;

@@ -7,10 +7,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use common::{
-    Exec, everywhere, file_with, must_fail, must_fail_plainly, pattern, with_built, with_ring,
+    Exec, everywhere, file_with, must_fail, must_fail_plainly, of_the_kernel, pattern, with_built,
+    with_ring,
 };
 use futures_util::{join, poll};
-use safer_ring::{Fd, Mode, PipeOptions, Ring, RingOf, SpliceFlags, sys::opcode};
+use safer_ring::{Fd, Mode, PipeOptions, RingOf, SpliceFlags, sys::opcode};
 
 everywhere!(
     a_pipe_carries_bytes,
@@ -67,7 +68,7 @@ fn a_pipe_carries_bytes<E: Exec>() {
 }
 
 fn a_pipe_without_an_opcode_carries_bytes<E: Exec>() {
-    with_built::<E>(Ring::builder().entries(8).without_opcodes(&[opcode::PIPE]), async |ring| {
+    with_built::<E>(of_the_kernel().entries(8).without_opcodes(&[opcode::PIPE]), async |ring| {
         carry(&ring).await;
         assert_eq!(ring.snapshot().plain_calls, 1);
         let (reader, _writer) = ring.pipe(PipeOptions::Packets).await.unwrap();

@@ -220,3 +220,38 @@ fn a_forked_child_is_refused_and_disturbs_nothing() {
         }
     });
 }
+
+#[cfg(feature = "runtime")]
+#[test]
+fn a_runtime_in_a_forked_child_ends_and_disturbs_nothing() {
+    use safer_ring::{Runtime, runtime};
+
+    alone("a_runtime_in_a_forked_child_ends_and_disturbs_nothing", || {
+        let runtime = Runtime::builder().threads(2).build().unwrap();
+        let park = || runtime::sleep(Duration::from_secs(600));
+        let tasks = [0, 1].map(|thread| runtime.handle().spawn_on(thread, park).unwrap());
+        // Both threads have gone to sleep.
+        runtime.block_on(runtime::sleep(Duration::from_millis(50)));
+        let mut both = Some((runtime, tasks));
+        let status = in_child(|| {
+            let (runtime, tasks) = both.take().unwrap();
+            let (started, time) = (Instant::now(), Duration::from_millis(20));
+            let never = std::future::pending::<()>();
+            if runtime.block_on(async { runtime::timeout(time, never).await }).is_ok() {
+                return 1;
+            }
+            if started.elapsed() < time {
+                return 2;
+            }
+            drop((runtime, tasks));
+            0
+        });
+        assert_eq!(status, 0, "the step of the child that went wrong");
+        let (runtime, tasks) = both.take().unwrap();
+        let there = runtime.handle().spawn_on(1, || async { runtime::ring().nop().await });
+        runtime.block_on(there.unwrap()).unwrap().unwrap();
+        assert!(tasks.iter().all(|task| !task.is_finished()));
+        let report = runtime.shutdown(Instant::now() + Duration::from_secs(10));
+        assert!(report.is_complete(), "{report}");
+    });
+}

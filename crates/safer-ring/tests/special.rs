@@ -8,8 +8,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use common::{
-    Exec, content, everywhere, failure, file_with, must_fail, must_fail_plainly, with_built,
-    with_ring,
+    Exec, content, everywhere, failure, file_with, must_fail, must_fail_plainly, of_the_kernel,
+    with_built, with_ring,
 };
 use futures_util::{future::join_all, join, poll};
 use safer_ring::{
@@ -549,7 +549,7 @@ fn a_chain_that_is_dropped_before_it_starts_does_nothing<E: Exec>() {
 }
 
 fn a_raw_entry_runs_and_gives_back_what_it_kept<E: Exec>() {
-    with_ring::<E>(8, async |ring| {
+    with_built::<E>(of_the_kernel().entries(8), async |ring| {
         let entry = sys::Sqe { opcode: sys::opcode::NOP, ..sys::Sqe::default() };
         let kept = String::from("kept");
         // SAFETY: the entry points to nothing and names no descriptor.
@@ -565,7 +565,7 @@ fn a_raw_entry_runs_and_gives_back_what_it_kept<E: Exec>() {
 }
 
 fn a_raw_read_fills_what_it_kept<E: Exec>() {
-    with_ring::<E>(8, async |ring| {
+    with_built::<E>(of_the_kernel().entries(8), async |ring| {
         let file = file_with(b"content");
         let mut memory = vec![0_u8; 7];
         let entry = sys::Sqe {
@@ -601,7 +601,7 @@ fn multishot_timer(nanoseconds: i64, shots: u64) -> (sys::Sqe, Box<sys::Timespec
 }
 
 fn a_raw_multishot_delivers_all_its_completions<E: Exec>() {
-    with_ring::<E>(64, async |ring| {
+    with_built::<E>(of_the_kernel().entries(64), async |ring| {
         let (entry, interval) = multishot_timer(2_000_000, 5);
         // SAFETY: the interval is on the heap and kept; there is no descriptor.
         let output = unsafe { ring.raw(entry, None, interval) }.await;
@@ -615,7 +615,7 @@ fn a_raw_multishot_delivers_all_its_completions<E: Exec>() {
 }
 
 fn a_raw_multishot_poll_reports_until_it_is_cancelled<E: Exec>() {
-    with_ring::<E>(8, async |ring| {
+    with_built::<E>(of_the_kernel().entries(8), async |ring| {
         let (reader, writer) = pipe();
         let entry = sys::Sqe {
             opcode: sys::opcode::POLL_ADD,
@@ -648,7 +648,7 @@ fn a_raw_multishot_poll_reports_until_it_is_cancelled<E: Exec>() {
 }
 
 fn a_dropped_raw_multishot_ends<E: Exec>() {
-    with_ring::<E>(8, async |ring| {
+    with_built::<E>(of_the_kernel().entries(8), async |ring| {
         for _ in 0..10 {
             let (entry, interval) = multishot_timer(100_000, 0);
             let alive = std::sync::Arc::new(());
@@ -668,7 +668,7 @@ fn a_dropped_raw_multishot_ends<E: Exec>() {
 }
 
 fn completions_that_do_not_fit_are_not_lost<E: Exec>() {
-    let builder = Ring::builder().entries(8).completions(8);
+    let builder = of_the_kernel().entries(8).completions(8);
     with_built::<E>(builder, async |ring| {
         let file = file_with(b"content");
         let (entry, interval) = multishot_timer(10_000, 400);

@@ -77,5 +77,7 @@ fn events_are_told_outside_of_locks() {
         let _other = Ring::new(8).unwrap();
         let heard = heard.lock().unwrap();
         assert!(heard.iter().any(|text| text.contains("kernel ring opened")), "{heard:?}");
+        let chosen = heard.iter().filter(|text| text.contains("backend chosen"));
+        assert_eq!(chosen.count(), 1, "one for each ring that is made: {heard:?}");
     });
 }

@@ -29,7 +29,7 @@ use crate::notes::{Note, Notes};
 use crate::payload::{self, Done, Payload};
 use crate::request::Resources;
 use crate::root;
-use crate::uring::UringBackend;
+use crate::uring::RingBackend;
 use crate::wake::conclude;
 
 pub use snapshot::{InFlight, Snapshot};
@@ -94,7 +94,7 @@ struct Counters {
 }
 
 /// A table of operations and the backend that runs them.
-pub struct Driver<K: Guard, B: Backend = UringBackend> {
+pub struct Driver<K: Guard, B: Backend = RingBackend> {
     pub(crate) table: Table<Resources<K>>,
     backend: B,
     aftermath: Aftermath<K>,
@@ -116,8 +116,10 @@ pub struct Driver<K: Guard, B: Backend = UringBackend> {
     stand_in: Waker,
     root_woken: bool,
     alone: Alone,
-    /// Whether the reactor watches this ring.
-    pub(crate) watched: bool,
+    /// Whether completions are announced to whoever watches this ring.
+    loud: bool,
+    /// The one who watches it is the wrong one for a thread that has left something in flight.
+    unheard: bool,
     epoch: u32,
     counters: Counters,
     /// Leads here, for descriptors that keep an armed operation.
@@ -154,7 +156,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             stand_in: root::stand_in(),
             root_woken: false,
             alone: Alone::default(),
-            watched: false,
+            loud: false,
+            unheard: false,
             epoch: fork::arm()?,
             counters: Counters::default(),
             home: None,
@@ -172,6 +175,10 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     pub(crate) fn backend(&self) -> &B {
         &self.backend
+    }
+
+    pub(crate) fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
     }
 
     /// Takes an operation in.
@@ -464,6 +471,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     /// The figures of this driver.
     pub fn snapshot(&self) -> Snapshot {
         let table = self.table.stats();
+        let helped = self.backend.helped();
         let oldest = self.operations().max_by_key(|operation| operation.age);
         Snapshot {
             rings: 1,
@@ -490,6 +498,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             enters: self.counters.enters,
             enter_refusals: self.counters.enter_refusals,
             plain_calls: self.counters.plain_calls,
+            threaded: helped.threads,
+            aio: helped.aio,
         }
     }
 }

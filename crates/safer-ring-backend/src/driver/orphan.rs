@@ -307,9 +307,11 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     /// Hands over what waited on `fd` for dropped sends when its own future was dropped.
     pub(crate) fn run_queued(&mut self, fd: &K) {
+        let mut given_up = false;
         while let Some((op, lease, runs)) = fd.with_stream(Stream::dequeue) {
             let resources = Resources { lease, fd: Some(fd.clone()), other: None };
             if !runs {
+                given_up = true;
                 self.keep_dead(resources);
                 continue;
             }
@@ -323,6 +325,12 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                     self.keep_dead(resources);
                 }
             }
+        }
+        if given_up {
+            // Another thread may have asked while these were in the queue, behind the ending that woke all who had before.
+            let wakers = &mut self.aftermath.wakers;
+            fd.with_stream(|stream| stream.wake(wakers));
+            self.dirty = true;
         }
     }
 

@@ -76,12 +76,16 @@ pub struct Snapshot {
     pub requeued: u64,
     /// Completions that belonged to nothing: stale, duplicate or unknown.
     pub stale_completions: u64,
-    /// Calls of `io_uring_enter`.
+    /// Calls of `io_uring_enter`; of the fallback: turns of the same kind.
     pub enters: u64,
     /// Calls of `io_uring_enter` that the kernel refused for lack of resources.
     pub enter_refusals: u64,
     /// Operations run as a plain system call, since the kernel has no opcode for them.
     pub plain_calls: u64,
+    /// Operations of the fallback that a thread ran, since they may wait for a disk or a name.
+    pub threaded: u64,
+    /// Operations of the fallback that went to Linux AIO.
+    pub aio: u64,
 }
 
 impl std::ops::AddAssign for Snapshot {
@@ -109,5 +113,7 @@ impl std::ops::AddAssign for Snapshot {
         self.enters += o.enters;
         self.enter_refusals += o.enter_refusals;
         self.plain_calls += o.plain_calls;
+        self.threaded += o.threaded;
+        self.aio += o.aio;
     }
 }

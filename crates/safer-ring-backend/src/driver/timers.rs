@@ -9,9 +9,9 @@ use super::Driver;
 use crate::backend::Backend;
 use crate::clock;
 use crate::fd::Guard;
-use crate::uring::UringBackend;
+use crate::uring::RingBackend;
 
-impl<K: Guard> Driver<K, UringBackend> {
+impl<K: Guard> Driver<K, RingBackend> {
     /// Makes sure the kernel posts a completion when the table's next deadline is due: for waiters
     /// that sleep in a poller, which knows nothing of the deadlines.
     pub(crate) fn arm_timer(&mut self) {
@@ -31,7 +31,8 @@ impl<K: Guard> Driver<K, UringBackend> {
         let left = deadline.saturating_sub(clock::now_ns());
         let free = self.timers.iter().position(Option::is_none);
         let index = free.unwrap_or(self.timers.len());
-        let timer = Some((UringBackend::timespec(Duration::from_nanos(left)), deadline));
+        let left = Duration::from_nanos(left);
+        let timer = Some((RingBackend::timespec(left), deadline));
         match self.timers.get_mut(index) {
             Some(slot) => *slot = timer,
             None => self.timers.push(timer),
@@ -39,7 +40,7 @@ impl<K: Guard> Driver<K, UringBackend> {
         let name = timer_name(u32::try_from(index).unwrap_or(u32::MAX));
         if let Some(Some((lease, _))) = self.timers.get(index) {
             self.table.expect_internal();
-            self.backend.push_timer(name, lease);
+            self.backend.push_timer(name, lease, left);
         }
     }
 
@@ -47,6 +48,12 @@ impl<K: Guard> Driver<K, UringBackend> {
     #[inline(always)]
     pub(crate) fn wants_timer(&self) -> bool {
         self.timer_ended
+    }
+
+    /// Somebody else will look at it: whoever was asked to try again.
+    #[cold]
+    pub(crate) fn forget_timer(&mut self) {
+        self.timer_ended = false;
     }
 
     /// Makes sure a completion is posted when `fd` becomes readable, unless that is armed already.

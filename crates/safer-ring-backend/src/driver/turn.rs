@@ -6,6 +6,7 @@
 //! Tests: ten_thousand_operations_through_eight_entries, a_failed_enter_keeps_the_operation
 #![allow(unsafe_code, reason = "the single call of Backend::submit")]
 
+use std::ptr::NonNull;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -129,7 +130,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             if pending == 0 {
                 return;
             }
-            let entered = self.enter(Wait::No);
+            self.hush();
+            let fresh = self.table.in_flight() <= pending;
+            let entered = self.enter(if fresh { Wait::Fresh } else { Wait::No });
             self.reap();
             // Without progress the rest goes with the next round (a polling kernel thread, a shortage).
             if entered.is_err() || self.backend.pending() == pending {
@@ -179,7 +182,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         }
         let operations = self.table.len();
         self.alone.turn(operations);
-        let idle = !self.root_woken && !self.dirty && !self.backend.ready();
+        // A bell that was heard on the way here is not watched any more, and a sleep would be deaf.
+        let idle = !self.rung && !self.root_woken && !self.dirty && !self.backend.ready();
         let wait = match (idle, self.table.next_deadline(), limit) {
             (false, _, _) => Wait::No,
             (true, None, None) => Wait::One,
@@ -201,12 +205,71 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     pub(crate) fn look(&mut self) {
         if self.is_ours() {
             self.stage();
+            self.hush();
             // What was not taken goes with the next round.
             let _ = self.enter(Wait::No);
             self.reap();
             self.expire();
             self.notice_drained();
         }
+    }
+
+    /// Takes in what the kernel has posted, and hands over what that has queued. No system call if there is neither.
+    pub(crate) fn take_in(&mut self) {
+        if self.is_ours() {
+            self.backend.gather();
+            self.reap();
+            self.expire();
+            self.flush();
+        }
+    }
+
+    /// What ends inside of the system call that follows is found by its caller: nobody else needs to hear of it.
+    #[inline]
+    fn hush(&mut self) {
+        if self.loud {
+            self.loud = false;
+            self.backend.hush();
+        }
+    }
+
+    /// See [`Driver::take_unheard`].
+    #[cold]
+    pub(crate) fn set_unheard(&mut self) {
+        self.unheard = true;
+    }
+
+    /// Whether somebody else should hear of this ring's completions.
+    #[inline(always)]
+    pub(crate) fn take_unheard(&mut self) -> bool {
+        std::mem::take(&mut self.unheard)
+    }
+
+    /// Whether the kernel has anything.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.table.in_flight() > 0
+    }
+
+    /// Completions that have been taken in, as a measure of progress.
+    pub(crate) fn taken_in(&self) -> u64 {
+        let stats = self.table.stats();
+        stats.completed.wrapping_add(stats.stale).wrapping_add(stats.cancel_requested)
+    }
+
+    /// Whether completions may come that nobody would hear of.
+    #[inline(always)]
+    pub(crate) fn must_listen(&self) -> bool {
+        !self.loud && self.table.in_flight() > 0
+    }
+
+    /// From now on completions are announced; what has come before is taken in. Tells whether anything has.
+    pub(crate) fn listen(&mut self) -> bool {
+        self.loud = true;
+        let came = self.is_ours() && self.backend.listen();
+        if came {
+            self.take_in();
+        }
+        came
     }
 
     /// Ends the timers of the table that are due, and takes in what came about without the kernel.
@@ -245,7 +308,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         for attempt in 0..=ENTER_TRIES {
             match errno {
                 // The caller's loop looks at its deadlines again before it waits again.
-                Errno::INTR if wait != Wait::No => return Ok(()),
+                Errno::INTR if !matches!(wait, Wait::No | Wait::Fresh) => return Ok(()),
                 Errno::INTR => {}
                 Errno::TIME => return Ok(()),
                 Errno::AGAIN | Errno::BUSY | Errno::NOMEM => {
@@ -394,5 +457,6 @@ pub(super) fn describe<K: Guard>(
         capacity: resources.lease.capacity(),
         link,
         poll_first,
+        class: resources.fd.as_ref().map(|fd| NonNull::from(fd.class())),
     }
 }

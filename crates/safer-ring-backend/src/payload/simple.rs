@@ -132,7 +132,7 @@ pub fn timeout<M: Mode>(after: Duration) -> Request<M::Guard, Sleep> {
 /// # Errors
 /// The output of the operation, with the handle in it, if another handle or operation shares the descriptor.
 pub fn close<M: Mode>(fd: Fd<M>) -> Made<M, Close<M>> {
-    if let Some(failure) = fd.take_fault() {
+    if let Some(failure) = fd.take_failure() {
         return Err(Err(OpError::new(failure, Some(fd))));
     }
     let others = fd.holders().saturating_sub(1);

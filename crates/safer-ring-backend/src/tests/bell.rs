@@ -63,6 +63,46 @@ fn a_bell_that_is_heard_between_two_polls_rings_again() {
 }
 
 #[test]
+fn a_bell_that_is_heard_while_something_is_handed_over_rings_again() {
+    in_time(|| {
+        let ring = LocalCell::open(&Config::new(8)).unwrap();
+        let timer = ring.with(|driver| {
+            let after = Duration::from_millis(5);
+            super::submit_timer(driver, super::lent(&super::Count::default()), after)
+        });
+        let mut polls = 0;
+        ring.block_on(poll_fn(|context| {
+            let waker = context.waker().clone();
+            if polls == 0 && !ring.with(|driver| driver.poll(timer, &waker)) {
+                // The bell is watched from this sleep on.
+                return Poll::Pending;
+            }
+            polls += 1;
+            match polls {
+                1 => {
+                    thread::spawn(move || waker.wake()).join().unwrap();
+                    ring.with(|driver| {
+                        let (key, _) = super::begin(driver, safer_ring_core::Op::Nop);
+                        driver.flush();
+                        assert_eq!(super::result(driver, key), Some(0));
+                        assert_eq!(driver.snapshot().in_flight, 0, "the bell was heard");
+                    });
+                    Poll::Pending
+                }
+                2 => {
+                    thread::spawn(move || {
+                        thread::sleep(Duration::from_millis(100));
+                        waker.wake();
+                    });
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        }));
+    });
+}
+
+#[test]
 fn each_of_many_foreign_wake_ups_ends_a_sleep() {
     in_time(|| {
         let ring = LocalCell::open(&Config::new(8)).unwrap();

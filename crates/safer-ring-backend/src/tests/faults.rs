@@ -13,7 +13,7 @@ use super::{Count, Dice, Guarded, begin, clean_up, lent, result, submit, take, w
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::fd::Guard;
-use crate::uring::{Purpose, UringBackend};
+use crate::uring::RingBackend;
 
 const PASSING: [Errno; 4] = [Errno::AGAIN, Errno::BUSY, Errno::NOMEM, Errno::INTR];
 
@@ -199,7 +199,7 @@ const OPERATIONS: usize = 10_000;
 const ABREAST: usize = 48;
 
 struct Run {
-    driver: Driver<Guarded, Faulty<UringBackend>>,
+    driver: Driver<Guarded, Faulty<RingBackend>>,
     dice: Dice,
     readable: Guarded,
     silent: Guarded,
@@ -254,7 +254,7 @@ impl Run {
 }
 
 fn run_under_faults(seed: u64) {
-    let backend = UringBackend::new(&Config::new(8), Purpose::OneThread).unwrap();
+    let backend = RingBackend::new(&Config::new(8)).unwrap();
     let entries = backend.features().entries;
     let (faulty, plan) = Faulty::new(backend, Chances::Some(seed));
     let (silent, _keep) = std::io::pipe().unwrap();

@@ -137,7 +137,7 @@ unsafe impl Backend for Memory {
         state.taken.extend(taken);
         if answer.is_ok() && state.completions.is_empty() {
             match wait {
-                Wait::No => {}
+                Wait::No | Wait::Fresh => {}
                 Wait::One => panic!("sleeps where nothing will ever end the sleep"),
                 Wait::For(_) => return Err(Errno::TIME),
             }

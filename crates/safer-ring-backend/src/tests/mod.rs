@@ -1,5 +1,6 @@
 //! The driver against kernels that misbehave: refuse, delay, reorder, repeat and invent.
 
+mod announce;
 mod bell;
 mod faults;
 mod faulty;

@@ -13,10 +13,10 @@ use crate::config::Config;
 use crate::driver::Driver;
 use crate::fd::Guard;
 use crate::request::Resources;
-use crate::uring::{Purpose, UringBackend};
+use crate::uring::RingBackend;
 
-fn uring() -> Driver<Guarded, UringBackend> {
-    let backend = UringBackend::new(&Config::new(8), Purpose::OneThread).unwrap();
+fn uring() -> Driver<Guarded, RingBackend> {
+    let backend = RingBackend::new(&Config::new(8)).unwrap();
     Driver::new(backend, 8).unwrap()
 }
 

@@ -12,12 +12,12 @@ use crate::backend::Backend;
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::fd::Guard;
-use crate::uring::{Purpose, UringBackend};
+use crate::uring::RingBackend;
 
 const LENGTH: Duration = Duration::from_millis(30);
 
-fn uring() -> UringBackend {
-    UringBackend::new(&Config::new(8), Purpose::OneThread).unwrap()
+fn uring() -> RingBackend {
+    RingBackend::new(&Config::new(8)).unwrap()
 }
 
 /// A driver with a read that never ends; the other end of its pipe comes along.
@@ -77,7 +77,7 @@ fn a_timer_ends_a_wait_that_is_interrupted_and_refused() {
 #[test]
 fn timers_end_whatever_the_order_of_submission() {
     let (mut driver, _writer) = busy(uring());
-    let begin = |driver: &mut Driver<Guarded, UringBackend>, after| {
+    let begin = |driver: &mut Driver<Guarded, RingBackend>, after| {
         submit_timer(driver, lent(&Count::default()), Duration::from_millis(after))
     };
     let keys = [40, 5, 20, 0].map(|after| begin(&mut driver, after));
@@ -122,8 +122,7 @@ fn a_timer_ends_while_somebody_changes_wakers_all_the_time() {
 
 #[test]
 fn a_kernel_timer_announces_a_deadline_to_who_polls_the_descriptor() {
-    let (mut driver, _writer) =
-        busy(UringBackend::new(&Config::new(8), Purpose::ManyThreads).unwrap());
+    let (mut driver, _writer) = busy(RingBackend::with_bell(&Config::new(8)).unwrap().0);
     let woken = Count::default();
     let key = submit_timer(&mut driver, lent(&Count::default()), LENGTH);
     assert!(!driver.poll(key, &waker(&woken)));

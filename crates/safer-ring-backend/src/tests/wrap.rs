@@ -105,6 +105,7 @@ impl Heap {
             head: NonNull::from(&shared.cq_head),
             tail: NonNull::from(&shared.cq_tail),
             overflow: NonNull::from(&shared.unused),
+            flags: None,
             entries: first(&shared.cqes),
             count: COMPLETIONS,
             layout: Layout::Small,
@@ -157,7 +158,7 @@ unsafe impl Backend for Heap {
         }
         while !self.late.is_empty()
             && !self.shared.is_full()
-            && (wait != Wait::No || self.dice.one_in(2))
+            && (!matches!(wait, Wait::No | Wait::Fresh) || self.dice.one_in(2))
         {
             let length = u64::try_from(self.late.len()).unwrap();
             let at = usize::try_from(self.dice.below(length)).unwrap();

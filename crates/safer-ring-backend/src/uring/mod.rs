@@ -14,12 +14,12 @@
 //! Tests: ten_thousand_operations_through_eight_entries, a_timer_ends_a_wait
 #![allow(unsafe_code, reason = "Uring::push, whose contract is Backend::submit's")]
 
-mod plain;
 mod prep;
 mod setup;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use safer_ring_buf::Lease;
@@ -28,28 +28,45 @@ use safer_ring_sys::{
     Cqe, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
 };
 
-use crate::backend::{Backend, Submission, Submitted, Wait};
+use crate::backend::{Backend, Helped, Submission, Submitted, Wait};
+use crate::config::Config;
+use crate::engine::Engine;
 use crate::features::Features;
 use crate::payload::{address, sanitize};
+use crate::placement::place_workers;
+use crate::plain;
 
 pub(crate) use prep::{MAX_TRANSFER, transfer};
-pub(crate) use setup::Purpose;
+pub(crate) use setup::used;
 
-/// One kernel ring.
-pub struct UringBackend {
+/// One ring: of the kernel, or of an engine in this program (`engine/`).
+pub struct RingBackend {
     ring: Uring,
+    /// Who is on the other side of the queues, if not the kernel.
+    engine: Option<Box<Engine>>,
+    /// An `enter` is not just a call: there is an engine, or a polling kernel thread.
+    special: bool,
     features: Features,
     /// Flags of every `enter`.
     enter_flags: u32,
+    /// Which of them apply where nothing was in flight.
+    fresh_flags: u32,
     can_wait_with_timeout: bool,
+    /// Whether completions can be kept from being announced without losing one.
+    can_hush: bool,
     /// All of the hot operations (`prep::hot`) are to be used.
     all_hot: bool,
 }
 
-impl UringBackend {
+impl RingBackend {
     /// What this ring can do.
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// Whether completions appear only while somebody enters the ring.
+    pub(crate) fn must_poll(&self) -> bool {
+        self.features.has_setup_flag(setup_flag::IOPOLL)
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -64,7 +81,40 @@ impl UringBackend {
     /// Lets `enter` name the ring by its index in the calling thread's table, which saves the look-up
     /// of the descriptor. Only an optimisation: a refusal changes nothing.
     pub(crate) fn register_own_fd(&mut self) {
-        let _ = self.ring.register_ring_fd();
+        if self.engine.is_none() {
+            let _ = self.ring.register_ring_fd();
+        }
+    }
+
+    /// Undoes that, if it was done by this thread.
+    pub(crate) fn unregister_own_fd(&mut self) {
+        let _ = self.ring.unregister_ring_fd();
+    }
+
+    /// The place in the calling thread's table, if it has one.
+    pub(crate) fn own_index(&self) -> Option<RawFd> {
+        self.ring.registered_index()
+    }
+
+    /// Frees a place in that table which a ring has left that was dropped on another thread.
+    pub(crate) fn free_index(&self, index: RawFd) {
+        // It keeps a dead ring's memory if it fails, and nothing else.
+        let _ = self.ring.free_ring_index(index);
+    }
+
+    /// The calling thread goes on with a ring that another one made: what belongs to the thread, and not to the ring, is
+    /// asked for again. Wishes, as on the thread that made it.
+    #[cold]
+    pub(crate) fn adopt_thread(&mut self, config: &Config) {
+        // Workers are a thread's only once it has used a ring; naming it in its table counts. Kernel 5.18.
+        if self.ring.registered_index().is_some() {
+            if config.place.workers().is_some() {
+                let _ = place_workers(&self.ring, &config.place);
+            }
+            if let Some(mut limits) = config.io_wq_limits {
+                let _ = self.ring.iowq_max_workers(&mut limits);
+            }
+        }
     }
 
     /// As on a kernel before 5.11.
@@ -79,7 +129,11 @@ impl UringBackend {
     }
 
     /// Queues a timer; `lease` holds a [`Timespec`] and lives until the completion of `user_data`.
-    pub(crate) fn push_timer(&mut self, user_data: u64, lease: &Lease) {
+    pub(crate) fn push_timer(&mut self, user_data: u64, lease: &Lease, after: Duration) {
+        if let Some(engine) = &mut self.engine {
+            engine.timer(user_data, after);
+            return self.count();
+        }
         let sqe = Sqe {
             opcode: opcode::TIMEOUT,
             fd: -1,
@@ -92,6 +146,10 @@ impl UringBackend {
     }
 
     pub(crate) fn push_poll(&mut self, user_data: u64, fd: RawFd) {
+        if let Some(engine) = &mut self.engine {
+            engine.watch(user_data, fd);
+            return self.count();
+        }
         let sqe = Sqe {
             opcode: opcode::POLL_ADD,
             fd,
@@ -126,7 +184,7 @@ fn to_timespec(duration: Duration) -> Timespec {
 // - enter passes the count of entries that the kernel has not taken, so what an error left goes next.
 // - pop publishes the head before it returns (`Uring::pop`).
 // - retract gives up where a kernel thread polls the queue.
-unsafe impl Backend for UringBackend {
+unsafe impl Backend for RingBackend {
     #[inline]
     fn room(&self) -> u32 {
         self.ring.sq_room()
@@ -147,6 +205,10 @@ unsafe impl Backend for UringBackend {
     }
 
     fn cancel(&mut self, user_data: u64, target: u64) {
+        if let Some(engine) = &mut self.engine {
+            engine.cancel(user_data, target);
+            return self.count();
+        }
         let sqe =
             Sqe { opcode: opcode::ASYNC_CANCEL, fd: -1, addr: target, user_data, ..Sqe::default() };
         self.push(&sqe);
@@ -154,15 +216,10 @@ unsafe impl Backend for UringBackend {
 
     #[inline(always)]
     fn enter(&mut self, wait: Wait) -> Result<(), Errno> {
-        let result = match wait {
-            Wait::No => self.ring.enter(0, self.flags_of_enter(), None),
-            Wait::One => self.ring.enter(1, self.flags_of_enter(), None),
-            Wait::For(limit) if self.can_wait_with_timeout => {
-                self.ring.enter(1, self.flags_of_enter(), Some(&to_timespec(limit)))
-            }
-            Wait::For(limit) => return self.enter_and_poll(limit),
-        };
-        result.map(drop)
+        if self.special {
+            return self.enter_special(wait);
+        }
+        self.enter_kernel(wait, self.enter_flags)
     }
 
     #[inline(always)]
@@ -183,17 +240,48 @@ unsafe impl Backend for UringBackend {
         self.ring.cq_ready() > 0
     }
 
+    #[inline]
+    fn hush(&mut self) {
+        self.ring.set_silent(self.can_hush);
+    }
+
+    #[inline]
+    fn listen(&mut self) -> bool {
+        self.ring.set_silent(false);
+        // The kernel writes its tail, and then looks whether it is to be silent; here it is the other way round. With a
+        // full barrier on both sides one of the two sees the other.
+        fence(Ordering::SeqCst);
+        self.ready()
+    }
+
     fn retract(&mut self, each: &mut dyn FnMut(u64)) {
         while let Some(entry) = self.ring.take_back() {
-            each(entry.user_data);
+            let name = self.engine.as_mut().and_then(|engine| engine.retract());
+            each(name.unwrap_or(entry.user_data));
         }
+    }
+
+    fn gather(&mut self) {
+        self.engine.iter_mut().for_each(|engine| engine.gather());
+    }
+
+    fn helped(&self) -> Helped {
+        self.engine.as_ref().map(|engine| engine.helped()).unwrap_or_default()
+    }
+
+    fn has_news(&self) -> bool {
+        self.ready() || self.engine.as_ref().is_some_and(|engine| engine.has_news())
     }
 }
 
-impl UringBackend {
+impl RingBackend {
     /// The kernel holds completions back for lack of room: there is room now.
     #[cold]
     fn pop_overflowed(&mut self) -> Option<Cqe> {
+        if let Some(engine) = &mut self.engine {
+            engine.refill();
+            return self.ring.pop();
+        }
         self.ring.enter(0, self.enter_flags, None).ok()?;
         self.ring.pop()
     }
@@ -205,6 +293,12 @@ impl UringBackend {
     #[inline(never)]
     unsafe fn submit_any(&mut self, submission: Submission) -> Submitted {
         let submission = &submission;
+        if let Some(engine) = &mut self.engine {
+            // SAFETY: the contract is the same.
+            unsafe { engine.submit(submission) };
+            self.count();
+            return Submitted::Queued;
+        }
         let mut sqe = prep::prepare(submission);
         if matches!(submission.op, Op::Raw) {
             // SAFETY: the memory of a raw operation starts with the entry that its caller prepared
@@ -220,17 +314,38 @@ impl UringBackend {
         Submitted::Queued
     }
 
+    /// One call, with the flags that each has.
+    #[inline(always)]
+    fn enter_kernel(&mut self, wait: Wait, flags: u32) -> Result<(), Errno> {
+        let result = match wait {
+            Wait::No => self.ring.enter(0, flags, None),
+            Wait::Fresh => self.ring.enter(0, flags & self.fresh_flags, None),
+            Wait::One => self.ring.enter(1, flags, None),
+            Wait::For(limit) if self.can_wait_with_timeout => {
+                self.ring.enter(1, flags, Some(&to_timespec(limit)))
+            }
+            Wait::For(limit) => return self.enter_and_poll(limit),
+        };
+        result.map(drop)
+    }
+
     /// A polling kernel thread takes entries when it comes to them. While the queue is full, more may wait behind it,
     /// and nobody would be told of the room: then `enter` waits for it (`IORING_ENTER_SQ_WAIT`, kernel 5.10).
-    #[inline(always)]
-    fn flags_of_enter(&self) -> u32 {
-        if self.has_sqpoll()
-            && self.ring.sq_room() == 0
-            && self.features.has_feature(feat::SQPOLL_NONFIXED)
-        {
-            return self.enter_flags | enter::SQ_WAIT;
+    #[inline(never)]
+    fn enter_special(&mut self, wait: Wait) -> Result<(), Errno> {
+        if let Some(engine) = &mut self.engine {
+            self.ring.publish();
+            return engine.enter(wait);
         }
-        self.enter_flags
+        let full = self.ring.sq_room() == 0 && self.features.has_feature(feat::SQPOLL_NONFIXED);
+        let wait_for_room = if full { enter::SQ_WAIT } else { 0 };
+        self.enter_kernel(wait, self.enter_flags | wait_for_room)
+    }
+
+    /// The entry itself is in the engine's queue; here it takes a place.
+    fn count(&mut self) {
+        let counted = self.ring.push_place();
+        debug_assert!(counted.is_ok(), "the driver asks for room before it submits");
     }
 
     /// Whether the kernel runs this operation, rather than a plain system call in its place.
@@ -245,7 +360,11 @@ impl UringBackend {
             capacity: 0,
             link: false,
             poll_first: None,
+            class: None,
         };
+        if self.engine.is_some() {
+            return !matches!(op, Op::Raw);
+        }
         matches!(op, Op::Raw) || self.features.supports(prep::prepare(&nothing).opcode)
     }
 
@@ -261,8 +380,8 @@ impl UringBackend {
     }
 }
 
-impl fmt::Debug for UringBackend {
+impl fmt::Debug for RingBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UringBackend").field("features", &self.features).finish_non_exhaustive()
+        f.debug_struct("RingBackend").field("features", &self.features).finish_non_exhaustive()
     }
 }

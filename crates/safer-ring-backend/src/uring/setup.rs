@@ -1,17 +1,23 @@
 //! From a [`Config`] to a ring: the ladder of setup flags, from best to plain, then fewer entries.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 use safer_ring_sys::{
     Errno, Params, Restriction, Uring, enter, feat, opcode, probe, register_op, setup, sqe_flags,
 };
 
-use super::{UringBackend, prep};
-use crate::config::Config;
+use super::{RingBackend, prep};
+use crate::config::{BackendChoice, BackendKind, Config};
+use crate::detect;
+use crate::engine::{Engine, Poller};
 use crate::error::SetupError;
 use crate::features::{Attempt, FeatureSource, Features};
+use crate::placement::{Visit, place_workers};
+use crate::wake::new_eventfd;
 
 /// Who will use the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+enum Purpose {
     /// One thread submits and reaps.
     OneThread,
     /// One thread submits, others may reap, cancel and wait.
@@ -65,16 +71,91 @@ const USED: [u8; 31] = [
 ];
 const USED_NEW: [u8; 2] = [opcode::BIND, opcode::LISTEN];
 
-impl UringBackend {
-    /// Makes a ring as good as this kernel allows.
-    pub(crate) fn new(config: &Config, purpose: Purpose) -> Result<Self, SetupError> {
+impl RingBackend {
+    /// Makes a ring as good as this kernel allows, for one thread.
+    pub(crate) fn new(config: &Config) -> Result<Self, SetupError> {
+        Self::make(config, None)
+    }
+
+    /// Makes one that many threads reap, and the eventfd that is signalled for its completions
+    /// ([`Backend::listen`](crate::backend::Backend::listen)); at first none is.
+    pub(crate) fn with_bell(config: &Config) -> Result<(Self, OwnedFd), SetupError> {
+        let bell = new_eventfd().map_err(|errno| SetupError::Limit { errno })?;
+        let backend = Self::make(config, Some(bell.as_fd()))?;
+        backend.ring.set_silent(backend.can_hush);
+        Ok((backend, bell))
+    }
+
+    /// [`RingBackend::with_bell`] for the fallback: its bell is the poller itself, which is readable while there is
+    /// something to take in.
+    pub(crate) fn fallback_with_bell(config: &Config) -> Result<(Self, OwnedFd), SetupError> {
+        let backend = Self::fallback(config)?;
+        let bell = backend.fd().try_clone_to_owned();
+        let bell = bell.map_err(|_| SetupError::Limit { errno: Errno::last() })?;
+        Ok((backend, bell))
+    }
+
+    /// Makes a ring whose other side is in this program.
+    pub(crate) fn fallback(config: &Config) -> Result<Self, SetupError> {
+        config.check()?;
+        let only = config.backend == BackendChoice::Only(BackendKind::Fallback);
+        if only && (config.sqpoll.is_some() || config.iopoll) {
+            let what = "SQPOLL and IOPOLL are modes of io_uring, and the fallback was asked for";
+            return Err(SetupError::Conflict { what });
+        }
+        let limit = |errno| SetupError::Limit { errno };
+        // There are no workers of the kernel, so nothing of them is asked for.
+        let (visit, placement) = Visit::of(&config.place);
+        let poller = Poller::new().map_err(limit)?;
+        let fd = poller.fd().try_clone_to_owned();
+        let fd = fd.map_err(|_| SetupError::Limit { errno: Errno::last() })?;
+        let completions = config.completions.unwrap_or((2 * config.entries).max(COMPLETIONS));
+        let (ring, other) = Uring::in_memory(config.entries, completions, fd).map_err(limit)?;
+        let engine = Engine::new(other, poller).map_err(limit)?;
+        drop(visit);
+        let features = Features {
+            backend: BackendKind::Fallback,
+            setup_flags: 0,
+            feature_bits: 0,
+            entries: ring.sq_entries(),
+            completions: ring.cq_entries(),
+            attempts: Vec::new(),
+            source: FeatureSource::NoRing,
+            restricted: false,
+            placement,
+            opcodes: 0,
+        };
+        Ok(Self {
+            ring,
+            engine: Some(Box::new(engine)),
+            special: true,
+            features,
+            enter_flags: 0,
+            fresh_flags: 0,
+            can_wait_with_timeout: false,
+            can_hush: false,
+            all_hot: false,
+        })
+    }
+
+    /// With a bell, for many threads.
+    fn make(config: &Config, bell: Option<BorrowedFd<'_>>) -> Result<Self, SetupError> {
+        let purpose = if bell.is_some() { Purpose::ManyThreads } else { Purpose::OneThread };
         config.check()?;
         let mut attempts = Vec::new();
+        let (visit, mut placement) = Visit::of(&config.place);
         let ring = climb_down(config, purpose, &mut attempts)?;
+        let hung = bell.map_or(Ok(()), |bell| ring.register_eventfd(bell, false));
+        hung.map_err(|errno| SetupError::Refused { step: "an eventfd (kernel 5.2)", errno })?;
+        drop(visit);
         if ring.features() & REQUIRED_FEATURES != REQUIRED_FEATURES {
             return Err(SetupError::Unavailable { errno: Errno::NOSYS });
         }
         let (mut opcodes, source) = learn_opcodes(&ring);
+        // A kernel says that it has them, and refuses them to this task.
+        opcodes &= !detect::denied();
+        // Before 5.19 the kernel has no barrier between a completion and its look at the word that silences the bell.
+        let can_hush = opcodes & (1 << opcode::SOCKET) != 0;
         if config.restricted {
             restrict(&ring, opcodes)?;
             opcodes &= used_mask();
@@ -91,11 +172,13 @@ impl UringBackend {
                 errno,
             })?;
         }
+        placement.workers = place_workers(&ring, &config.place);
         if ring.setup_flags() & setup::R_DISABLED != 0 {
             ring.enable_rings()
                 .map_err(|errno| SetupError::Refused { step: "enabling the ring", errno })?;
         }
         let features = Features {
+            backend: BackendKind::IoUring,
             setup_flags: ring.setup_flags(),
             feature_bits: ring.features(),
             entries: ring.sq_entries(),
@@ -103,13 +186,20 @@ impl UringBackend {
             attempts,
             source,
             restricted: config.restricted,
+            placement,
             opcodes,
         };
+        // Whether the kernel posts what a submission completes at once without being asked for it.
+        let by_itself = ring.setup_flags() & (setup::DEFER_TASKRUN | setup::IOPOLL) == 0;
         let no_iowait = if features.has_feature(feat::NO_IOWAIT) { enter::NO_IOWAIT } else { 0 };
         Ok(Self {
             all_hot: prep::HOT.iter().all(|code| features.supports(*code)),
             can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
             enter_flags: enter::GETEVENTS | no_iowait,
+            fresh_flags: if by_itself { !enter::GETEVENTS } else { u32::MAX },
+            can_hush,
+            engine: None,
+            special: features.has_setup_flag(setup::SQPOLL),
             ring,
             features,
         })
@@ -210,8 +300,13 @@ fn learn_opcodes(ring: &Uring) -> (u128, FeatureSource) {
     }
 }
 
+/// Opcodes that the library uses itself.
+pub(crate) fn used() -> impl Iterator<Item = u8> {
+    USED.into_iter().chain(USED_NEW)
+}
+
 fn used_mask() -> u128 {
-    USED.iter().chain(&USED_NEW).fold(0, |mask, code| mask | 1 << *code)
+    used().fold(0, |mask, code| mask | 1 << code)
 }
 
 /// Allows what the library uses and nothing else; must come before the ring is enabled.

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use super::plan::{Imp, SCENARIOS, Scenario};
+use super::plan::{SCENARIOS, Scenario};
 use super::run::Row;
 use super::table::{facts, figure, fraction, per_cpu_second, summary_lines, verdict};
+use crate::imp::{self, Family, Imp};
 use crate::num::{float, whole};
 
 const STYLE: &str = "
@@ -54,8 +55,8 @@ pub(crate) fn page(report: &Report) -> String {
         }
     }
     out.push_str("<h2>Implementations</h2><dl>");
-    for imp in Imp::ALL.iter().filter(|imp| report.rows.iter().any(|row| row.imp == **imp)) {
-        let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", escape(imp.name()), escape(imp.what()));
+    for imp in imp::ALL.iter().filter(|imp| report.rows.iter().any(|row| row.imp == **imp)) {
+        let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", escape(imp.name), escape(imp.what));
     }
     out.push_str("</dl>\n<h2>Notes</h2><ul>");
     for note in &report.notes {
@@ -66,11 +67,11 @@ pub(crate) fn page(report: &Report) -> String {
 }
 
 fn summary(out: &mut String, report: &Report) {
-    out.push_str("<h2>Summary</h2><p class=\"soft\">Operations per CPU-second, relative to the better of std and tokio; ");
+    out.push_str("<h2>Summary</h2><p class=\"soft\">Operations per CPU-second, relative to the best way without io_uring; ");
     out.push_str(
         "higher is better.</p><div class=\"scroll\"><table><tr><th>work</th><th>scenario</th>",
     );
-    out.push_str("<th>traditional</th><th>raw io_uring</th><th>Safer-RingOf</th></tr>");
+    out.push_str("<th>traditional</th><th>raw io_uring</th><th>Safer-Ring</th></tr>");
     for line in summary_lines(report) {
         let _ = write!(out, "<tr><td>{}</td><td>{}</td>", escape(line.name), escape(line.scenario));
         for cell in &line.cells {
@@ -94,17 +95,17 @@ fn section(out: &mut String, scenario: &Scenario, rows: &[&Row]) {
     table(out, rows);
 }
 
-fn class(imp: Imp) -> &'static str {
-    match () {
-        () if imp.is_ours() => "ours",
-        () if imp.is_traditional() => "old",
-        () => "raw",
+fn class(imp: &Imp) -> &'static str {
+    match imp.family {
+        Family::Ours => "ours",
+        Family::Traditional => "old",
+        Family::Raw => "raw",
     }
 }
 
 /// A bar for each row that has the figure. Bars start at zero and share one linear scale.
 fn chart(out: &mut String, title: &str, rows: &[&Row], figure_of: fn(&Row) -> Option<f64>) {
-    let bars: Vec<(Imp, f64)> = rows
+    let bars: Vec<(&Imp, f64)> = rows
         .iter()
         .filter_map(|row| Some((row.imp, figure_of(row)?)))
         .filter(|(_, v)| v.is_finite())
@@ -117,7 +118,7 @@ fn chart(out: &mut String, title: &str, rows: &[&Row], figure_of: fn(&Row) -> Op
     for (number, (imp, value)) in (0..).zip(&bars) {
         let y = 24.0 + 24.0 * float(number);
         let width = (value / longest.max(f64::MIN_POSITIVE) * 390.0).clamp(1.0, 390.0);
-        let (name, class, end) = (escape(imp.name()), class(*imp), 176.0 + width);
+        let (name, class, end) = (escape(imp.name), class(imp), 176.0 + width);
         let _ = write!(out, "<text x=\"0\" y=\"{:.0}\">{name}</text>", y + 14.0);
         let _ = write!(
             out,
@@ -140,7 +141,7 @@ fn table(out: &mut String, rows: &[&Row]) {
     for row in rows {
         let dash = |text: Option<String>| text.unwrap_or_else(|| "\u{2013}".to_owned());
         let cells = [
-            row.imp.name().to_owned(),
+            row.imp.name.to_owned(),
             whole(row.ops_per_s).to_string(),
             whole(per_cpu_second(row)).to_string(),
             figure(row.cpu_ns.median),

@@ -11,18 +11,21 @@ use std::process::{Command, ExitCode, Stdio};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::plan::{Imp, Scenario, parse_imp, parse_scenario};
+use super::plan::{Scenario, parse_scenario};
 use super::{BenchArgs, json, machine, make_data};
 use crate::data::Data;
 use crate::imp::lane::without_clock;
-use crate::imp::{Context, build};
+use crate::imp::local::LOCAL;
+use crate::imp::raw::RAW;
+use crate::imp::shared::SHARED;
+use crate::imp::{Context, Imp, default_workers, parse_imp};
 use crate::num::float;
 
 /// Exit code where valgrind is missing.
 const NO_VALGRIND: u8 = 3;
 /// Operations of the two runs whose difference is taken.
 const OPS: (u64, u64) = (10_048, 20_096);
-const IMPS: [Imp; 3] = [Imp::Raw, Imp::Local, Imp::Shared];
+static IMPS: [&Imp; 3] = [&RAW, &LOCAL, &SHARED];
 
 /// Arguments of the process that runs one pair.
 #[derive(Debug, clap::Args)]
@@ -32,7 +35,7 @@ pub(crate) struct RunArgs {
     scenario: &'static Scenario,
     /// Implementation by name
     #[arg(long = "impl", value_parser = parse_imp)]
-    imp: Imp,
+    imp: &'static Imp,
     /// Operations to perform, rounded up to a multiple of the depth
     #[arg(long)]
     ops: u64,
@@ -69,9 +72,9 @@ pub(crate) fn run_one(args: &RunArgs) -> io::Result<()> {
         None if args.scenario.uses_file() => Some(Data::create(None, 16 << 20)?),
         None => None,
     };
-    let context =
-        Context { data, exe: std::env::current_exe()?, single_thread: args.single_thread };
-    let mut work = build(args.imp, args.scenario, &context)?;
+    let (exe, workers) = (std::env::current_exe()?, default_workers());
+    let context = Context { data, exe, single_thread: args.single_thread, workers };
+    let mut work = (args.imp.build)(args.scenario, &context)?;
     let ops = args.scenario.round_ops(args.ops);
     work.run(ops, 0)?;
     let peak = machine::field("/proc/self/status", "VmHWM");
@@ -138,16 +141,16 @@ fn count_all(
         for imp in IMPS {
             match count_pair(scenario, imp, data) {
                 Ok((instr_per_op, setup)) => {
-                    rows.push(Row { scenario: scenario.name, imp: imp.name(), instr_per_op });
+                    rows.push(Row { scenario: scenario.name, imp: imp.name, instr_per_op });
                     let note =
-                        format!("{} under valgrind: {}", imp.name(), setup.unwrap_or_default());
+                        format!("{} under valgrind: {}", imp.name, setup.unwrap_or_default());
                     if !notes.contains(&note) {
                         notes.push(note);
                     }
                 }
                 Err(error) => {
                     failed = true;
-                    notes.push(format!("{}, {}: FAILED: {error}", scenario.name, imp.name()));
+                    notes.push(format!("{}, {}: FAILED: {error}", scenario.name, imp.name));
                 }
             }
         }
@@ -157,7 +160,7 @@ fn count_all(
 
 fn count_pair(
     scenario: &'static Scenario,
-    imp: Imp,
+    imp: &'static Imp,
     data: Option<&Data>,
 ) -> io::Result<(f64, Option<String>)> {
     let (few, few_report) = instructions(scenario, imp, OPS.0, data)?;
@@ -172,7 +175,7 @@ fn count_pair(
 
 fn instructions(
     scenario: &Scenario,
-    imp: Imp,
+    imp: &'static Imp,
     ops: u64,
     data: Option<&Data>,
 ) -> io::Result<(u64, Report)> {
@@ -183,14 +186,7 @@ fn instructions(
     command.args(["--quiet", "--tool=callgrind"]);
     command.arg(format!("--callgrind-out-file={name}"));
     command.arg(std::env::current_exe()?);
-    command.args([
-        "instr-run",
-        "--single-thread",
-        "--scenario",
-        scenario.name,
-        "--impl",
-        imp.name(),
-    ]);
+    command.args(["instr-run", "--single-thread", "--scenario", scenario.name, "--impl", imp.name]);
     command.args(["--ops", &ops.to_string()]);
     if let Some(data) = data.filter(|_| scenario.uses_file()) {
         command.arg("--data").arg(data.shared_name());

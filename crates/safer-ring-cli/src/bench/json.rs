@@ -26,7 +26,7 @@ fn maybe(value: Option<f64>) -> Value {
 fn row(row: &Row) -> Value {
     json!({
         "scenario": row.scenario.name,
-        "impl": row.imp.name(),
+        "impl": row.imp.name,
         "ops_per_s": rounded(row.ops_per_s),
         "cpu_ns_per_op": rounded(row.cpu_ns.median),
         "cpu_ns_per_op_min": rounded(row.cpu_ns.min),

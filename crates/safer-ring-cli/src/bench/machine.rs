@@ -12,6 +12,8 @@ use serde::Serialize;
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: u32,
+    /// Worker threads of each multi-thread runtime, and of raw in mt scenarios.
+    pub(crate) workers: u32,
     pub(crate) memory_kb: u64,
     pub(crate) arch: &'static str,
     pub(crate) kernel: String,
@@ -33,10 +35,10 @@ impl Machine {
     pub(crate) fn look(dir: Option<&Path>) -> Self {
         let absolute = dir.and_then(|dir| fs::canonicalize(dir).ok());
         let limit = |resource, unit: u64| getrlimit(resource).current.map(|n| n / unit);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
-            cores: crate::num::small(cores),
+            cores: crate::num::small(crate::imp::cores()),
+            workers: crate::num::small(crate::imp::default_workers()),
             memory_kb: field("/proc/meminfo", "MemTotal").and_then(|v| kilobytes(&v)).unwrap_or(0),
             arch: std::env::consts::ARCH,
             kernel: read_line("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
@@ -77,7 +79,7 @@ pub(crate) fn kilobytes(value: &str) -> Option<u64> {
 }
 
 /// Type and source of the filesystem a path is on: the mount with the longest matching mount point.
-fn filesystem_of(path: &Path) -> Option<String> {
+pub(crate) fn filesystem_of(path: &Path) -> Option<String> {
     filesystem_in(&fs::read_to_string("/proc/self/mountinfo").ok()?, path)
 }
 

@@ -18,16 +18,16 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::data::Data;
-use crate::imp::{self, Context};
+use crate::imp::{self, Context, Imp, RingKind};
 use crate::load;
 use machine::Machine;
-use plan::{Imp, SCENARIOS, Scenario, Timing};
+use plan::{Choice, SCENARIOS, Scenario, Timing};
 use run::Row;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
-    /// Shorter rounds and a smaller file: under a minute in all
+    /// Shorter rounds and a smaller file: under a minute and a half in all
     #[arg(long, conflicts_with = "instr")]
     quick: bool,
     /// Write the figures to FILE as JSON
@@ -39,9 +39,9 @@ pub(crate) struct BenchArgs {
     /// Directory of the data file [default: the temporary directory]
     #[arg(long, value_name = "DIR", value_parser = crate::data::parse_dir)]
     dir: Option<PathBuf>,
-    /// Run only these scenarios, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = plan::parse_scenario)]
-    only: Vec<&'static Scenario>,
+    /// Run only these scenarios, separated by commas; 'mt-*' is all that begin with mt-
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = plan::parse_choice)]
+    only: Vec<Choice>,
     /// Count user-space instructions per operation with valgrind in place of measuring time
     #[arg(long)]
     instr: bool,
@@ -68,9 +68,10 @@ impl BenchArgs {
 
     /// The chosen scenarios in the order of the plan, each once.
     fn scenarios(&self) -> Vec<&'static Scenario> {
-        let chosen =
-            |s: &&Scenario| self.only.is_empty() || self.only.iter().any(|o| o.name == s.name);
-        SCENARIOS.iter().filter(chosen).collect()
+        let named = |scenario: &Scenario| {
+            self.only.iter().flat_map(|choice| &choice.0).any(|other| other.name == scenario.name)
+        };
+        SCENARIOS.iter().filter(|scenario| self.only.is_empty() || named(scenario)).collect()
     }
 }
 
@@ -117,7 +118,8 @@ fn collect(args: &BenchArgs) -> io::Result<Report> {
     let (timing, scenarios) = (args.timing(), args.scenarios());
     let data = make_data(args, &scenarios, timing.file_bytes)?;
     let mut machine = Machine::look(data.as_ref().map(|data| data.dir.as_path()));
-    let context = Context { data, exe: std::env::current_exe()?, single_thread: false };
+    let (exe, workers) = (std::env::current_exe()?, imp::default_workers());
+    let context = Context { data, exe, single_thread: false, workers };
     let mut notes = Vec::new();
     notes.extend(context.data.as_ref().and_then(|data| data.remark.clone()));
     let imps = usable(&mut machine, &mut notes);
@@ -148,26 +150,16 @@ pub(crate) fn make_data(
     Data::create(args.dir.as_deref(), bytes).map(Some)
 }
 
-/// A kind of ring: its name, which rows need it, and its setup or why there is none.
-type Trial = (&'static str, fn(Imp) -> bool, io::Result<String>);
-
 /// Which implementations this machine allows; the setup of the rings goes into the header, refusals into the notes.
-fn usable(machine: &mut Machine, notes: &mut Vec<String>) -> Vec<Imp> {
-    let mut usable = Imp::ALL.to_vec();
-    let trials: [Trial; 3] = [
-        ("raw", Imp::is_raw, imp::raw::describe_setup()),
-        ("safer-ring/local", |imp| imp == Imp::Local, imp::local::describe_setup()),
-        (
-            "safer-ring/shared",
-            |imp| matches!(imp, Imp::Shared | Imp::SharedTasks),
-            imp::shared::describe_setup(),
-        ),
-    ];
-    for (name, covers, trial) in trials {
-        match trial {
+fn usable(machine: &mut Machine, notes: &mut Vec<String>) -> Vec<&'static Imp> {
+    let mut usable = imp::ALL.to_vec();
+    let mut kinds: Vec<RingKind> = imp::ALL.iter().filter_map(|imp| imp.ring).collect();
+    kinds.dedup_by_key(|kind| kind.name);
+    for RingKind { name, describe } in kinds {
+        match describe() {
             Ok(setup) => machine.setup.push(format!("{name}: {setup}")),
             Err(error) => {
-                usable.retain(|imp| !covers(*imp));
+                usable.retain(|imp| imp.ring.is_none_or(|ring| ring.name != name));
                 let reason = machine::explain_refusal(error.raw_os_error());
                 machine.setup.push(format!("{name}: not available"));
                 notes.push(format!(
@@ -202,11 +194,14 @@ fn method(timing: &Timing) -> Vec<String> {
             timing.rounds,
             timing.slice.as_millis()
         ),
-        "CPU is user and system time of all threads of the process; echo clients are a process of their own and do \
-         not count; the writes of drop-64 are made by the measured process, the same for every implementation"
+        "CPU is user and system time of all threads of the process, the kernel's workers for its rings included; echo \
+         clients are a process of their own and do not count; the writes of drop-64 are made by the measured process, the same for every implementation"
             .to_owned(),
         "latency: nop, page cache and drop sample one operation in 16 (batches: one batch in 16, each operation \
          taking as long as its batch); direct I/O times every operation; echo is the clients' round trip"
+            .to_owned(),
+        "mt scenarios: the tasks run on the worker threads of a multi-thread runtime, one read each at a time; raw divides \
+         the same number in flight over as many threads, each with a loop and a ring of its own"
             .to_owned(),
         "allocs/op counts the second half of each slice; enters/op are calls of io_uring_enter; peak is VmHWM of a \
          fresh process that runs the pair alone"
@@ -255,6 +250,9 @@ mod tests {
         let args = parse(&["--only", "echo-1,nop-qd1,echo-1", "--quick", "--rounds", "2"]).unwrap();
         let names: Vec<_> = args.scenarios().iter().map(|s| s.name).collect();
         assert_eq!(names, ["nop-qd1", "echo-1"]);
+        let starts = parse(&["--only", "echo-1*,nop-qd1,echo-1"]).unwrap();
+        let names: Vec<_> = starts.scenarios().iter().map(|s| s.name).collect();
+        assert_eq!(names, ["nop-qd1", "echo-1", "echo-1000"]);
         let timing = args.timing();
         assert_eq!((timing.rounds, timing.slice), (2, Timing::QUICK.slice));
         assert_eq!(parse(&[]).unwrap().scenarios().len(), SCENARIOS.len());

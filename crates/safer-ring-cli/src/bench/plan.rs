@@ -1,4 +1,4 @@
-//! What is measured: scenarios, implementations, which pairs make sense, and for how long.
+//! What is measured, and for how long.
 
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(crate) struct Scenario {
     pub(crate) depth: u32,
     /// Bytes of one operation.
     pub(crate) block: usize,
+    /// The operations come one at a time from as many tasks as the depth, on several worker threads.
+    pub(crate) multi_thread: bool,
 }
 
 impl Scenario {
@@ -38,7 +40,7 @@ impl Scenario {
 
     /// The depth is a batch: submitted together, waited for together.
     pub(crate) fn is_batch(&self) -> bool {
-        matches!(self.kind, Kind::Nop | Kind::ReadCached) && self.depth > 1
+        matches!(self.kind, Kind::Nop | Kind::ReadCached) && self.depth > 1 && !self.multi_thread
     }
 
     /// The latency of every how many operations is taken: reading the clock costs as much as a short operation.
@@ -54,7 +56,7 @@ impl Scenario {
 
     /// User-space instructions of this scenario repeat well enough to be counted.
     pub(crate) fn counts_instructions(&self) -> bool {
-        matches!(self.kind, Kind::Nop | Kind::ReadCached)
+        matches!(self.kind, Kind::Nop | Kind::ReadCached) && !self.multi_thread
     }
 }
 
@@ -65,7 +67,12 @@ const fn scenario(
     depth: u32,
     block: usize,
 ) -> Scenario {
-    Scenario { name, what, kind, depth, block }
+    Scenario { name, what, kind, depth, block, multi_thread: false }
+}
+
+/// 4 KiB reads by tasks of a multi-thread runtime.
+const fn tasks(name: &'static str, what: &'static str, kind: Kind, depth: u32) -> Scenario {
+    Scenario { name, what, kind, depth, block: 4096, multi_thread: true }
 }
 
 /// Payload of one echo and of one dropped-and-reissued receive, in bytes.
@@ -73,7 +80,7 @@ pub(crate) const MESSAGE: usize = 64;
 
 /// Every scenario, in the order in which they run: direct writes come last of the file scenarios because they throw
 /// cached pages out.
-pub(crate) static SCENARIOS: [Scenario; 11] = [
+pub(crate) static SCENARIOS: [Scenario; 15] = [
     scenario("nop-qd1", "no operation, one at a time", Kind::Nop, 1, 0),
     scenario("nop-qd64", "no operation, batches of 64", Kind::Nop, 64, 0),
     scenario(
@@ -104,6 +111,30 @@ pub(crate) static SCENARIOS: [Scenario; 11] = [
         8,
         1 << 20,
     ),
+    tasks(
+        "mt-read-cached-1",
+        "4 KiB random reads, page cache, by 1 task on a multi-thread runtime",
+        Kind::ReadCached,
+        1,
+    ),
+    tasks(
+        "mt-read-cached-32",
+        "4 KiB random reads, page cache, by 32 tasks on a multi-thread runtime",
+        Kind::ReadCached,
+        32,
+    ),
+    tasks(
+        "mt-read-direct-1",
+        "4 KiB random reads, O_DIRECT, by 1 task on a multi-thread runtime",
+        Kind::ReadDirect,
+        1,
+    ),
+    tasks(
+        "mt-read-direct-32",
+        "4 KiB random reads, O_DIRECT, by 32 tasks on a multi-thread runtime",
+        Kind::ReadDirect,
+        32,
+    ),
     scenario(
         "write-4k-direct-qd32",
         "4 KiB random writes, O_DIRECT, 32 in flight",
@@ -123,94 +154,6 @@ pub(crate) static SCENARIOS: [Scenario; 11] = [
     ),
 ];
 
-/// Who does the work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Imp {
-    Raw,
-    RawRegistered,
-    Std,
-    Tokio,
-    Local,
-    Shared,
-    SharedTasks,
-}
-
-impl Imp {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Raw,
-        Self::RawRegistered,
-        Self::Std,
-        Self::Tokio,
-        Self::Local,
-        Self::Shared,
-        Self::SharedTasks,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::RawRegistered => "raw-registered",
-            Self::Std => "std",
-            Self::Tokio => "tokio",
-            Self::Local => "safer-ring/local",
-            Self::Shared => "safer-ring/shared",
-            Self::SharedTasks => "safer-ring/shared-tasks",
-        }
-    }
-
-    /// One line on how this implementation works.
-    pub(crate) fn what(self) -> &'static str {
-        match self {
-            Self::Raw => "hand-written io_uring loop on one thread: the baseline of every ratio",
-            Self::RawRegistered => "the same loop with registered files and registered buffers",
-            Self::Std => {
-                "pread and pwrite on threads (page cache: one a core, direct: one per operation); epoll for sockets"
-            }
-            Self::Tokio => {
-                "multi-thread runtime, 2 workers: spawn_blocking for files, tokio::net for sockets"
-            }
-            Self::Local => "RingOf<Local> on one thread, driven by its own block_on",
-            Self::Shared => {
-                "RingOf<Shared> on a multi-thread tokio runtime, 2 workers; batches from one task"
-            }
-            Self::SharedTasks => {
-                "the same with one task per operation in flight in place of a batch"
-            }
-        }
-    }
-
-    /// io_uring is needed, without the library in between.
-    pub(crate) fn is_raw(self) -> bool {
-        matches!(self, Self::Raw | Self::RawRegistered)
-    }
-
-    /// What programs use without io_uring.
-    pub(crate) fn is_traditional(self) -> bool {
-        matches!(self, Self::Std | Self::Tokio)
-    }
-
-    /// This project.
-    pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Local | Self::Shared | Self::SharedTasks)
-    }
-
-    /// Why this implementation has nothing to show in this scenario; `None` when it does.
-    pub(crate) fn absent_from(self, scenario: &Scenario) -> Option<&'static str> {
-        match (self, scenario.kind) {
-            (Self::RawRegistered, Kind::Nop) => {
-                Some("a no-operation has neither file nor buffer to register")
-            }
-            (Self::Std | Self::Tokio, Kind::Nop) => {
-                Some("there is no kernel operation that does nothing outside a ring")
-            }
-            (Self::SharedTasks, _) if !scenario.is_batch() => {
-                Some("safer-ring/shared has one task per operation in flight here already")
-            }
-            _ => None,
-        }
-    }
-}
-
 /// A scenario by name, or a message that lists the names.
 pub(crate) fn parse_scenario(name: &str) -> Result<&'static Scenario, String> {
     SCENARIOS.iter().find(|s| s.name == name).ok_or_else(|| {
@@ -219,13 +162,22 @@ pub(crate) fn parse_scenario(name: &str) -> Result<&'static Scenario, String> {
     })
 }
 
-/// An implementation by name, or a message that lists the names.
-pub(crate) fn parse_imp(name: &str) -> Result<Imp, String> {
-    Imp::ALL.into_iter().find(|i| i.name() == name).ok_or_else(|| {
-        let names = Imp::ALL.map(Imp::name);
-        format!("there is no implementation of that name; there are: {}", names.join(", "))
-    })
+/// The scenarios that a word of `--only` names: one by its name, several by the start of their names and `*`.
+pub(crate) fn parse_choice(word: &str) -> Result<Choice, String> {
+    let Some(start) = word.strip_suffix('*') else {
+        return parse_scenario(word).map(|scenario| Choice(vec![scenario]));
+    };
+    let chosen: Vec<_> = SCENARIOS.iter().filter(|s| s.name.starts_with(start)).collect();
+    if chosen.is_empty() {
+        parse_scenario(word).map(|_| Choice(chosen))
+    } else {
+        Ok(Choice(chosen))
+    }
 }
+
+/// What one word of `--only` stands for.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice(pub(crate) Vec<&'static Scenario>);
 
 /// For how long, and on how much data.
 #[derive(Clone, Copy, Debug)]
@@ -236,7 +188,7 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// Under a minute for everything on two cores.
+    /// Under a minute and a half for everything on two cores.
     pub(crate) const QUICK: Self =
         Self { rounds: 5, slice: Duration::from_millis(60), file_bytes: 64 << 20 };
     /// Under six minutes for everything on two cores.
@@ -253,21 +205,22 @@ mod tests {
         for scenario in &SCENARIOS {
             assert!(std::ptr::eq(parse_scenario(scenario.name).unwrap(), scenario));
         }
-        for imp in Imp::ALL {
-            assert_eq!(parse_imp(imp.name()), Ok(imp));
-        }
         let message = parse_scenario("echo").unwrap_err();
         assert!(message.contains("echo-1000") && message.contains("nop-qd1"), "{message}");
-        assert!(parse_imp("rawest").unwrap_err().contains("safer-ring/local"));
     }
 
     #[test]
-    fn every_scenario_has_a_baseline_and_both_rings() {
-        for scenario in &SCENARIOS {
-            for imp in [Imp::Raw, Imp::Local, Imp::Shared] {
-                assert_eq!(imp.absent_from(scenario), None);
-            }
-        }
+    fn the_start_of_a_name_chooses_all_that_begin_with_it() {
+        let names = |word| {
+            let choice: Result<_, String> = parse_choice(word);
+            choice.map(|c| c.0.iter().map(|s| s.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names("echo-*").unwrap(), ["echo-1", "echo-64", "echo-1000"]);
+        assert_eq!(names("echo-1").unwrap(), ["echo-1"]);
+        assert_eq!(names("*").unwrap().len(), SCENARIOS.len());
+        assert!(parse_choice("mt-*").unwrap().0.iter().all(|s| s.multi_thread));
+        assert!(names("bogus-*").unwrap_err().contains("echo-1000"));
+        assert!(names("echo").is_err());
     }
 
     #[test]

@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use super::plan::{Imp, Scenario, Timing};
+use super::plan::{Scenario, Timing};
 use super::stats::{Histogram, Ratio, Spread, paired_ratio, spread};
 use crate::data::Data;
-use crate::imp::{Context, Workload, build};
+use crate::imp::raw::RAW;
+use crate::imp::{self, Context, Imp, Workload};
 use crate::num::{count, float, whole};
 
 /// The figures of one implementation in one scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) scenario: &'static Scenario,
-    pub(crate) imp: Imp,
+    pub(crate) imp: &'static Imp,
     pub(crate) ops_per_s: f64,
     /// User and system time of the process per operation, nanoseconds.
     pub(crate) cpu_ns: Spread,
@@ -40,7 +41,8 @@ pub(crate) struct Outcome {
     pub(crate) failed: bool,
 }
 
-/// CPU time of this process, user and system, all threads, in nanoseconds.
+/// CPU time of this process, user and system, all threads, in nanoseconds. The workers that the kernel starts for a ring
+/// are threads of the process; what interrupts and threads of the kernel itself do is nobody's.
 fn cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -49,7 +51,7 @@ fn cpu_ns() -> u64 {
 
 /// One implementation while its scenario runs.
 struct Entry {
-    imp: Imp,
+    imp: &'static Imp,
     work: Box<dyn Workload>,
     ops: u64,
     cpu: Vec<f64>,
@@ -60,7 +62,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(imp: Imp, work: Box<dyn Workload>) -> Self {
+    fn new(imp: &'static Imp, work: Box<dyn Workload>) -> Self {
         let (cpu, rate, enters, allocs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { imp, work, ops: 0, cpu, rate, enters, allocs, histogram: Histogram::new() }
     }
@@ -109,7 +111,7 @@ const WARM_UP: u64 = 1 << 20;
 /// Runs one scenario with the given implementations.
 pub(crate) fn scenario(
     scenario: &'static Scenario,
-    imps: &[Imp],
+    imps: &[&'static Imp],
     context: &Context,
     timing: &Timing,
     progress: &ProgressBar,
@@ -132,7 +134,7 @@ pub(crate) fn scenario(
                 false
             }
         });
-        entries.sort_by_key(|entry| Imp::ALL.iter().position(|imp| *imp == entry.imp));
+        entries.sort_by_key(|entry| imp::ALL.iter().position(|imp| *imp == entry.imp));
         progress.inc(1);
     }
     outcome.rows = reduce(scenario, &entries);
@@ -151,17 +153,17 @@ pub(crate) fn steps(timing: &Timing) -> u64 {
 
 fn prepare(
     scenario: &'static Scenario,
-    imps: &[Imp],
+    imps: &[&'static Imp],
     context: &Context,
     timing: &Timing,
     outcome: &mut Outcome,
 ) -> Vec<Entry> {
     let mut entries = Vec::new();
     for imp in imps.iter().copied() {
-        if imp.absent_from(scenario).is_some() {
+        if (imp.absent_from)(scenario).is_some() {
             continue;
         }
-        let entry = build(imp, scenario, context).map(|work| Entry::new(imp, work)).and_then(
+        let entry = (imp.build)(scenario, context).map(|work| Entry::new(imp, work)).and_then(
             |mut entry| {
                 entry.calibrate(scenario, timing.slice)?;
                 Ok(entry)
@@ -170,7 +172,7 @@ fn prepare(
         match entry {
             Ok(entry) => entries.push(entry),
             Err(error) if is_absence(&error) => {
-                outcome.notes.push(format!("{}, {}: absent: {error}", scenario.name, imp.name()));
+                outcome.notes.push(format!("{}, {}: absent: {error}", scenario.name, imp.name));
             }
             Err(error) => outcome.note_failure(scenario, Some(imp), &error),
         }
@@ -185,15 +187,15 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 impl Outcome {
-    fn note_failure(&mut self, scenario: &Scenario, imp: Option<Imp>, error: &io::Error) {
-        let who = imp.map_or("data file", Imp::name);
+    fn note_failure(&mut self, scenario: &Scenario, imp: Option<&Imp>, error: &io::Error) {
+        let who = imp.map_or("data file", |imp| imp.name);
         self.notes.push(format!("{}, {who}: FAILED: {error}", scenario.name));
         self.failed = true;
     }
 }
 
 fn reduce(scenario: &'static Scenario, entries: &[Entry]) -> Vec<Row> {
-    let raw = entries.iter().find(|entry| entry.imp == Imp::Raw);
+    let raw = entries.iter().find(|entry| *entry.imp == RAW);
     let median = |samples: &[f64]| spread(samples).map(|s| s.median);
     let mut rows = Vec::new();
     for entry in entries {
@@ -220,7 +222,7 @@ fn reduce(scenario: &'static Scenario, entries: &[Entry]) -> Vec<Row> {
 fn peak_memory(row: &Row, context: &Context) -> Option<u64> {
     let ops = row.scenario.round_ops(1000.min(whole(row.ops_per_s / 20.0)));
     let mut command = Command::new(&context.exe);
-    command.args(["instr-run", "--scenario", row.scenario.name, "--impl", row.imp.name()]);
+    command.args(["instr-run", "--scenario", row.scenario.name, "--impl", row.imp.name]);
     command.args(["--ops", &ops.to_string()]);
     if let Some(data) = context.data.as_ref().filter(|_| row.scenario.uses_file()) {
         command.arg("--data").arg(data.shared_name());
@@ -230,11 +232,11 @@ fn peak_memory(row: &Row, context: &Context) -> Option<u64> {
 }
 
 /// Which pairs of the chosen scenarios are absent by their nature, one line per reason.
-pub(crate) fn absences(scenarios: &[&'static Scenario], imps: &[Imp]) -> Vec<String> {
-    let mut lines: Vec<(Imp, &str, Vec<&str>)> = Vec::new();
+pub(crate) fn absences(scenarios: &[&'static Scenario], imps: &[&'static Imp]) -> Vec<String> {
+    let mut lines: Vec<(&Imp, &str, Vec<&str>)> = Vec::new();
     for imp in imps.iter().copied() {
         for scenario in scenarios {
-            let Some(reason) = imp.absent_from(scenario) else { continue };
+            let Some(reason) = (imp.absent_from)(scenario) else { continue };
             match lines.iter_mut().find(|(i, r, _)| *i == imp && *r == reason) {
                 Some((_, _, names)) => names.push(scenario.name),
                 None => lines.push((imp, reason, vec![scenario.name])),
@@ -242,13 +244,13 @@ pub(crate) fn absences(scenarios: &[&'static Scenario], imps: &[Imp]) -> Vec<Str
         }
     }
     let all = scenarios.len();
-    let line = |(imp, reason, names): (Imp, &str, Vec<&str>)| {
+    let line = |(imp, reason, names): (&Imp, &str, Vec<&str>)| {
         let share = if count(names.len()) * 2 > count(all) && names.len() > 3 {
             format!("{} scenarios", names.len())
         } else {
             names.join(", ")
         };
-        format!("{} absent from {share}: {reason}", imp.name())
+        format!("{} absent from {share}: {reason}", imp.name)
     };
     lines.into_iter().map(line).collect()
 }
@@ -277,9 +279,26 @@ mod tests {
     }
 
     #[test]
+    fn cpu_time_of_other_threads_counts_also_when_they_have_ended() {
+        const WORK_NS: u64 = 5_000_000;
+        let of_thread = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            time.tv_sec * 1_000_000_000 + time.tv_nsec
+        };
+        let before = cpu_ns();
+        std::thread::spawn(move || {
+            let began = of_thread();
+            while u64::try_from(of_thread() - began).unwrap() < WORK_NS {}
+        })
+        .join()
+        .unwrap();
+        assert!(cpu_ns() - before >= WORK_NS);
+    }
+
+    #[test]
     fn calibration_fills_the_slice() {
         let scenario = parse_scenario("nop-qd1").unwrap();
-        let mut entry = Entry::new(Imp::Raw, Box::new(Sleeper { fails_in: 100 }));
+        let mut entry = Entry::new(&RAW, Box::new(Sleeper { fails_in: 100 }));
         entry.calibrate(scenario, Duration::from_millis(20)).unwrap();
         assert!((2..=200).contains(&entry.ops), "{} operations of at least 100 us", entry.ops);
         entry.round(0).unwrap();
@@ -293,11 +312,11 @@ mod tests {
     #[test]
     fn a_broken_workload_says_so() {
         let scenario = parse_scenario("nop-qd1").unwrap();
-        let mut entry = Entry::new(Imp::Raw, Box::new(Sleeper { fails_in: 0 }));
+        let mut entry = Entry::new(&RAW, Box::new(Sleeper { fails_in: 0 }));
         let error = entry.calibrate(scenario, Duration::from_millis(1)).unwrap_err();
         assert!(!is_absence(&error));
         let mut outcome = Outcome::default();
-        outcome.note_failure(scenario, Some(Imp::Raw), &error);
+        outcome.note_failure(scenario, Some(&RAW), &error);
         assert!(outcome.failed && outcome.notes.concat().contains("nop-qd1, raw: FAILED"));
         assert!(is_absence(&io::Error::from_raw_os_error(libc::ENOMEM)));
     }
@@ -305,11 +324,11 @@ mod tests {
     #[test]
     fn absences_are_grouped_by_reason() {
         let scenarios: Vec<_> = crate::bench::plan::SCENARIOS.iter().collect();
-        let lines = absences(&scenarios, &Imp::ALL);
+        let lines = absences(&scenarios, &imp::ALL);
         assert!(
             lines.iter().any(|l| l.starts_with("std absent from nop-qd1, nop-qd64: ")),
             "{lines:?}"
         );
-        assert_eq!(absences(&scenarios, &[Imp::Raw]), Vec::<String>::new());
+        assert_eq!(absences(&scenarios, &[&RAW]), Vec::<String>::new());
     }
 }

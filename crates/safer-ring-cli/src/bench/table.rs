@@ -4,15 +4,18 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::machine::Machine;
-use super::plan::{Imp, SCENARIOS, Scenario};
+use super::plan::{SCENARIOS, Scenario};
 use super::run::Row;
 use super::stats::paired_ratio;
+use crate::imp::raw::RAW;
+use crate::imp::{self, Family, Imp};
 use crate::num::{float, whole};
 
-/// The four lines most people want, each with the scenario that answers it.
-pub(crate) const SUMMARY: [(&str, &str); 4] = [
+/// The lines most people want, each with the scenario that answers it.
+pub(crate) const SUMMARY: [(&str, &str); 5] = [
     ("small reads", "read-4k-cached-qd32"),
     ("large reads", "read-1m-direct-qd8"),
+    ("reads of many tasks", "mt-read-direct-32"),
     ("many connections", "echo-1000"),
     ("with cancellations", "drop-64"),
 ];
@@ -32,8 +35,8 @@ pub(crate) fn text(report: &Report) -> String {
         }
     }
     out.push_str("\nimplementations\n");
-    for imp in Imp::ALL.iter().filter(|imp| report.rows.iter().any(|row| row.imp == **imp)) {
-        wrap(&mut out, &format!("{:<24} {}", imp.name(), imp.what()), 27);
+    for imp in imp::ALL.iter().filter(|imp| report.rows.iter().any(|row| row.imp == **imp)) {
+        wrap(&mut out, &format!("{:<24} {}", imp.name, imp.what), 27);
     }
     out.push_str("\nnotes\n");
     for note in &report.notes {
@@ -61,6 +64,7 @@ pub(crate) fn facts(machine: &Machine) -> Vec<(&'static str, String)> {
             ),
         ),
         ("kernel", machine.kernel.clone()),
+        ("workers", format!("{} in each multi-thread runtime", machine.workers)),
     ];
     if let Some(dir) = &machine.dir {
         let filesystem = machine.filesystem.as_deref().unwrap_or("unknown filesystem");
@@ -99,16 +103,16 @@ pub(crate) struct SummaryLine {
     pub(crate) cells: [String; 3],
 }
 
-/// The summary: operations per CPU-second relative to the better of std and tokio.
+/// The summary: operations per CPU-second relative to the best way without io_uring.
 pub(crate) fn summary_lines(report: &Report) -> Vec<SummaryLine> {
     let line = |&(name, scenario): &(&'static str, &'static str)| {
         let rows: Vec<&Row> =
             report.rows.iter().filter(|row| row.scenario.name == scenario).collect();
-        let best = |wanted: fn(Imp) -> bool| {
+        let best = |wanted: fn(&Imp) -> bool| {
             let mine = rows.iter().copied().filter(|row| wanted(row.imp));
             mine.min_by(|a, b| a.cpu_ns.median.total_cmp(&b.cpu_ns.median))
         };
-        let traditional = best(Imp::is_traditional);
+        let traditional = best(|imp| imp.family == Family::Traditional);
         let cell = |row: Option<&Row>| match (row, traditional) {
             (None, _) => "not run".to_owned(),
             (Some(row), None) => format!("? ({})", short(row.imp)),
@@ -117,20 +121,21 @@ pub(crate) fn summary_lines(report: &Report) -> Vec<SummaryLine> {
                 None => "not run".to_owned(),
             },
         };
-        let cells =
-            [cell(traditional), cell(best(|imp| imp == Imp::Raw)), cell(best(Imp::is_ours))];
+        let raw = best(|imp| *imp == RAW);
+        let ours = best(|imp| imp.family == Family::Ours);
+        let cells = [cell(traditional), cell(raw), cell(ours)];
         SummaryLine { name, scenario, cells }
     };
     SUMMARY.iter().map(line).collect()
 }
 
-fn short(imp: Imp) -> &'static str {
-    imp.name().strip_prefix("safer-ring/").unwrap_or(imp.name())
+fn short(imp: &Imp) -> &'static str {
+    imp.name.strip_prefix("safer-ring/").unwrap_or(imp.name)
 }
 
 fn summary(report: &Report) -> String {
     let mut out = String::from(
-        "operations per CPU-second, relative to the better of std and tokio (higher is better)\n",
+        "operations per CPU-second, relative to the best way without io_uring (higher is better)\n",
     );
     let _ = writeln!(
         out,
@@ -167,7 +172,7 @@ fn table(scenario: &Scenario, rows: &[&Row]) -> String {
         let _ = writeln!(
             out,
             "  {:<23} {:>9} {:>7} {:>13} {:>6} {:>7} {:>7} {:>6} {:>6} {:>7}  {}",
-            row.imp.name(),
+            row.imp.name,
             whole(row.ops_per_s),
             figure(row.cpu_ns.median),
             spread,
@@ -213,7 +218,7 @@ pub(crate) fn verdict(row: &Row) -> String {
     let Some(ratio) = row.x_raw else { return "no baseline".to_owned() };
     let x = ratio.median;
     match () {
-        () if row.imp == Imp::Raw => "baseline".to_owned(),
+        () if *row.imp == RAW => "baseline".to_owned(),
         () if (x - 1.0).abs() < 0.005 => "equal".to_owned(),
         () if ratio.is_unclear() => "within noise".to_owned(),
         () if x < 1.0 => format!("wins {:.0} %", (1.0 - x) * 100.0),
@@ -248,9 +253,13 @@ pub(crate) mod tests {
     use super::*;
     use crate::bench::plan::parse_scenario;
     use crate::bench::stats::{Ratio, Spread};
+    use crate::imp::local::LOCAL;
+    use crate::imp::shared::{SHARED, SHARED_TASKS};
+    use crate::imp::stdlib::STD;
+    use crate::imp::tokio::TOKIO;
 
-    fn row(scenario: &str, imp: Imp, cpu: f64, x_raw: Option<f64>) -> Row {
-        let iouring = !imp.is_traditional();
+    fn row(scenario: &str, imp: &'static Imp, cpu: f64, x_raw: Option<f64>) -> Row {
+        let iouring = imp.family != Family::Traditional;
         Row {
             scenario: parse_scenario(scenario).unwrap(),
             imp,
@@ -272,13 +281,13 @@ pub(crate) mod tests {
         machine.cores = 2;
         machine.setup = vec!["raw: <SINGLE_ISSUER> | DEFER_TASKRUN".to_owned()];
         let rows = vec![
-            row("read-4k-cached-qd32", Imp::Raw, 1000.0, Some(1.0)),
-            row("read-4k-cached-qd32", Imp::Std, 900.0, Some(0.9)),
-            row("read-4k-cached-qd32", Imp::Tokio, 13_000.0, Some(13.0)),
-            row("read-4k-cached-qd32", Imp::Local, 1040.0, Some(1.04)),
-            row("read-4k-cached-qd32", Imp::Shared, 1100.0, Some(1.1)),
-            row("echo-64", Imp::Local, 4000.0, None),
-            row("drop-64", Imp::SharedTasks, 1_234_567.0, Some(12_345.0)),
+            row("read-4k-cached-qd32", &RAW, 1000.0, Some(1.0)),
+            row("read-4k-cached-qd32", &STD, 900.0, Some(0.9)),
+            row("read-4k-cached-qd32", &TOKIO, 13_000.0, Some(13.0)),
+            row("read-4k-cached-qd32", &LOCAL, 1040.0, Some(1.04)),
+            row("read-4k-cached-qd32", &SHARED, 1100.0, Some(1.1)),
+            row("echo-64", &LOCAL, 4000.0, None),
+            row("drop-64", &SHARED_TASKS, 1_234_567.0, Some(12_345.0)),
         ];
         let long = "a note that is long enough to be broken into lines, ".repeat(5);
         Report { machine, rows, notes: vec!["a <note> & more".to_owned(), long], failed: false }
@@ -293,14 +302,14 @@ pub(crate) mod tests {
 
     #[test]
     fn verdicts_state_losses_as_plainly_as_wins() {
-        let verdict_of = |x| verdict(&row("echo-1", Imp::Local, 1.0, x));
+        let verdict_of = |x| verdict(&row("echo-1", &LOCAL, 1.0, x));
         assert_eq!(verdict_of(Some(1.04)), "loses 4 %");
         assert_eq!(verdict_of(Some(0.92)), "wins 8 %");
         assert_eq!(verdict_of(Some(1.001)), "equal");
         assert_eq!(verdict_of(Some(13.0)), "loses, 13.0x");
         assert_eq!(verdict_of(None), "no baseline");
-        assert_eq!(verdict(&row("echo-1", Imp::Raw, 1.0, Some(1.0))), "baseline");
-        let mut unclear = row("echo-1", Imp::Local, 1.0, None);
+        assert_eq!(verdict(&row("echo-1", &RAW, 1.0, Some(1.0))), "baseline");
+        let mut unclear = row("echo-1", &LOCAL, 1.0, None);
         unclear.x_raw = Some(Ratio { median: 1.2, low: 0.9, high: 1.4 });
         assert_eq!(verdict(&unclear), "within noise");
     }

@@ -10,27 +10,56 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, Stream};
-use safer_ring::{Fd, Local, OwnedBuffer, RingOf};
+use safer_ring::{BackendChoice, BackendKind, Fd, Local, OwnedBuffer, Ring, RingOf};
 
 use super::flows::{self, Race};
 use super::lane::{Lane, merge_all};
-use super::{Context, Workload, lanes};
+use super::{Context, Family, Imp, RingKind, Workload, lanes};
 use crate::bench::alloc::own_allocations;
 use crate::bench::plan::{Kind, MESSAGE, Scenario};
 use crate::data::Blocks;
 use crate::load::Load;
 use crate::num::count;
 
-/// Describes the ring that these rows use, or says why there is none.
-pub(crate) fn describe_setup() -> io::Result<String> {
+pub(crate) static LOCAL: Imp = Imp {
+    name: "safer-ring/local",
+    what: "RingOf<Local> on one thread, driven by its own block_on",
+    family: Family::Ours,
+    ring: Some(RingKind { name: "safer-ring/local", describe }),
+    absent_from: |scenario| scenario.multi_thread.then_some("a local ring belongs to one thread"),
+    build,
+};
+
+pub(crate) static FALLBACK: Imp = Imp {
+    name: "safer-ring/fallback",
+    what: "the same without io_uring: epoll, Linux AIO, threads",
+    family: Family::Ours,
+    ring: None,
+    absent_from: LOCAL.absent_from,
+    build: |scenario, context| {
+        let fallback = BackendChoice::Only(BackendKind::Fallback);
+        let ring = Ring::builder().backend(fallback).entries(entries(scenario)).local();
+        build_on(ring.build()?, scenario, context)
+    },
+};
+
+fn describe() -> io::Result<String> {
     Ok(RingOf::<Local>::new(64)?.features().to_string())
 }
 
-pub(super) fn build(
+fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
+    build_on(RingOf::<Local>::new(entries(scenario))?, scenario, context)
+}
+
+fn entries(scenario: &Scenario) -> u32 {
+    scenario.depth.next_power_of_two().max(64)
+}
+
+fn build_on(
+    ring: RingOf<Local>,
     scenario: &'static Scenario,
     context: &Context,
 ) -> io::Result<Box<dyn Workload>> {
-    let ring = RingOf::<Local>::new(scenario.depth.next_power_of_two().max(64))?;
     match scenario.kind {
         Kind::Nop => Ok(Box::new(Nops { ring, scenario })),
         Kind::ReadCached | Kind::ReadDirect | Kind::WriteDirect => {

@@ -23,10 +23,27 @@ use safer_ring_sys::{
 };
 
 use super::lane::Lane;
-use super::{Context, Workload, lanes};
+use super::{Context, Family, Imp, RingKind, Workload, lanes, raw_net, raw_threads};
 use crate::bench::plan::{Kind, Scenario};
 use crate::data::{Aligned, BLOCK, Blocks, Offsets, check, mark};
 use crate::num::{count, index, small};
+
+pub(crate) static RAW: Imp = Imp {
+    name: "raw",
+    what: "hand-written io_uring loop on one thread, in mt scenarios on each worker thread: the baseline of every ratio",
+    family: Family::Raw,
+    ring: Some(RING),
+    absent_from: |_| None,
+    build: |scenario, context| match scenario.kind {
+        _ if scenario.multi_thread => raw_threads::build(scenario, context),
+        Kind::Echo => raw_net::echo(scenario, context, false),
+        Kind::Drop => raw_net::drop_race(scenario, false),
+        _ => build(scenario, context),
+    },
+};
+
+/// The rings of the raw rows.
+pub(super) const RING: RingKind = RingKind { name: "raw", describe: describe_setup };
 
 /// Setup flags from best to plain.
 const LADDER: [u32; 4] = [
@@ -139,9 +156,11 @@ impl RawRing {
     }
 }
 
-/// Describes the setup that the raw rows use, or says why there is none.
-pub(crate) fn describe_setup() -> io::Result<String> {
-    RawRing::new(8).map(|ring| ring.setup())
+fn describe_setup() -> io::Result<String> {
+    let mut ring = RawRing::new(8)?;
+    // A filter can let a ring be made and not be entered.
+    ring.uring.enter(0, enter::GETEVENTS, None)?;
+    Ok(ring.setup())
 }
 
 /// An operation in flight: its entry, of which only the offset changes, and its memory.
@@ -212,6 +231,8 @@ pub(super) struct Files {
     write: bool,
     scenario: &'static Scenario,
     blocks: Blocks,
+    /// Its slots are lanes from this number on.
+    first_lane: u64,
     /// Keeps the descriptor open that the entries name.
     _file: Arc<File>,
 }
@@ -228,7 +249,30 @@ impl Files {
             slot.prepare(number, naming);
         }
         let (cqes, write) = (vec![Cqe::default(); slots.len()], scenario.kind == Kind::WriteDirect);
-        Self { ring, slots, cqes, write, scenario, blocks, _file: file }
+        Self { ring, slots, cqes, write, scenario, blocks, first_lane: 0, _file: file }
+    }
+
+    /// One thread's share of a scenario: the lanes from `first_lane` on, as many as there are slots.
+    pub(super) fn share(
+        scenario: &'static Scenario,
+        target: (Arc<File>, Blocks),
+        (first_lane, lanes): (u64, usize),
+    ) -> io::Result<Self> {
+        let ring = RawRing::new(small(lanes).next_power_of_two())?;
+        let naming = Naming::plain(scenario, &target.0);
+        let mut files = Self::new(ring, slots(lanes, scenario.block), &naming, scenario, target);
+        files.first_lane = first_lane;
+        Ok(files)
+    }
+
+    /// Allocations of this thread are those of the loop, unless other threads run loops of the same slice.
+    fn lane(&self, ops: u64) -> Lane {
+        let every = self.scenario.sample_every();
+        if self.scenario.multi_thread {
+            Lane::new(every, ops, self.first_lane == 0)
+        } else {
+            Lane::of_one_thread(every, ops)
+        }
     }
 
     /// Looks at a completed operation.
@@ -249,8 +293,7 @@ impl Files {
     }
 
     fn batches(&mut self, ops: u64, offsets: &mut [Offsets], cqes: &mut [Cqe]) -> io::Result<Lane> {
-        let depth = self.scenario.depth;
-        let mut lane = Lane::of_one_thread(self.scenario.sample_every(), ops);
+        let (depth, mut lane) = (small(self.slots.len()), self.lane(ops));
         for _ in 0..ops / u64::from(depth) {
             let started = lane.start();
             for (slot, offsets) in self.slots.iter_mut().zip(offsets.iter_mut()) {
@@ -270,12 +313,12 @@ impl Files {
     }
 
     fn window(&mut self, ops: u64, offsets: &mut [Offsets], cqes: &mut [Cqe]) -> io::Result<Lane> {
-        let mut lane = Lane::of_one_thread(self.scenario.sample_every(), ops);
+        let mut lane = self.lane(ops);
         for (slot, offsets) in self.slots.iter_mut().zip(offsets.iter_mut()) {
             slot.started = lane.start();
             begin(&mut self.ring, slot, offsets.next(), self.write)?;
         }
-        let (mut pushed, mut done) = (u64::from(self.scenario.depth), 0);
+        let (mut pushed, mut done) = (count(self.slots.len()), 0);
         while done < ops {
             let n = self.ring.collect(1, cqes)?;
             for cqe in cqes.iter().take(n) {
@@ -309,10 +352,10 @@ fn begin(ring: &mut RawRing, slot: &mut Slot, at: u64, write: bool) -> io::Resul
 
 impl Workload for Files {
     fn run(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
-        let depth = u64::from(self.scenario.depth);
-        let mut offsets: Vec<_> = (0..depth).map(|lane| self.blocks.lane(lane, slice)).collect();
+        let lanes = (self.first_lane..).take(self.slots.len());
+        let mut offsets: Vec<_> = lanes.map(|lane| self.blocks.lane(lane, slice)).collect();
         let mut cqes = std::mem::take(&mut self.cqes);
-        let lane = if self.scenario.is_direct() {
+        let lane = if self.scenario.is_direct() || self.scenario.multi_thread {
             self.window(ops, &mut offsets, &mut cqes)
         } else {
             self.batches(ops, &mut offsets, &mut cqes)
@@ -393,35 +436,26 @@ impl Drop for Nops {
     }
 }
 
-pub(super) fn build(
-    scenario: &'static Scenario,
-    context: &Context,
-) -> io::Result<Box<dyn Workload>> {
-    let ring = RawRing::new(scenario.depth.next_power_of_two())?;
+fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
     if scenario.kind == Kind::Nop {
+        let ring = RawRing::new(scenario.depth.next_power_of_two())?;
         return Ok(Box::new(Nops { ring, cqes: vec![Cqe::default(); lanes(scenario)], scenario }));
     }
-    let target = context.file(scenario)?;
-    let naming = Naming::plain(scenario, &target.0);
-    Ok(Box::new(Files::new(
-        ring,
-        slots(lanes(scenario), scenario.block),
-        &naming,
-        scenario,
-        target,
-    )))
+    Ok(Box::new(Files::share(scenario, context.file(scenario)?, (0, lanes(scenario)))?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::plan::{Imp, SCENARIOS, parse_scenario};
+    use crate::bench::plan::{SCENARIOS, parse_scenario};
     use crate::data::Data;
+    use crate::imp::raw_registered::RAW_REGISTERED;
 
     fn context() -> Context {
         let dir = std::env::current_dir().unwrap();
         let data = Data::create(Some(&dir), 8 << 20).unwrap();
-        Context { data: Some(data), exe: std::env::current_exe().unwrap(), single_thread: false }
+        let exe = std::env::current_exe().unwrap();
+        Context { data: Some(data), exe, single_thread: false, workers: 3 }
     }
 
     /// Whether raw rows can run here; where not, that is said and not passed over.
@@ -435,11 +469,12 @@ mod tests {
     fn raw_loops_read_what_is_stored() {
         let context = context();
         for scenario in SCENARIOS.iter().filter(|s| s.uses_file()) {
-            for imp in [Imp::Raw, Imp::RawRegistered] {
-                if !available() || (scenario.is_direct() && context.file(scenario).is_err()) {
+            for imp in [&RAW, &RAW_REGISTERED] {
+                let refused = scenario.is_direct() && context.file(scenario).is_err();
+                if !available() || refused || (imp.absent_from)(scenario).is_some() {
                     continue;
                 }
-                let mut work = super::super::build(imp, scenario, &context).unwrap();
+                let mut work = (imp.build)(scenario, &context).unwrap();
                 let ops = scenario.round_ops(100);
                 work.run(ops, 0).unwrap();
                 assert!(work.enters().unwrap() >= ops / u64::from(scenario.depth));
@@ -450,10 +485,10 @@ mod tests {
     #[test]
     fn raw_drop_race_loses_nothing() {
         let scenario = parse_scenario("drop-64").unwrap();
-        for imp in [Imp::Raw, Imp::RawRegistered] {
+        for imp in [&RAW, &RAW_REGISTERED] {
             if available() {
                 // The work itself checks every message; a second slice goes on where the first one stopped.
-                let mut work = super::super::build(imp, scenario, &context()).unwrap();
+                let mut work = (imp.build)(scenario, &context()).unwrap();
                 work.run(640, 0).unwrap();
                 work.run(640, 1).unwrap();
             }

@@ -13,14 +13,32 @@ use std::os::fd::AsRawFd;
 
 use safer_ring_sys::iovec;
 
-use super::raw::{Files, Naming, RawRing, slots};
-use super::{Context, Workload, lanes};
-use crate::bench::plan::Scenario;
+use super::raw::{Files, Naming, RING, RawRing, slots};
+use super::{Context, Family, Imp, Workload, lanes, raw_net};
+use crate::bench::plan::{Kind, Scenario};
 
-pub(super) fn build(
-    scenario: &'static Scenario,
-    context: &Context,
-) -> io::Result<Box<dyn Workload>> {
+pub(crate) static RAW_REGISTERED: Imp = Imp {
+    name: "raw-registered",
+    what: "the same loop with registered files and registered buffers",
+    family: Family::Raw,
+    ring: Some(RING),
+    absent_from,
+    build: |scenario, context| match scenario.kind {
+        Kind::Echo => raw_net::echo(scenario, context, true),
+        Kind::Drop => raw_net::drop_race(scenario, true),
+        _ => build(scenario, context),
+    },
+};
+
+fn absent_from(scenario: &Scenario) -> Option<&'static str> {
+    match scenario.kind {
+        Kind::Nop => Some("a no-operation has neither file nor buffer to register"),
+        _ if scenario.multi_thread => Some("it is the loop of one thread"),
+        _ => None,
+    }
+}
+
+fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
     let target = context.file(scenario)?;
     let ring = RawRing::new(scenario.depth.next_power_of_two())?;
     let mut slots = slots(lanes(scenario), scenario.block);

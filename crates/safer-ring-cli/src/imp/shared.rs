@@ -13,18 +13,40 @@ use super::flows::{self, Race};
 use super::lane::{Lane, merge_all};
 use super::tally::Tally;
 use super::tokio::runtime;
-use super::{Context, Workload, lanes};
+use super::{Context, Family, Imp, RingKind, Workload, lanes};
 use crate::bench::plan::{Kind, MESSAGE, Scenario};
 use crate::data::Blocks;
 use crate::load::Load;
 use crate::num::count;
 
-/// Describes the rings that these rows use, or says why there are none.
-pub(crate) fn describe_setup() -> io::Result<String> {
+pub(crate) static SHARED: Imp = Imp {
+    name: "safer-ring/shared",
+    what: "RingOf<Shared> on a multi-thread tokio runtime; batches from one task",
+    family: Family::Ours,
+    ring: Some(RING),
+    absent_from: |_| None,
+    build: |scenario, context| build(scenario, context, scenario.is_batch()),
+};
+
+pub(crate) static SHARED_TASKS: Imp = Imp {
+    name: "safer-ring/shared-tasks",
+    what: "the same with one task per operation in flight in place of a batch",
+    family: Family::Ours,
+    ring: Some(RING),
+    absent_from: |scenario| {
+        (!scenario.is_batch())
+            .then_some("safer-ring/shared has one task per operation in flight here already")
+    },
+    build: |scenario, context| build(scenario, context, false),
+};
+
+const RING: RingKind = RingKind { name: "safer-ring/shared", describe };
+
+fn describe() -> io::Result<String> {
     Ok(RingOf::<Shared>::new(64)?.features().to_string())
 }
 
-pub(super) fn build(
+fn build(
     scenario: &'static Scenario,
     context: &Context,
     batched: bool,

@@ -13,32 +13,40 @@ use std::thread::JoinHandle;
 use rustix::event::epoll;
 
 use super::lane::{Lane, merge_all};
-use super::{Context, Pairs, Workload, check_message, closed, lanes, message, race};
+use super::{
+    Context, Family, Imp, NOTHING_OUTSIDE, Pairs, Workload, check_message, closed, cores, lanes,
+    message, race,
+};
 use crate::bench::alloc::allocations;
 use crate::bench::plan::{Kind, MESSAGE, Scenario};
 use crate::data::{Aligned, BLOCK, Blocks, check, mark};
 use crate::load::Load;
 use crate::num::count;
 
-pub(super) fn build(
-    scenario: &'static Scenario,
-    context: &Context,
-) -> io::Result<Box<dyn Workload>> {
+pub(crate) static STD: Imp = Imp {
+    name: "std",
+    what: "pread and pwrite on threads (page cache: one a core, direct: one per operation); epoll for sockets",
+    family: Family::Traditional,
+    ring: None,
+    absent_from: |scenario| (scenario.kind == Kind::Nop).then_some(NOTHING_OUTSIDE),
+    build,
+};
+
+fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
     match scenario.kind {
         Kind::Nop => Err(io::Error::from(io::ErrorKind::Unsupported)),
         Kind::ReadCached | Kind::ReadDirect | Kind::WriteDirect => {
             let (file, blocks) = context.file(scenario)?;
-            let threads =
-                if scenario.is_direct() { lanes(scenario) } else { cores().min(lanes(scenario)) };
-            Ok(Box::new(Files::new(scenario, &file, blocks, threads)?))
+            Ok(Box::new(Files::new(scenario, &file, blocks, threads(scenario))?))
         }
         Kind::Echo => Ok(Box::new(Echo::new(scenario, context)?)),
         Kind::Drop => Ok(Box::new(Drops::new(scenario)?)),
     }
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// Threads that keep a scenario's operations going: from the page cache the processors are what limits.
+pub(super) fn threads(scenario: &Scenario) -> usize {
+    if scenario.is_direct() { lanes(scenario) } else { cores().min(lanes(scenario)) }
 }
 
 /// One operation of a file scenario, as a system call.

@@ -1,4 +1,4 @@
-//! tokio on a multi-thread runtime with two workers: `spawn_blocking` for files, `tokio::net` for sockets.
+//! tokio on a multi-thread runtime: `spawn_blocking` for files, `tokio::net` for sockets.
 
 use std::fs::File;
 use std::io;
@@ -11,16 +11,25 @@ use ::tokio::runtime::{Builder, Runtime};
 use super::lane::{Lane, merge_all};
 use super::stdlib::perform;
 use super::tally::Tally;
-use super::{Context, Pairs, Workload, check_message, closed, lanes, message, race};
+use super::{
+    Context, Family, Imp, NOTHING_OUTSIDE, Pairs, Workload, check_message, closed, lanes, message,
+    race,
+};
 use crate::bench::plan::{Kind, MESSAGE, Scenario};
 use crate::data::{Aligned, Blocks};
 use crate::load::Load;
 use crate::num::count;
 
-pub(super) fn build(
-    scenario: &'static Scenario,
-    context: &Context,
-) -> io::Result<Box<dyn Workload>> {
+pub(crate) static TOKIO: Imp = Imp {
+    name: "tokio",
+    what: "multi-thread tokio runtime: spawn_blocking and pread or pwrite for files, tokio::net for sockets",
+    family: Family::Traditional,
+    ring: None,
+    absent_from: |scenario| (scenario.kind == Kind::Nop).then_some(NOTHING_OUTSIDE),
+    build,
+};
+
+fn build(scenario: &'static Scenario, context: &Context) -> io::Result<Box<dyn Workload>> {
     let runtime = runtime(context)?;
     match scenario.kind {
         Kind::Nop => Err(io::Error::from(io::ErrorKind::Unsupported)),
@@ -34,14 +43,14 @@ pub(super) fn build(
     }
 }
 
-/// The runtime that tokio's and the shared ring's rows run on.
+/// The runtime that the rows of tokio and of the shared ring run on, the same for all of them.
 pub(super) fn runtime(context: &Context) -> io::Result<Runtime> {
     let mut builder = if context.single_thread {
         Builder::new_current_thread()
     } else {
         Builder::new_multi_thread()
     };
-    builder.worker_threads(2).enable_all().build()
+    builder.worker_threads(context.workers).enable_all().build()
 }
 
 struct Files {
@@ -70,29 +79,40 @@ async fn blocking_loop(
 
 impl Workload for Files {
     fn run(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
-        let share = ops / count(self.buffers.len());
+        let (blocks, file) = (self.blocks, Arc::clone(&self.file));
         let write = self.scenario.kind == Kind::WriteDirect;
-        let mut tasks = Vec::with_capacity(self.buffers.len());
-        for (number, buffer) in (0..).zip(self.buffers.drain(..)) {
-            let lane = Lane::new(self.scenario.sample_every(), share, number == 0);
-            let offsets = self.blocks.lane(number, slice);
-            let file = Arc::clone(&self.file);
-            tasks.push(self.runtime.spawn(blocking_loop(
-                file,
-                buffer,
-                offsets,
-                write,
-                (share, lane),
-            )));
-        }
-        let mut all = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let (lane, buffer) = self.runtime.block_on(task).map_err(io::Error::other)??;
-            all.push(lane);
-            self.buffers.push(buffer);
-        }
-        Ok(merge_all(all))
+        let flow = |buffer, number, work| {
+            blocking_loop(Arc::clone(&file), buffer, blocks.lane(number, slice), write, work)
+        };
+        side_by_side(&self.runtime, self.scenario, &mut self.buffers, ops, flow)
     }
+}
+
+/// Runs a task for each of `states`, which is given its state, its number, and its share of the operations with a lane.
+/// Afterwards the states are back.
+pub(super) fn side_by_side<S: Send + 'static, F>(
+    runtime: &Runtime,
+    scenario: &Scenario,
+    states: &mut Vec<S>,
+    ops: u64,
+    flow: impl Fn(S, u64, (u64, Lane)) -> F,
+) -> io::Result<Lane>
+where
+    F: Future<Output = io::Result<(Lane, S)>> + Send + 'static,
+{
+    let share = ops / count(states.len());
+    let mut tasks = Vec::with_capacity(states.len());
+    for (number, state) in (0..).zip(states.drain(..)) {
+        let lane = Lane::new(scenario.sample_every(), share, number == 0);
+        tasks.push(runtime.spawn(flow(state, number, (share, lane))));
+    }
+    let mut all = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let (lane, state) = runtime.block_on(task).map_err(io::Error::other)??;
+        all.push(lane);
+        states.push(state);
+    }
+    Ok(merge_all(all))
 }
 
 /// An echo server with one task per connection.
@@ -202,5 +222,19 @@ impl Workload for Drops {
         let (lane, sockets) = self.runtime.block_on(task).map_err(io::Error::other)??;
         self.sockets = Some(sockets);
         Ok(lane)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtimes_have_the_workers_that_are_reported() {
+        let exe = std::env::current_exe().unwrap();
+        let mut context = Context { data: None, exe, single_thread: false, workers: 3 };
+        assert_eq!(runtime(&context).unwrap().metrics().num_workers(), 3);
+        context.workers = crate::imp::default_workers();
+        assert!(runtime(&context).unwrap().metrics().num_workers() >= 2);
     }
 }

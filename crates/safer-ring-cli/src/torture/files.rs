@@ -30,6 +30,8 @@ struct Block {
     now: u64,
     /// The version of a write that was dropped in flight and not yet seen, and when that was.
     coming: Option<(u64, Instant)>,
+    /// When the last such write was seen. A read that was under way then may have come too early for it.
+    seen: Option<Instant>,
     /// Somebody reads it.
     readers: u32,
     /// Somebody writes it.
@@ -54,6 +56,7 @@ struct Claim<'a> {
     len: usize,
     /// The version that is being written; none for a read.
     version: Option<u64>,
+    since: Instant,
     outcome: Outcome,
 }
 
@@ -122,7 +125,8 @@ impl<M: Host> Region<M> {
             block.readers += u32::from(!write);
             version = version.max(write.then_some(block.now + 1));
         }
-        Some(Claim { blocks: &self.blocks, first, len, version, outcome: Outcome::NotBegun })
+        let (since, outcome) = (Instant::now(), Outcome::NotBegun);
+        Some(Claim { blocks: &self.blocks, first, len, version, since, outcome })
     }
 
     /// Works until the run stops.
@@ -169,21 +173,22 @@ impl<M: Host> Region<M> {
             return self.world.fail(&self.status, what, Damage::Other);
         }
         for (block, contents) in (claim.first..).zip(bytes.chunks_exact(BLOCK)) {
-            self.judge(block, contents);
+            self.judge(block, contents, claim.since);
         }
         self.world.tally.count(self.status.scenario, Count::BlocksVerified, count(claim.len));
         self.world.tally.count(self.status.scenario, Count::BytesReceived, count(bytes.len()));
         self.status.beat();
     }
 
-    fn judge(&self, number: usize, contents: &[u8]) {
+    /// What a read has found that began at `began`.
+    fn judge(&self, number: usize, contents: &[u8], began: Instant) {
         let mut blocks = lock(&self.blocks);
         let Some(block) = blocks.get_mut(number) else { return };
         let holds = |version| pattern::matches(contents, self.stream(number, version), 0);
         if let Some((version, since)) = block.coming {
             if holds(version) {
-                block.now = version;
-                block.coming = None;
+                (block.now, block.coming) = (version, None);
+                block.seen = Some(Instant::now());
             } else if since.elapsed() > self.world.patience {
                 // Until then it may be old, or in the middle of being written.
                 let old = if holds(block.now) { "the version before it" } else { "neither" };
@@ -193,7 +198,7 @@ impl<M: Host> Region<M> {
                 drop(blocks);
                 self.world.fail(&self.status, what, Damage::Lost(count(BLOCK)));
             }
-        } else if !holds(block.now) {
+        } else if !holds(block.now) && block.seen.is_none_or(|seen| seen < began) {
             let now = block.now;
             let older = (0..now).rev().take(1000).find(|version| holds(*version));
             let found = older.map_or("no version".to_owned(), |v| format!("version {v}"));
@@ -252,9 +257,9 @@ impl<M: Host> Region<M> {
             for first in (0..BLOCKS).step_by(step) {
                 let Some(buffer) = self.buffer() else { break };
                 let at = count(first * BLOCK);
-                let version = None;
-                let outcome = Outcome::NotBegun;
-                let claim = Claim { blocks: &self.blocks, first, len: step, version, outcome };
+                let (version, outcome) = (None, Outcome::NotBegun);
+                let (blocks, since) = (&self.blocks, Instant::now());
+                let claim = Claim { blocks, first, len: step, version, since, outcome };
                 lock(&self.blocks).iter_mut().skip(first).take(step).for_each(|b| b.readers += 1);
                 match self.ring.read_at_owned(&self.fd, buffer.slice(..), at).await {
                     Ok((_, bytes)) => self.verify(&claim, &bytes),

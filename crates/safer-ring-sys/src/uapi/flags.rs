@@ -11,6 +11,9 @@ macro_rules! flags {
 
             /// Every flag of this word with its name.
             pub const NAMES: &[($word, &str)] = &[$(($name, stringify!($name))),*];
+
+            /// First kernel (major, minor) of each flag, in the order of [`NAMES`].
+            pub const SINCE: &[(u8, u8)] = &[$(super::super::version($since)),*];
         }
     };
 }
@@ -253,6 +256,22 @@ flags! {
     }
 }
 
+flags! {
+    /// Flags of one read or write (`RWF_*`): `preadv2(2)`, `op_flags` of a submission entry, `aio_rw_flags` of an AIO
+    /// command.
+    rwf: u32 {
+        HIPRI = 0, "4.6", "Poll the device. Without effect in AIO.";
+        DSYNC = 1, "4.7", "A write is on the device when it ends, as with `O_DSYNC`.";
+        SYNC = 2, "4.7", "A write and its metadata are on the device when it ends, as with `O_SYNC`.";
+        NOWAIT = 3, "4.14", "`EAGAIN` in place of a wait: for data that are not in memory, for locks, for blocks.";
+        APPEND = 4, "4.16", "A write goes to the end of the file.";
+        NOAPPEND = 5, "6.9", "The offset counts although the file is open with `O_APPEND`.";
+        ATOMIC = 6, "6.11", "A write is done as a whole or not at all, whatever happens to the machine.";
+        DONTCACHE = 7, "6.14", "The pages leave the cache when the transfer has ended.";
+        NOSIGNAL = 8, "6.18", "No `SIGPIPE` for a pipe or socket without a reader.";
+    }
+}
+
 /// `cmd_op` (low half of `off`) of `URING_CMD` on a socket (`SOCKET_URING_OP_*`).
 pub mod socket_op {
     /// `ioctl` `SIOCINQ`. Linux 6.7.
@@ -292,5 +311,6 @@ const _: () = {
     assert!(feat::NO_IOWAIT == 1 << 17 && feat::NAMES.len() == 18);
     assert!(enter::NO_IOWAIT == 1 << 7 && enter::NAMES.len() == 8);
     assert!(sqe_flags::CQE_SKIP_SUCCESS == 64 && sqe_flags::NAMES.len() == 7);
+    assert!(rwf::NOSIGNAL == 0x100 && rwf::NAMES.len() == 9);
     assert!(cqe_flags::F_32 == 0x8000 && cqe_flags::SKIP == 32);
 };

@@ -4,6 +4,7 @@
 //! the documentation of the field. Every structure is plain data: `Default` is all zero, which is
 //! what the kernel wants in a field that an operation does not use.
 
+pub mod aio;
 pub mod bpf;
 pub mod cqe;
 pub mod flags;
@@ -27,6 +28,24 @@ macro_rules! layout {
     };
 }
 pub(crate) use layout;
+
+/// A kernel's version as (major, minor), from the text that stands in the documentation.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const fn version(text: &str) -> (u8, u8) {
+    let bytes = text.as_bytes();
+    let (mut major, mut minor, mut at, mut after_dot) = (0_u8, 0_u8, 0, false);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'.' if !after_dot => after_dot = true,
+            digit @ b'0'..=b'9' if after_dot => minor = minor * 10 + (digit - b'0'),
+            digit @ b'0'..=b'9' => major = major * 10 + (digit - b'0'),
+            _ => panic!("a version is two numbers with a dot between them"),
+        }
+        at += 1;
+    }
+    assert!(major > 0 && after_dot, "a version is two numbers with a dot between them");
+    (major, minor)
+}
 
 /// An address as the kernel's structures hold it. The provenance is exposed, because the kernel
 /// gives the memory back through nothing but this number.

@@ -13,6 +13,9 @@ macro_rules! operations {
             /// The opcodes in the order of their values.
             pub const NAMES: &[(u32, &str)] = &[$(($name, stringify!($name))),*];
 
+            /// First kernel (major, minor) of each opcode, in the order of [`NAMES`].
+            pub const SINCE: &[(u8, u8)] = &[$(super::super::version($since)),*];
+
             /// Added to an opcode: the descriptor is a registered index. Linux 6.3.
             pub const USE_REGISTERED_RING: u32 = 1 << 31;
         }

@@ -160,6 +160,20 @@ impl<M: Mode> File<M> {
         &self.ring
     }
 
+    /// A second handle on the same descriptor.
+    #[cfg(any(feature = "tokio", feature = "futures"))]
+    pub(crate) fn share(&self) -> Self {
+        let Self { ring, fd, append, direct, alignment } = self;
+        let (append, direct) = (*append, *direct);
+        Self { ring: ring.clone(), fd: fd.clone(), append, direct, alignment: alignment.clone() }
+    }
+
+    /// Whether it was opened with `O_APPEND`.
+    #[cfg(any(feature = "tokio", feature = "futures"))]
+    pub(crate) fn appends(&self) -> bool {
+        self.append
+    }
+
     /// Waits until nothing of dropped futures works on the file any more: reads at the cursor end, and their bytes stay for
     /// the next; writes run to their end. For [`File::into_std`]; [`File::close`] does it by itself.
     ///
@@ -241,7 +255,7 @@ impl<M: Mode> File<M> {
     }
 
     /// The place of the next byte that a read at the cursor gives: the kernel's cursor stands behind what is kept.
-    pub(super) fn cursor(&self) -> io::Result<u64> {
+    pub(crate) fn cursor(&self) -> io::Result<u64> {
         let kept = u64::try_from(self.fd.kept_bytes()).unwrap_or(u64::MAX);
         Ok(rustix::fs::tell(&self.fd)?.saturating_sub(kept))
     }

@@ -91,6 +91,24 @@ impl<M: Mode, B: IoBufMut, T> fmt::Debug for Reception<M, B, T> {
     }
 }
 
+/// Receives a datagram and the IP address of its sender.
+#[cfg(feature = "futures")]
+pub(crate) fn receive_ip<M: Mode, B: IoBufMut>(
+    handle: &Handle<M>,
+    buffer: B,
+) -> Reception<M, B, Datagram<B>> {
+    Reception::new(handle, buffer, 0, 0, from_ip)
+}
+
+/// Receives a datagram and the Unix address of its sender.
+#[cfg(feature = "futures")]
+pub(crate) fn receive_unix<M: Mode, B: IoBufMut>(
+    handle: &Handle<M>,
+    buffer: B,
+) -> Reception<M, B, Datagram<B, UnixAddr>> {
+    Reception::new(handle, buffer, 0, 0, from_unix)
+}
+
 fn no_sender<B>(buffer: B) -> OpError<B> {
     let error = io::Error::new(io::ErrorKind::InvalidData, "the kernel named no sender");
     OpError { error, buffer }

@@ -35,5 +35,9 @@ pub use unix::{ReceivedFds, UCred, UnixListener};
 pub use unix_datagram::UnixDatagram;
 pub use unix_stream::UnixStream;
 
+#[cfg(feature = "futures")]
+pub(crate) use datagram::{receive_ip, receive_unix};
 pub(crate) use handle::{Handle, common_methods};
+#[cfg(any(feature = "tokio", feature = "futures", feature = "hyper"))]
+pub(crate) use split::sealed::Split;
 pub(crate) use transfer::Via;

@@ -109,7 +109,13 @@ impl<S: Stream> WriteHalf<'_, S> {
 }
 
 impl<S: Stream> OwnedReadHalf<S> {
-    fn handle(&self) -> &Handle<S::Mode> {
+    /// Of a stream whose other half, if any, is elsewhere.
+    #[cfg(any(feature = "tokio", feature = "futures", feature = "hyper"))]
+    pub(crate) fn of(stream: S) -> Self {
+        Self(stream)
+    }
+
+    pub(crate) fn handle(&self) -> &Handle<S::Mode> {
         self.0.handle()
     }
 
@@ -132,7 +138,13 @@ impl<S: Stream> OwnedReadHalf<S> {
 }
 
 impl<S: Stream> OwnedWriteHalf<S> {
-    fn handle(&self) -> &Handle<S::Mode> {
+    /// Of a stream whose other half, if any, is elsewhere.
+    #[cfg(any(feature = "tokio", feature = "futures", feature = "hyper"))]
+    pub(crate) fn of(stream: S) -> Self {
+        Self(stream)
+    }
+
+    pub(crate) fn handle(&self) -> &Handle<S::Mode> {
         self.0.handle()
     }
 

@@ -7,7 +7,9 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use safer_ring::{Builder, Failure, Fd, Local, Mode, OpError, Ring, RingOf, Shared};
+use safer_ring::{
+    BackendChoice, BackendKind, Builder, Failure, Fd, Local, Mode, OpError, Ring, RingOf, Shared,
+};
 
 /// A hang becomes a failure after this time.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -80,6 +82,11 @@ impl Exec for OnTokio {
     }
 }
 
+/// For what only a ring of the kernel has, whatever `SAFER_RING_BACKEND` says.
+pub(crate) fn of_the_kernel() -> Builder<Shared> {
+    Ring::builder().backend(BackendChoice::Only(BackendKind::IoUring))
+}
+
 /// Makes a ring of `entries` and runs `body` with it.
 pub(crate) fn with_ring<E: Exec>(entries: u32, body: impl AsyncFnOnce(RingOf<E::M>)) {
     with_built::<E>(Ring::builder().entries(entries), body);
@@ -133,7 +140,11 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 }
 
 pub(crate) mod alone;
+#[cfg(feature = "tokio")]
+pub(crate) mod flavour;
+pub(crate) mod naps;
 pub(crate) mod net;
+pub(crate) mod seccomp;
 pub(crate) mod tracked;
 
 /// An unnamed file with this content, at its start.

@@ -14,16 +14,31 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use safer_ring_core::Op;
-use safer_ring_sys::Errno;
+use safer_ring_sys::{Errno, opcode};
 
 use crate::backend::Submission;
+
+/// Opcodes that a ring can do without: [`perform`] has all of their operations.
+pub(crate) const OPCODES: [u8; 11] = [
+    opcode::SOCKET,
+    opcode::BIND,
+    opcode::LISTEN,
+    opcode::SHUTDOWN,
+    opcode::PIPE,
+    opcode::FTRUNCATE,
+    opcode::RENAMEAT,
+    opcode::UNLINKAT,
+    opcode::MKDIRAT,
+    opcode::SYMLINKAT,
+    opcode::LINKAT,
+];
 
 /// Runs the operation and returns its result as a completion would, or `None` if it has no plain form
 /// that is sure not to wait.
 ///
 /// # Safety
 /// As `Backend::submit`, for the length of the call.
-pub(super) unsafe fn perform(s: &Submission) -> Option<i32> {
+pub(crate) unsafe fn perform(s: &Submission) -> Option<i32> {
     let path = s.ptr.cast_const().cast::<libc::c_char>();
     let dir = if s.fd < 0 { libc::AT_FDCWD } else { s.fd };
     let other_dir = if s.other < 0 { libc::AT_FDCWD } else { s.other };
@@ -82,12 +97,12 @@ pub(super) unsafe fn perform(s: &Submission) -> Option<i32> {
 
 /// An address that was taken with `expose_provenance` as a pointer again.
 #[expect(clippy::as_conversions, reason = "all targets have 64-bit addresses")]
-fn pointer(address: u64) -> *const libc::c_char {
+pub(crate) fn pointer(address: u64) -> *const libc::c_char {
     std::ptr::with_exposed_provenance(address as usize)
 }
 
 /// Waits until `fd` is readable, or `limit` is over (`ETIME`).
-pub(super) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> Result<(), Errno> {
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> Result<(), Errno> {
     let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     let timeout = i32::try_from(limit.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
     // SAFETY: one pollfd, on this stack, for the length of the call.

@@ -1,0 +1,58 @@
+//! Completions on their way to the driver: into the completion queue, and beside it when that is full.
+
+use std::collections::VecDeque;
+
+use safer_ring_sys::{Cqe, OtherSide, sq_ring};
+
+/// The completion queue as the engine sees it.
+#[derive(Debug)]
+pub(super) struct Post {
+    other: OtherSide,
+    /// Those that did not fit. While there are any, the queue's flags say so (`IORING_SQ_CQ_OVERFLOW`).
+    held: VecDeque<Cqe>,
+}
+
+impl Post {
+    pub(super) fn new(other: OtherSide) -> Self {
+        Self { other, held: VecDeque::new() }
+    }
+
+    #[inline]
+    pub(super) fn post(&mut self, user_data: u64, res: i32) {
+        let cqe = Cqe { user_data, res, flags: 0 };
+        if !self.held.is_empty() {
+            self.held.push_back(cqe);
+        } else if let Err(cqe) = self.other.post(cqe) {
+            self.hold(cqe);
+        }
+    }
+
+    #[cold]
+    fn hold(&mut self, cqe: Cqe) {
+        self.held.push_back(cqe);
+        self.other.set_flags(sq_ring::CQ_OVERFLOW);
+    }
+
+    /// Moves what was held back into the queue, as far as there is room.
+    pub(super) fn refill(&mut self) {
+        while let Some(cqe) = self.held.front() {
+            if self.other.post(*cqe).is_err() {
+                return;
+            }
+            self.held.pop_front();
+        }
+        self.other.set_flags(0);
+    }
+
+    /// Gives the places of what was submitted back.
+    #[inline]
+    pub(super) fn consume(&mut self) {
+        self.other.consume();
+    }
+
+    /// Whether the driver has something to pop.
+    #[inline]
+    pub(super) fn has_unread(&self) -> bool {
+        self.other.unread() > 0
+    }
+}

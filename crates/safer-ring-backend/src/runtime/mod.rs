@@ -1,0 +1,169 @@
+//! A kernel ring's bell in the poller of a runtime: tokio's, or smol's (`async-io`); without a feature for one, in none.
+
+#[cfg(feature = "smol")]
+mod smol;
+#[cfg(feature = "tokio")]
+mod tokio;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Wake, Waker};
+
+use crate::shared::SharedCell;
+
+/// Which runtime the calling thread has that can hear, as far as it can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[cfg(feature = "tokio")]
+    Tokio,
+    #[cfg(feature = "smol")]
+    Smol,
+}
+
+impl Kind {
+    /// Above all words that stand for the reactor.
+    #[inline]
+    pub(crate) fn word(self) -> u8 {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => 16,
+            #[cfg(feature = "smol")]
+            Self::Smol => 17,
+        }
+    }
+}
+
+/// A bell, as a poller holds it: its number stays the same until the poller has let it go.
+#[cfg_attr(
+    not(any(feature = "tokio", feature = "smol")),
+    expect(dead_code, reason = "no poller to put it into")
+)]
+#[derive(Debug)]
+struct Bell(Arc<OwnedFd>);
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Where a bell is.
+#[derive(Debug)]
+enum Place {
+    #[cfg(feature = "tokio")]
+    Tokio(tokio::Place),
+    #[cfg(feature = "smol")]
+    Smol(smol::Place),
+}
+
+impl Place {
+    /// In the poller of the calling thread's runtime. `None` if there is no such, or it takes nothing.
+    #[cfg_attr(
+        not(any(feature = "tokio", feature = "smol")),
+        expect(unused_variables, reason = "no poller to put it into")
+    )]
+    fn find(bell: &Arc<OwnedFd>) -> Option<Self> {
+        match here()? {
+            #[cfg(feature = "tokio")]
+            Kind::Tokio => tokio::Place::new(Bell(Arc::clone(bell))).map(Self::Tokio),
+            #[cfg(feature = "smol")]
+            Kind::Smol => smol::Place::new(Bell(Arc::clone(bell))).map(Self::Smol),
+        }
+    }
+
+    /// Waits for the next signal: those that came before need no answer any more. Tells whether the runtime lives.
+    #[cfg_attr(
+        not(any(feature = "tokio", feature = "smol")),
+        expect(unused_variables, reason = "there is no place")
+    )]
+    fn arm(&self, context: &mut Context<'_>) -> bool {
+        match *self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio(ref place) => place.arm(context),
+            #[cfg(feature = "smol")]
+            Self::Smol(ref place) => place.arm(context),
+        }
+    }
+}
+
+/// The runtime of the calling thread.
+#[inline]
+pub(crate) fn here() -> Option<Kind> {
+    #[cfg(feature = "tokio")]
+    if tokio::is_here() {
+        return Some(Kind::Tokio);
+    }
+    // Its poller serves every thread.
+    #[cfg(feature = "smol")]
+    return Some(Kind::Smol);
+    #[cfg(not(feature = "smol"))]
+    None
+}
+
+/// A bell in the poller of a runtime, and who is woken.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    place: Place,
+    waker: Waker,
+}
+
+/// What the poller wakes: it leads back without keeping anything alive, since the poller keeps it.
+struct Ear {
+    cell: Weak<SharedCell>,
+    watcher: Weak<Watcher>,
+}
+
+impl Watcher {
+    /// Puts a bell into the poller of the calling thread's runtime. `None` if there is no such, or it takes nothing.
+    pub(crate) fn new(cell: &Arc<SharedCell>, bell: &Arc<OwnedFd>) -> Option<Arc<Self>> {
+        let place = Place::find(bell)?;
+        Some(Arc::new_cyclic(|watcher| {
+            let ear = Ear { cell: Arc::downgrade(cell), watcher: Weak::clone(watcher) };
+            Self { place, waker: Waker::from(Arc::new(ear)) }
+        }))
+    }
+
+    /// [`Kind::word`] of its runtime.
+    pub(crate) fn word(&self) -> u8 {
+        match self.place {
+            #[cfg(feature = "tokio")]
+            Place::Tokio(_) => Kind::Tokio.word(),
+            #[cfg(feature = "smol")]
+            Place::Smol(_) => Kind::Smol.word(),
+        }
+    }
+
+    /// Waits for the next signal: those that came before need no answer any more. Tells whether the runtime lives.
+    pub(crate) fn arm(&self) -> bool {
+        self.place.arm(&mut Context::from_waker(&self.waker))
+    }
+}
+
+impl Wake for Ear {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    /// On the thread that polls for the runtime, outside of the runtime's locks.
+    fn wake_by_ref(self: &Arc<Self>) {
+        let (Some(cell), Some(watcher)) = (self.cell.upgrade(), self.watcher.upgrade()) else {
+            return;
+        };
+        // In this order: a signal after this is an event of its own.
+        let alive = watcher.arm();
+        // A panic is a foreign waker's, and must not end the runtime's poller.
+        drop(catch_unwind(AssertUnwindSafe(|| {
+            if !alive {
+                cell.lose_runtime(&watcher);
+            }
+            cell.turn();
+        })));
+    }
+}

@@ -1,0 +1,194 @@
+//! A thousand parked receives use no CPU, in every mode.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::future::Future;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::alone::cpu_time;
+use common::within_deadline;
+use futures_util::future::{Either, join_all, select};
+use safer_ring::{Fd, Mode, Ring, RingOf, local};
+
+const RECEIVES: usize = 1000;
+const REST: Duration = Duration::from_secs(10);
+/// What the process may use in that time, with all its threads.
+const LIMIT: Duration = Duration::from_millis(10);
+
+const VARIABLE: &str = "SAFER_RING_TEST_IDLE";
+const TEST: &str = "a_thousand_parked_receives_use_no_cpu_in_any_mode";
+
+const MODES: &[(&str, fn())] = &[
+    ("local block_on", local_block_on),
+    ("shared, plain block_on", shared_block_on),
+    ("shared, multi-thread tokio", || on_tokio(tokio::runtime::Builder::new_multi_thread())),
+    ("shared, current-thread tokio", || on_tokio(tokio::runtime::Builder::new_current_thread())),
+    #[cfg(feature = "tokio")]
+    ("adapters, multi-thread tokio", adapters_on_tokio),
+    #[cfg(feature = "runtime")]
+    ("Runtime with two threads", two_threads),
+];
+
+/// Each mode in a process of its own, all at the same time.
+#[test]
+fn a_thousand_parked_receives_use_no_cpu_in_any_mode() {
+    if let Some(chosen) = std::env::var_os(VARIABLE) {
+        let (_, run) = MODES.iter().find(|(name, _)| *name == chosen).unwrap();
+        return within_deadline(run);
+    }
+    let start = |name: &'static str| {
+        std::thread::spawn(move || {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args([TEST, "--exact", "--nocapture"]).env(VARIABLE, name);
+            (name, command.output().unwrap())
+        })
+    };
+    let children: Vec<_> = MODES.iter().map(|(name, _)| start(name)).collect();
+    let mut failed = Vec::new();
+    for child in children {
+        let (name, output) = child.join().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        for line in said.lines().filter(|line| line.starts_with("used ")) {
+            println!("{name}: {line}");
+        }
+        if !output.status.success() || !said.contains("used ") || !said.contains("1 passed") {
+            failed.push(format!("{name}: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Two descriptors for each, and some.
+fn pairs() -> (Vec<UnixStream>, Vec<UnixStream>) {
+    let enough = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes the structure above (getrlimit(2)).
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut now) }, 0);
+    if now.rlim_cur < enough.rlim_cur {
+        now.rlim_cur = enough.rlim_cur.min(now.rlim_max);
+        // SAFETY: reads the structure above (setrlimit(2)).
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const now) }, 0);
+    }
+    (0..RECEIVES).map(|_| UnixStream::pair().unwrap()).unzip()
+}
+
+/// Waits until `parked` tells that all are there, then measures while `rest` passes.
+async fn measure(parked: impl Fn() -> u64, pause: impl AsyncFn(Duration)) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while parked() < RECEIVES.try_into().unwrap() {
+        assert!(Instant::now() < end, "{} of {RECEIVES} are parked", parked());
+        pause(Duration::from_millis(10)).await;
+    }
+    // What has just been started comes to rest.
+    pause(Duration::from_millis(200)).await;
+    let before = cpu_time();
+    pause(REST).await;
+    let used = cpu_time() - before;
+    println!("used {used:?} in {REST:?}");
+    assert!(used < LIMIT, "{used:?} of CPU time in {REST:?}");
+    assert!(parked() >= RECEIVES.try_into().unwrap(), "they are parked still");
+}
+
+/// They were parked for real: each gets its byte.
+fn release(far: &[UnixStream]) {
+    far.iter().for_each(|mut far| far.write_all(b"x").unwrap());
+}
+
+async fn receive<M: Mode>(ring: RingOf<M>, near: UnixStream) {
+    let near: Fd<M> = Fd::new(near);
+    let (count, bytes) = ring.recv(&near, vec![0; 16]).await.unwrap();
+    assert_eq!((count, bytes), (1, b"x".to_vec()));
+}
+
+/// All in one future, with the ring's own timer.
+async fn in_one_future<M: Mode>(ring: RingOf<M>) {
+    let (near, far) = pairs();
+    let all = join_all(near.into_iter().map(|near| receive(ring.clone(), near)));
+    let pause = async |time| ring.timeout(time).await.unwrap();
+    let rest = std::pin::pin!(measure(|| ring.snapshot().in_flight, pause));
+    match select(all, rest).await {
+        Either::Right(((), all)) => {
+            release(&far);
+            assert_eq!(all.await.len(), RECEIVES);
+        }
+        Either::Left(_) => panic!("receives ended by themselves"),
+    }
+}
+
+fn local_block_on() {
+    let ring = local::Ring::new(256).unwrap();
+    ring.block_on(in_one_future(ring.clone()));
+}
+
+fn shared_block_on() {
+    let ring = Ring::new(256).unwrap();
+    pollster::block_on(in_one_future(ring));
+}
+
+/// A task for each receive.
+fn in_tasks<F: Future<Output = ()> + Send + 'static>(
+    mut builder: tokio::runtime::Builder,
+    ring: &Ring,
+    receive: impl Fn(Ring, UnixStream) -> F,
+) {
+    let runtime = builder.worker_threads(4).enable_all().build().unwrap();
+    let (near, far) = pairs();
+    runtime.block_on(async {
+        let start = |near| tokio::spawn(receive(ring.clone(), near));
+        let tasks: Vec<_> = near.into_iter().map(start).collect();
+        measure(|| ring.snapshot().in_flight, tokio::time::sleep).await;
+        release(&far);
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+fn on_tokio(builder: tokio::runtime::Builder) {
+    in_tasks(builder, &Ring::new(256).unwrap(), receive);
+}
+
+#[cfg(feature = "tokio")]
+fn adapters_on_tokio() {
+    use tokio::io::AsyncReadExt as _;
+
+    let read = async |ring: Ring, near: UnixStream| {
+        let mut stream = safer_ring::net::UnixStream::from_std(&ring, near).into_io();
+        let mut bytes = [0; 16];
+        assert_eq!(stream.read(&mut bytes).await.unwrap(), 1);
+    };
+    let builder = tokio::runtime::Builder::new_multi_thread();
+    in_tasks(builder, &Ring::new(256).unwrap(), move |ring, near| Box::pin(read(ring, near)));
+}
+
+#[cfg(feature = "runtime")]
+fn two_threads() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use safer_ring::{Runtime, runtime};
+
+    let runtime = Runtime::builder().threads(2).build().unwrap();
+    let (near, far) = pairs();
+    let parked = Arc::new(AtomicU64::new(0));
+    let start = |(number, near): (usize, UnixStream)| {
+        let parked = Arc::clone(&parked);
+        let receive = move || async move {
+            parked.fetch_add(1, Ordering::Relaxed);
+            receive(runtime::ring(), near).await;
+        };
+        runtime.handle().spawn_on(number % 2, receive).unwrap()
+    };
+    let tasks: Vec<_> = near.into_iter().enumerate().map(start).collect();
+    runtime.block_on(async {
+        measure(|| parked.load(Ordering::Relaxed), runtime::sleep).await;
+        release(&far);
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}

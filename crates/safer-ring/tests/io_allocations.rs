@@ -1,0 +1,166 @@
+//! In the steady state, calls of adapters allocate nothing. A test binary of its own: its allocator counts.
+//!
+//! # Safety
+//! The counting allocator passes every call on to the system's.
+//!
+//! Tests: the_steady_state_of_adapters_allocates_nothing
+#![cfg(all(feature = "tokio", feature = "futures"))]
+#![allow(
+    unsafe_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a counting allocator; tests"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::future::poll_fn;
+use std::io::{self, SeekFrom};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::join;
+use safer_ring::net::UnixStream;
+use safer_ring::{Mode, Ring, RingOf, fs, local, pipe};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _,
+    ReadBuf,
+};
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const WARM_UP: u32 = 500;
+const CALLS_MEASURED: u32 = 3_000;
+
+type Found = Vec<(&'static str, u64)>;
+
+macro_rules! measure {
+    ($found:ident, $name:literal, $step:expr) => {{
+        for _ in 0..WARM_UP {
+            $step;
+        }
+        let before = CALLS.load(Ordering::Relaxed);
+        for _ in 0..CALLS_MEASURED {
+            $step;
+        }
+        $found.push(($name, CALLS.load(Ordering::Relaxed) - before));
+    }};
+}
+
+async fn measure_all<M: Mode>(ring: &RingOf<M>) -> io::Result<Found> {
+    ring.timeout(Duration::from_millis(1)).await?;
+    let mut found = Vec::with_capacity(16);
+
+    let (a, b) = UnixStream::pair(ring)?;
+    let (mut a, mut b) = (a.into_io(), b.into_io());
+    let mut part = [0; 64];
+    measure!(found, "write, flush, then read", {
+        a.write_all(&[7; 64]).await?;
+        a.flush().await?;
+        b.read_exact(&mut part).await?;
+    });
+    measure!(found, "a read that waits for a write", {
+        let (read, written) = join(b.read_exact(&mut part), a.write_all(&[7; 64])).await;
+        written?;
+        assert_eq!(read?, 64);
+    });
+    measure!(found, "a read that is dropped and called again", {
+        let mut room = ReadBuf::new(&mut part);
+        let polled = poll_fn(|_| {
+            let cx = &mut Context::from_waker(Waker::noop());
+            Poll::Ready(Pin::new(&mut b).poll_read(cx, &mut room))
+        });
+        assert!(polled.await.is_pending());
+        a.write_all(&[7; 64]).await?;
+        b.read_exact(&mut part).await?;
+    });
+    let large = vec![7; 400_000];
+    let mut all = vec![0; 400_000];
+    measure!(found, "400 kB to a peer that reads", {
+        let write = async {
+            a.write_all(&large).await?;
+            a.flush().await
+        };
+        let (written, read) = join(write, b.read_exact(&mut all)).await;
+        written?;
+        read?;
+    });
+    measure!(found, "fill_buf", {
+        a.write_all(&[7; 64]).await?;
+        let count = b.fill_buf().await?.len();
+        b.consume(count);
+    });
+
+    let (reader, writer) = pipe::pipe(ring).await?;
+    let (mut reader, mut writer) = (reader.into_io(), writer.into_io());
+    measure!(found, "pipe", {
+        writer.write_all(&[7; 64]).await?;
+        reader.read_exact(&mut part).await?;
+    });
+
+    let mut file = fs::File::from_std(ring, tempfile::tempfile()?).into_io();
+    measure!(found, "write, seek, then read of a file", {
+        file.write_all(&[7; 64]).await?;
+        file.seek(SeekFrom::Start(0)).await?;
+        file.read_exact(&mut part).await?;
+        file.seek(SeekFrom::Start(0)).await?;
+    });
+
+    let (mut near, far) = UnixStream::pair(ring).map(|(near, far)| (near.into_io(), far))?;
+    let mut arrives = far.recv_stream();
+    measure!(found, "recv_stream", {
+        near.write_all(&[7; 64]).await?;
+        let mut count = 0;
+        while count < 64 {
+            count += arrives.next().await.unwrap()?.len();
+        }
+    });
+    Ok(found)
+}
+
+#[test]
+fn the_steady_state_of_adapters_allocates_nothing() {
+    let before = CALLS.load(Ordering::Relaxed);
+    drop(std::hint::black_box(Box::new(1)));
+    assert!(CALLS.load(Ordering::Relaxed) > before, "allocations are counted");
+
+    let ring = local::Ring::new(64).unwrap();
+    let one_thread = ring.block_on(measure_all(&ring)).unwrap();
+    let ring: Ring = Ring::new(64).unwrap();
+    // Where a file system does not answer at once, a call waits: in tokio's poller, which allocates
+    // nothing in its turns. Outside of a runtime, with the feature `smol`, it would be smol's, which does.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let shared = runtime.block_on(measure_all(&ring)).unwrap();
+    let clean = |found: &Found| found.iter().all(|(_, count)| *count == 0);
+    assert!(
+        clean(&one_thread) && clean(&shared),
+        "allocations in {CALLS_MEASURED} calls: local {one_thread:?}, shared {shared:?}"
+    );
+}

@@ -1,0 +1,105 @@
+//! The archive that a kernel unpacks into its first file system: cpio in the format `newc`, as the kernel's
+//! `Documentation/driver-api/early-userspace/buffer-format.rst` describes it.
+
+use std::path::Path;
+
+use crate::Outcome;
+
+const DIRECTORY: u32 = 0o040_755;
+const PROGRAM: u32 = 0o100_755;
+const TEXT: u32 = 0o100_644;
+const CHARACTERS: u32 = 0o020_600;
+
+/// Programs, and the list of those to run.
+#[derive(Debug)]
+pub(super) struct Image {
+    archive: Vec<u8>,
+    files: u32,
+    list: String,
+}
+
+impl Image {
+    /// An image with `init` as its first process.
+    pub(super) fn new(init: &Path) -> Outcome<Image> {
+        let mut image = Image { archive: Vec::new(), files: 0, list: String::new() };
+        for directory in ["dev", "proc", "sys", "tmp"] {
+            image.entry(directory, DIRECTORY, (0, 0), &[])?;
+        }
+        // Standard input and output of the first process.
+        image.entry("dev/console", CHARACTERS, (5, 1), &[])?;
+        image.entry("init", PROGRAM, (0, 0), &read(init)?)?;
+        Ok(image)
+    }
+
+    /// Adds a program, to be run after those before it.
+    pub(super) fn run(&mut self, name: &str, program: &Path, arguments: &[&str]) -> Outcome {
+        self.entry(name, PROGRAM, (0, 0), &read(program)?)?;
+        self.list.push('/');
+        self.list.push_str(&[&[name], arguments].concat().join("\t"));
+        self.list.push('\n');
+        Ok(())
+    }
+
+    /// The archive.
+    pub(super) fn finish(mut self) -> Outcome<Vec<u8>> {
+        let list = std::mem::take(&mut self.list);
+        self.entry("run.list", TEXT, (0, 0), list.as_bytes())?;
+        self.entry("TRAILER!!!", 0, (0, 0), &[])?;
+        Ok(self.archive)
+    }
+
+    /// One file: a head of hexadecimal numbers, the name, the content, each padded to four bytes.
+    fn entry(&mut self, name: &str, mode: u32, device: (u32, u32), content: &[u8]) -> Outcome {
+        let length = |n: usize| u32::try_from(n).map_err(|_| format!("{name} is too large"));
+        self.files += 1;
+        let (size, name_size) = (length(content.len())?, length(name.len() + 1)?);
+        let (major, minor) = device;
+        let head = [self.files, mode, 0, 0, 1, 0, size, 0, 0, major, minor, name_size, 0];
+        self.archive.extend(b"070701");
+        for number in head {
+            self.archive.extend(format!("{number:08X}").bytes());
+        }
+        self.archive.extend(name.bytes());
+        self.archive.push(0);
+        self.pad();
+        self.archive.extend(content);
+        self.pad();
+        Ok(())
+    }
+
+    fn pad(&mut self) {
+        self.archive.resize(self.archive.len().next_multiple_of(4), 0);
+    }
+}
+
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_has_its_head_name_and_content_at_multiples_of_four() {
+        let mut image = Image { archive: Vec::new(), files: 0, list: String::new() };
+        image.entry("a", TEXT, (5, 1), b"hello").unwrap();
+        let expected = "070701\
+            00000001000081A40000000000000000000000010000000000000005\
+            0000000000000000000000050000000100000002\
+            00000000a\0hello\0\0\0";
+        assert_eq!(String::from_utf8(image.archive).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_list_has_a_line_for_each_program() {
+        let own = std::env::current_exe().unwrap();
+        let mut image = Image::new(&own).unwrap();
+        image.run("one", &own, &["--flag", "x"]).unwrap();
+        image.run("two", &own, &[]).unwrap();
+        assert_eq!(image.list, "/one\t--flag\tx\n/two\n");
+        let archive = image.finish().unwrap();
+        assert!(archive.len().is_multiple_of(4) && archive.len() > 3 * 100_000);
+        assert!(archive.ends_with(b"TRAILER!!!\0\0\0\0") || archive.ends_with(b"TRAILER!!!\0"));
+    }
+}
