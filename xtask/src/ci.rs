@@ -1,28 +1,42 @@
-//! `cargo xtask ci`: every check, in order, with the time of each.
+//! `cargo xtask ci`: every check, with the time of each.
+//!
+//! The steps stand in two lanes, which run side by side: a debug and a release build take different locks of cargo, and
+//! many steps wait or use one processor. Within a lane the order is that of the list.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::workspace::Package;
-use crate::{
-    Outcome, containers, elsewhere, http, instr, kernels, msrv, nostd, safety, soak, tidy, torture,
-    vm, workspace,
-};
+use crate::{Outcome, workspace};
 
-/// What a step runs.
+/// What differs without the optional features: who hears of completions.
+const DEFAULT_FEATURES: &str = "test -p safer-ring --no-fail-fast --test executors --test adoption \
+                                --test teardown --test idle --test allocations";
+
+/// What a step runs, with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Work {
-    /// cargo with these arguments.
     Cargo(Vec<String>),
     /// A command of this tool.
-    Own(fn() -> Outcome),
+    Own(Vec<String>),
 }
 
 /// One step.
+#[derive(Debug, Clone)]
 struct Step {
     name: String,
     work: Work,
     environment: &'static [(&'static str, &'static str)],
+}
+
+/// How a step ended.
+struct Ended {
+    name: String,
+    time: Duration,
+    ok: bool,
 }
 
 /// Runs every step, also after one has failed: one run shows everything that is wrong.
@@ -30,106 +44,160 @@ struct Step {
 /// # Errors
 /// Names the steps that failed.
 pub(crate) fn run() -> Outcome {
-    let mut results = Vec::new();
-    let table = workspace::target_directory()?.join("bench.json");
-    for step in steps(&workspace::packages()?, &table) {
-        println!("==> {}", step.name);
-        let start = Instant::now();
-        let result = perform(&step);
-        if let Err(message) = &result {
-            eprintln!("{message}");
-        }
-        results.push((step.name, start.elapsed(), result.is_ok()));
-    }
-    print!("{}", summary(&results));
+    let target = workspace::target_directory()?;
+    let own = own_copy(&target)?;
+    let debug = debug_lane(&public_suite(&workspace::packages()?));
+    let release = release_lane(&target.join("bench.json"));
+    let start = Instant::now();
+    let printing = Mutex::new(());
+    let results = thread::scope(|scope| {
+        let other = scope.spawn(|| lane(&release, &own, &printing));
+        let mut results = lane(&debug, &own, &printing);
+        let others = other.join().map_err(|_| "the lane of release builds panicked".to_owned())?;
+        results.extend(others);
+        Ok::<_, String>(results)
+    })?;
+    print!("{}", summary(&results, start.elapsed()));
     let failed: Vec<&str> =
-        results.iter().filter(|(_, _, ok)| !ok).map(|(name, _, _)| name.as_str()).collect();
+        results.iter().filter(|step| !step.ok).map(|step| step.name.as_str()).collect();
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }
 
-/// The steps in their order; the benchmark writes its `table` there.
-fn steps(packages: &[Package], table: &Path) -> Vec<Step> {
-    let cargo = |name: &str, arguments: &str| Step {
-        name: name.to_owned(),
-        work: Work::Cargo(arguments.split_whitespace().map(str::to_owned).collect()),
-        environment: &[],
+/// A copy of this program: a step of a lane may build it anew while the other lane needs it.
+fn own_copy(target: &Path) -> Outcome<PathBuf> {
+    let copy = target.join("ci").join("xtask");
+    let copied = std::env::current_exe().and_then(|own| {
+        std::fs::create_dir_all(target.join("ci"))?;
+        std::fs::copy(own, &copy)
+    });
+    copied.map(|_| copy).map_err(|e| format!("cannot copy this program: {e}"))
+}
+
+/// Runs the steps of a lane; what each prints is shown when it has ended, so that lanes do not mix.
+fn lane(steps: &[Step], own: &Path, printing: &Mutex<()>) -> Vec<Ended> {
+    let run = |step: &Step| {
+        let start = Instant::now();
+        let result = perform(step, own);
+        let time = start.elapsed();
+        let _one = printing.lock().unwrap_or_else(PoisonError::into_inner);
+        println!("==> {} ({:.1} s)", step.name, time.as_secs_f64());
+        let ok = match result {
+            Ok(output) => {
+                print!("{}", String::from_utf8_lossy(&output.stdout));
+                eprint!("{}", String::from_utf8_lossy(&output.stderr));
+                if !output.status.success() {
+                    println!("{}: {}", step.name, output.status);
+                }
+                output.status.success()
+            }
+            Err(message) => {
+                println!("{}: {message}", step.name);
+                false
+            }
+        };
+        Ended { name: step.name.clone(), time, ok }
     };
-    let own = |name: &str, run: fn() -> Outcome| Step {
-        name: name.to_owned(),
-        work: Work::Own(run),
-        environment: &[],
+    steps.iter().map(run).collect()
+}
+
+fn cargo(name: &str, arguments: &str) -> Step {
+    let arguments = arguments.split_whitespace().map(str::to_owned).collect();
+    Step { name: name.to_owned(), work: Work::Cargo(arguments), environment: &[] }
+}
+
+fn own(arguments: &str) -> Step {
+    let words = arguments.split_whitespace().map(str::to_owned).collect();
+    Step { name: arguments.to_owned(), work: Work::Own(words), environment: &[] }
+}
+
+/// What needs no optimised build.
+fn debug_lane(suite: &[String]) -> Vec<Step> {
+    let with = |mut step: Step, environment| {
+        step.environment = environment;
+        step
     };
-    let mut steps = vec![
+    let named: Vec<String> = suite.iter().map(|name| format!("--test {name}")).collect();
+    vec![
         cargo("fmt", "fmt --all --check"),
-        own("tidy", || tidy::run(false)),
+        own("tidy"),
+        own("safety --check"),
+        own("kernels --check"),
         cargo("clippy", "clippy --workspace --all-targets --all-features -- -D warnings"),
+        // Members are built with the union of what they ask for, and this tool asks for every feature.
         cargo("test", "test --workspace --no-fail-fast"),
-    ];
-    // The run above has each package's default features; what a feature adds is tested apart.
-    for package in packages.iter().filter(|package| !package.features.is_empty()) {
-        let name = &package.name;
-        steps.push(cargo(
-            &format!("test {name}, all features"),
-            &format!("test -p {name} --all-features --no-fail-fast"),
-        ));
-    }
-    let mut fallback = cargo(
-        "test safer-ring, on the fallback",
-        // What must not compile does not depend on the backend.
-        "test -p safer-ring --all-features --no-fail-fast --tests -- --skip misuse_does_not_compile",
-    );
-    fallback.environment = &[("SAFER_RING_BACKEND", "fallback")];
-    steps.push(fallback);
-    let mut doc = cargo("doc", "doc --workspace --no-deps --all-features");
-    doc.environment = &[("RUSTDOCFLAGS", "-Dwarnings")];
+        with(
+            cargo(
+                "test, on the fallback",
+                &format!("test --workspace --no-fail-fast {}", named.join(" ")),
+            ),
+            &[("SAFER_RING_BACKEND", "fallback")],
+        ),
+        cargo("test, default features", DEFAULT_FEATURES),
+        with(
+            cargo("doc", "doc --workspace --no-deps --all-features"),
+            &[("RUSTDOCFLAGS", "-Dwarnings")],
+        ),
+        cargo("examples", "build --workspace --examples"),
+        own("no-std"),
+        own("msrv"),
+        own("elsewhere"),
+    ]
+}
+
+/// What runs optimised programs; the benchmark writes its `table` there.
+fn release_lane(table: &Path) -> Vec<Step> {
     let mut bench =
         cargo("bench, as a smoke test", "run --release -p safer-ring-cli -- bench --quick --json");
     if let Work::Cargo(arguments) = &mut bench.work {
         arguments.push(table.display().to_string());
     }
-    steps.extend([
-        doc,
-        cargo("examples", "build --workspace --examples"),
-        own("safety", || safety::run(true)),
-        own("kernels", || kernels::run(true)),
-        own("no-std", nostd::run),
-        own("msrv", msrv::run),
-        own("elsewhere", elsewhere::run),
-        own("instr", || instr::run(instr::Store::Nothing)),
+    vec![
+        own("instr"),
         bench,
-        own("http, as a smoke test", || http::run(&["--quick"])),
-        own("vm numa", vm::numa),
-        own("containers", containers::run),
-        own("torture", || torture::run(torture::Build::Release)),
-        own("soak", || soak::run(soak::SHORT)),
-        own("torture-asan", || torture::run(torture::Build::Asan)),
-    ]);
-    steps
+        own("torture"),
+        own("soak"),
+        own("http --quick"),
+        own("vm numa"),
+        own("containers"),
+        own("torture --asan"),
+    ]
 }
 
-fn perform(step: &Step) -> Outcome {
-    match &step.work {
-        Work::Own(run) => run(),
-        Work::Cargo(arguments) => {
-            let mut command: Command = workspace::cargo();
-            command.args(arguments).envs(step.environment.iter().copied()).env("CI", "true");
-            let status = command.status().map_err(|e| format!("cannot run cargo: {e}"))?;
-            if status.success() { Ok(()) } else { Err(format!("{}: {status}", step.name)) }
+/// Names of the public suite's test programs, without those that do not depend on the backend.
+fn public_suite(packages: &[Package]) -> Vec<String> {
+    let face = packages.iter().filter(|package| package.name == "safer-ring");
+    let tests = face.flat_map(|package| &package.targets).filter(|(kind, _)| kind == "test");
+    let stem = |file: &String| Path::new(file).file_stem().map(|stem| stem.display().to_string());
+    tests.filter_map(|(_, file)| stem(file)).filter(|name| name != "compile_fail").collect()
+}
+
+fn perform(step: &Step, own: &Path) -> Outcome<Output> {
+    let mut command = match &step.work {
+        Work::Own(arguments) => {
+            let mut command = Command::new(own);
+            command.args(arguments).current_dir(workspace::root());
+            command
         }
-    }
+        Work::Cargo(arguments) => {
+            let mut command = workspace::cargo();
+            command.args(arguments);
+            command
+        }
+    };
+    command.envs(step.environment.iter().copied()).env("CI", "true").stdin(Stdio::null());
+    command.output().map_err(|e| format!("cannot run {command:?}: {e}"))
 }
 
-/// A line for each step and one for the whole.
-fn summary(results: &[(String, Duration, bool)]) -> String {
+/// A line for each step and one for the whole, which is less than the sum of its lanes.
+fn summary(results: &[Ended], whole: Duration) -> String {
     let line = |name: &str, time: Duration, word: &str| {
         format!("{:>7.1} s  {word:<6}  {name}\n", time.as_secs_f64())
     };
     let mut text: String = results
         .iter()
-        .map(|(name, time, ok)| line(name, *time, if *ok { "ok" } else { "FAILED" }))
+        .map(|step| line(&step.name, step.time, if step.ok { "ok" } else { "FAILED" }))
         .collect();
-    let total = results.iter().map(|(_, time, _)| *time).sum();
-    text.push_str(&line("total", total, ""));
+    text.push_str(&line("all", whole, ""));
     text
 }
 
@@ -138,50 +206,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_has_each_step_and_the_sum() {
-        let results = [
-            ("fmt".to_owned(), Duration::from_millis(1500), true),
-            ("test".to_owned(), Duration::from_secs(60), false),
-        ];
-        let text = summary(&results);
+    fn the_summary_has_each_step_and_the_whole() {
+        let ended = |name: &str, milliseconds, ok| Ended {
+            name: name.to_owned(),
+            time: Duration::from_millis(milliseconds),
+            ok,
+        };
+        let results = [ended("fmt", 1500, true), ended("test", 60_000, false)];
         assert_eq!(
-            text,
-            "    1.5 s  ok      fmt\n   60.0 s  FAILED  test\n   61.5 s          total\n"
+            summary(&results, Duration::from_secs(60)),
+            "    1.5 s  ok      fmt\n   60.0 s  FAILED  test\n   60.0 s          all\n"
         );
     }
 
     #[test]
-    fn packages_with_features_are_tested_with_them() {
-        let package = |name: &str, features: &[&str]| Package {
-            name: name.to_owned(),
-            dependencies: Vec::new(),
-            targets: Vec::new(),
-            features: features.iter().map(|&name| name.to_owned()).collect(),
-            directory: String::new(),
-        };
-        let steps =
-            steps(&[package("plain", &[]), package("rich", &["extra"])], Path::new("t/bench.json"));
-        let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
-        assert!(names.contains(&"test rich, all features"));
-        assert!(!names.iter().any(|name| name.contains("plain")));
-        let bench = steps.iter().find(|step| step.name.starts_with("bench")).unwrap();
-        let Work::Cargo(arguments) = &bench.work else { panic!("not cargo") };
-        assert_eq!(arguments.last().unwrap(), "t/bench.json");
+    fn every_feature_of_the_library_is_in_the_suite() {
+        let manifest = include_str!("../Cargo.toml");
+        let asked = manifest.lines().find(|line| line.starts_with("safer-ring = ")).unwrap();
+        let packages = workspace::packages().unwrap();
+        let face = packages.iter().find(|package| package.name == "safer-ring").unwrap();
+        assert!(face.features.len() >= 7, "{:?}", face.features);
+        for feature in &face.features {
+            assert!(asked.contains(&format!("\"{feature}\"")), "{feature} is not in {asked}");
+        }
     }
 
     #[test]
-    fn a_step_that_fails_is_an_error() {
-        let step = Step {
-            name: "wrong".to_owned(),
-            work: Work::Cargo(vec!["no-such-command-of-cargo".to_owned()]),
-            environment: &[],
+    fn the_fallback_runs_the_public_suite() {
+        let suite = public_suite(&workspace::packages().unwrap());
+        assert!(suite.len() > 40 && suite.contains(&"adoption".to_owned()), "{suite:?}");
+        assert!(!suite.contains(&"compile_fail".to_owned()));
+        let steps = debug_lane(&suite);
+        let step = steps.iter().find(|step| step.name == "test, on the fallback").unwrap();
+        assert_eq!(step.environment, &[("SAFER_RING_BACKEND", "fallback")]);
+        let Work::Cargo(arguments) = &step.work else { panic!("not cargo") };
+        assert!(arguments.windows(2).any(|pair| pair == ["--test", "adoption"]));
+    }
+
+    #[test]
+    fn a_step_that_fails_is_told() {
+        let wrong = cargo("wrong", "no-such-command-of-cargo");
+        let [ended] = &lane(&[wrong], Path::new("none"), &Mutex::new(()))[..] else { panic!() };
+        assert!(!ended.ok && ended.name == "wrong");
+        let [ended] = &lane(&[own("tidy")], Path::new("none"), &Mutex::new(()))[..] else {
+            panic!()
         };
-        assert!(perform(&step).unwrap_err().starts_with("wrong: "));
-        let own = Step {
-            name: "own".to_owned(),
-            work: Work::Own(|| Err("why".to_owned())),
-            environment: &[],
-        };
-        assert_eq!(perform(&own), Err("why".to_owned()));
+        assert!(!ended.ok, "there is no such program");
     }
 }
