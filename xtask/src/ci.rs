@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::workspace::Package;
 use crate::{
-    Outcome, containers, elsewhere, http, instr, kernels, msrv, nostd, safety, soak, tidy, torture,
-    vm, workspace,
+    Outcome, containers, elsewhere, fuzz, http, instr, kernels, loom, msrv, mutants, nostd, safety,
+    soak, tidy, torture, vm, workspace,
 };
+
+/// Mistakes that are planted in a run; all of them take too long for each.
+const MUTANTS: usize = 4;
 
 /// What a step runs.
 enum Work {
@@ -102,6 +105,9 @@ fn steps(packages: &[Package], table: &Path) -> Vec<Step> {
         own("containers", containers::run),
         own("torture", || torture::run(torture::Build::Release)),
         own("soak", || soak::run(soak::SHORT)),
+        own("loom", loom::run),
+        own("fuzz", fuzz::minute),
+        own("mutants, a few", || mutants::run(mutants::Choice::Some(MUTANTS))),
         own("torture-asan", || torture::run(torture::Build::Asan)),
     ]);
     steps

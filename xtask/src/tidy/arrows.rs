@@ -11,6 +11,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // The raw baseline loops of the benchmark sit on the raw layer.
     ("safer-ring-cli", &["safer-ring", "safer-ring-sys"]),
     ("safer-ring-core", &[]),
+    // The tests of the others use it.
+    ("safer-ring-fuzz", &[]),
     ("safer-ring-sys", &[]),
     ("xtask", &[]),
     // Its tests use safer-ring; the first process of a virtual machine uses nothing.
