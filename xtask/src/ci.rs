@@ -16,6 +16,9 @@ use crate::{Outcome, workspace};
 const DEFAULT_FEATURES: &str = "test -p safer-ring --no-fail-fast --test executors --test adoption \
                                 --test teardown --test idle --test allocations";
 
+/// Mistakes that are planted in a run; all of them take too long for each.
+const MUTANTS: usize = 4;
+
 /// What a step runs, with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Work {
@@ -159,6 +162,9 @@ fn release_lane(table: &Path) -> Vec<Step> {
         own("http --quick"),
         own("vm numa"),
         own("containers"),
+        own("loom"),
+        own("fuzz"),
+        own(&format!("mutants --some {MUTANTS}")),
         own("torture --asan"),
     ]
 }

@@ -436,7 +436,7 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     }
 
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
-        if call.path.is_ident(TEST_LIST) {
+        if call.path.segments.last().is_some_and(|last| last.ident == TEST_LIST) {
             let names = call.tokens.clone().into_iter().filter_map(|token| match token {
                 TokenTree::Ident(name) => Some(name.to_string()),
                 _ => None,

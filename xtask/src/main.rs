@@ -7,10 +7,13 @@ mod containers;
 mod counts;
 mod elsewhere;
 mod facts;
+mod fuzz;
 mod http;
 mod instr;
 mod kernels;
+mod loom;
 mod msrv;
+mod mutants;
 mod nostd;
 mod safety;
 mod soak;
@@ -40,6 +43,11 @@ usage: cargo xtask <command>
                                address sanitizer, which needs a nightly toolchain
   soak [--full]                wake-ups across threads, in release mode; --full: ten million of
                                each kind, which takes minutes
+  fuzz [TARGET] [options]      new inputs for the fuzz targets; --seconds N (60), --seed N, --keep:
+                               what was found becomes the corpus
+  loom                         what is concurrent, in every interleaving, under the model checker
+  mutants [--some N | NAME]    known mistakes put into the code one by one: each must be found;
+                               N: only so many, others for each commit; NAME: those called so
   http [options]               HTTP load on the server examples and on plain tokio; --help lists
                                the options
   vm numa                      tests of placement, in a virtual machine with two nodes, and of the
@@ -72,6 +80,9 @@ fn main() -> ExitCode {
         ["torture", "--asan"] => torture::run(torture::Build::Asan),
         ["soak"] => soak::run(soak::SHORT),
         ["soak", "--full"] => soak::run(soak::FULL),
+        ["fuzz", options @ ..] => fuzz::command(options),
+        ["loom"] => loom::run(),
+        ["mutants", options @ ..] => mutants::command(options),
         ["http", options @ ..] => http::run(options),
         ["vm", "numa"] => vm::numa(),
         ["containers"] => containers::run(),

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use crate::Outcome;
 use crate::facts::{self, Facts, Kind, Site};
+use crate::mutants;
 use crate::source::Source;
 use crate::tidy::{self, Sources};
 use crate::workspace::{self, Package};
@@ -115,6 +116,7 @@ fn generate(packages: &[Package], sources: &Sources) -> Result<String, Vec<Strin
     write_totals(&mut document, &totals);
     document.push_str(&body);
     write_test_code(&mut document, &in_tests);
+    mutants::write_table(&mut document);
     Ok(document)
 }
 

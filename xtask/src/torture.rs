@@ -33,7 +33,7 @@ pub(crate) fn run(build: Build) -> Outcome {
     command.args(["run", "--release", "-p", "safer-ring-cli"]);
     if build == Build::Asan {
         // With a target named, build scripts and macros are not instrumented.
-        let host = host()?;
+        let host = workspace::host()?;
         command.args(["--target", &host, "--target-dir"]);
         command.arg(workspace::target_directory()?.join("asan"));
     }
@@ -77,13 +77,6 @@ fn nightly() -> Outcome<Option<Command>> {
 fn newest(list: &str) -> Option<String> {
     let names = list.lines().filter_map(|line| line.split_whitespace().next());
     names.filter(|name| name.starts_with("nightly")).max().map(str::to_owned)
-}
-
-/// The target triple of this machine.
-fn host() -> Outcome<String> {
-    let version = workspace::output_of(Command::new("rustc").arg("-vV"))?;
-    let line = version.lines().find_map(|line| line.strip_prefix("host: "));
-    line.map(str::to_owned).ok_or_else(|| "rustc names no host".to_owned())
 }
 
 #[cfg(test)]

@@ -48,6 +48,13 @@ pub(crate) fn output_of(command: &mut Command) -> Outcome<String> {
     String::from_utf8(output.stdout).map_err(|e| format!("{command:?}: {e}"))
 }
 
+/// The target triple of this machine.
+pub(crate) fn host() -> Outcome<String> {
+    let version = output_of(Command::new("rustc").arg("-vV"))?;
+    let line = version.lines().find_map(|line| line.strip_prefix("host: "));
+    line.map(str::to_owned).ok_or_else(|| "rustc names no host".to_owned())
+}
+
 /// `cargo metadata` as JSON.
 pub(crate) fn metadata(extra: &[&str]) -> Outcome<Value> {
     let text = output_of(cargo().args(["metadata", "--format-version", "1"]).args(extra))?;

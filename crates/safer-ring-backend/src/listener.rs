@@ -14,16 +14,16 @@
 //!   an operation of this ring, and nobody could end it. The reactor looks now and then
 //!   ([`Listener::check`]), and takes the bell of a runtime that does not hear it.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+
+use safer_ring_buf::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
 use crate::clock;
-use crate::runtime::{self, Watcher};
 
 /// How long a runtime that did not hear is left alone.
 const SHUN_MS: u32 = 60_000;
 
-/// Who hears a bell, as a word that is read without a lock: one of these, or the word of a [`runtime::Kind`].
+/// Who hears a bell, as a word that is read without a lock: one of these, or the [`Ear::word`] of a runtime.
 mod who {
     pub(super) const REACTOR: u8 = 0;
     /// The reactor, because a runtime did not, for some time ([`SHUN_MS`](super::SHUN_MS)).
@@ -47,7 +47,7 @@ pub(crate) enum Hearing {
 
 /// Why the reactor hears a bell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+enum Why {
     /// The thread belongs to no runtime, or its runtime has ended.
     NoRuntime,
     /// The runtime takes no descriptors.
@@ -56,36 +56,109 @@ pub(crate) enum Why {
     Deaf,
 }
 
+/// A bell in the poller of a runtime.
+pub(crate) trait Ear {
+    /// Which kind of runtime it is: a word above those of [`who`].
+    fn word(&self) -> u8;
+}
+
+/// A ring's bell, and the pollers that can hear it.
+pub(crate) trait Bell {
+    type Ear: Ear;
+
+    /// Whether there is still something to hear.
+    fn is_there(&self) -> bool;
+
+    /// [`Ear::word`] of the calling thread's runtime, if it has one.
+    fn here(&self) -> Option<u8>;
+
+    /// Puts the bell into the poller of the calling thread's runtime. `None` if there is no such, or it takes nothing.
+    fn enter_runtime(&self) -> Option<Arc<Self::Ear>>;
+
+    /// Whether the reactor hears the bell from now on. What was signalled before is heard at once.
+    fn reactor_hears(&self, heard: bool);
+}
+
 /// Where a bell is heard.
-#[derive(Debug, Default)]
-pub(crate) struct Listener {
+#[derive(Debug)]
+pub(crate) struct Listener<E> {
     /// One of [`who`]; written in a [`Change`].
     who: AtomicU8,
-    watcher: Mutex<Option<Arc<Watcher>>>,
+    ear: Mutex<Option<Arc<E>>>,
     /// Since when a runtime is left alone.
     shunned_ms: AtomicU32,
     /// Completions that had been taken in at the reactor's last look, plus one, if that found some waiting.
     late: AtomicU64,
 }
 
-impl Listener {
+impl<E> Default for Listener<E> {
+    fn default() -> Self {
+        Self {
+            who: AtomicU8::new(who::REACTOR),
+            ear: Mutex::new(None),
+            shunned_ms: AtomicU32::new(0),
+            late: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<E: Ear> Listener<E> {
+    /// Another listener: the runtime of the calling thread, if it has one, else the reactor. Gives the runtime's, which is
+    /// to be armed.
+    pub(crate) fn find(&self, bell: &impl Bell<Ear = E>) -> Option<Arc<E>> {
+        let change = self.change();
+        // Another thread may have made this change, and the ring may have ended.
+        if !bell.is_there() || !self.is_wrong_here(|| bell.here()) {
+            return None;
+        }
+        let Some(ear) = bell.enter_runtime() else {
+            let why = if bell.here().is_some() { Why::Refused } else { Why::NoRuntime };
+            change.hand_to_reactor(bell, why);
+            return None;
+        };
+        bell.reactor_hears(false);
+        // Dropped behind the change.
+        let before = change.give_to_runtime(Arc::clone(&ear));
+        drop(before);
+        Some(ear)
+    }
+
+    /// The runtime of `ear` has ended.
+    pub(crate) fn lose(&self, bell: &impl Bell<Ear = E>, ear: &Arc<E>) {
+        let change = self.change();
+        if change.is_heard_by(ear) {
+            change.hand_to_reactor(bell, Why::NoRuntime);
+        }
+    }
+
+    /// The runtime does not hear it.
+    pub(crate) fn shun(&self, bell: &impl Bell<Ear = E>) {
+        self.change().hand_to_reactor(bell, Why::Deaf);
+    }
+
+    /// The ring has ended: nobody hears it.
+    pub(crate) fn end(&self) {
+        let before = self.change().give_to_reactor(Why::NoRuntime);
+        drop(before);
+    }
+
     /// Begins a change of who hears: there is one at a time.
-    pub(crate) fn change(&self) -> Change<'_> {
-        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        Change { listener: self, watcher }
+    fn change(&self) -> Change<'_, E> {
+        let ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner);
+        Change { listener: self, ear }
     }
 
     /// Whether the calling thread, which leaves something in flight, should find another listener.
     #[inline]
-    pub(crate) fn is_wrong_here(&self) -> bool {
+    pub(crate) fn is_wrong_here(&self, here: impl Fn() -> Option<u8>) -> bool {
         match self.who.load(Ordering::Relaxed) {
-            who::REACTOR => runtime::here().is_some(),
+            who::REACTOR => here().is_some(),
             who::REACTOR_FOR_NOW => {
                 let since = self.shunned_ms.load(Ordering::Relaxed);
-                clock::coarse_ms().wrapping_sub(since) >= SHUN_MS && runtime::here().is_some()
+                clock::coarse_ms().wrapping_sub(since) >= SHUN_MS && here().is_some()
             }
             who::REACTOR_FOR_GOOD => false,
-            kind => runtime::here().is_none_or(|here| here.word() != kind),
+            kind => here() != Some(kind),
         }
     }
 
@@ -114,25 +187,33 @@ impl Listener {
 
 /// A change of who hears, while no other one is made.
 #[derive(Debug)]
-pub(crate) struct Change<'a> {
-    listener: &'a Listener,
-    watcher: MutexGuard<'a, Option<Arc<Watcher>>>,
+struct Change<'a, E> {
+    listener: &'a Listener<E>,
+    ear: MutexGuard<'a, Option<Arc<E>>>,
 }
 
-impl Change<'_> {
-    /// Whether this is the watcher that hears.
-    pub(crate) fn is_heard_by(&self, watcher: &Arc<Watcher>) -> bool {
-        self.watcher.as_ref().is_some_and(|held| Arc::ptr_eq(held, watcher))
+impl<E: Ear> Change<'_, E> {
+    /// Whether this is the one that hears.
+    fn is_heard_by(&self, ear: &Arc<E>) -> bool {
+        self.ear.as_ref().is_some_and(|held| Arc::ptr_eq(held, ear))
+    }
+
+    /// From now on the reactor hears it.
+    fn hand_to_reactor(self, bell: &impl Bell<Ear = E>, why: Why) {
+        bell.reactor_hears(true);
+        // Dropped behind the change.
+        let before = self.give_to_reactor(why);
+        drop(before);
     }
 
     /// From now on a runtime hears it. Gives the one that did before, for the caller to drop outside of all locks.
-    pub(crate) fn give_to_runtime(mut self, watcher: Arc<Watcher>) -> Option<Arc<Watcher>> {
-        self.listener.who.store(watcher.word(), Ordering::Relaxed);
-        self.watcher.replace(watcher)
+    fn give_to_runtime(mut self, ear: Arc<E>) -> Option<Arc<E>> {
+        self.listener.who.store(ear.word(), Ordering::Relaxed);
+        self.ear.replace(ear)
     }
 
-    /// From now on the reactor hears it. Gives the watcher that did before, for the caller to drop outside of all locks.
-    pub(crate) fn give_to_reactor(mut self, why: Why) -> Option<Arc<Watcher>> {
+    /// From now on the reactor hears it. Gives the runtime that did before, for the caller to drop outside of all locks.
+    fn give_to_reactor(mut self, why: Why) -> Option<Arc<E>> {
         let who = match why {
             Why::NoRuntime => who::REACTOR,
             Why::Refused => who::REACTOR_FOR_GOOD,
@@ -142,6 +223,6 @@ impl Change<'_> {
             }
         };
         self.listener.who.store(who, Ordering::Relaxed);
-        self.watcher.take()
+        self.ear.take()
     }
 }

@@ -14,13 +14,13 @@
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno as OsErrno;
+use safer_ring_buf::sync::{AtomicBool, Ordering};
 use safer_ring_sys::{Errno, fork};
 
 use crate::listener::Hearing;
@@ -46,8 +46,7 @@ pub(crate) struct Reactor {
     epoll: OwnedFd,
     bell: OwnedFd,
     known: Mutex<Known>,
-    /// Nothing is in flight that a runtime should hear of: who changes that rings the bell.
-    rests: AtomicBool,
+    rest: Rest,
 }
 
 #[derive(Debug, Default)]
@@ -76,8 +75,7 @@ pub(crate) fn start() -> Result<Arc<Reactor>, Errno> {
     let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(os_errno)?;
     let bell = new_eventfd()?;
     epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN).map_err(os_errno)?;
-    let reactor =
-        Arc::new(Reactor { epoll, bell, known: Mutex::default(), rests: AtomicBool::new(true) });
+    let reactor = Arc::new(Reactor { epoll, bell, known: Mutex::default(), rest: Rest::new(true) });
     let own = Arc::clone(&reactor);
     std::thread::Builder::new().name("safer-ring".into()).spawn(move || own.run()).map_err(
         |e| {
@@ -120,7 +118,7 @@ impl Reactor {
     /// Something is in flight that a runtime hears of: to be called after that can be seen.
     #[inline]
     pub(crate) fn stay_awake(&self) {
-        if self.rests.load(Ordering::SeqCst) && self.rests.swap(false, Ordering::SeqCst) {
+        if self.rest.disturb() {
             self.ring();
         }
     }
@@ -165,7 +163,7 @@ impl Reactor {
                 Err(_) => return,
             }
             retry = self.turn(&events, &mut due);
-            if rounds.is_due(self.rests.load(Ordering::SeqCst)) {
+            if rounds.is_due(self.rest.is_on()) {
                 let worst = self.look_after(&mut due);
                 rounds.end(worst);
             }
@@ -174,8 +172,7 @@ impl Reactor {
 
     /// Looks at each ring that a runtime hears; gives the worst that was found.
     fn look_after(&self, due: &mut Vec<Arc<SharedCell>>) -> Hearing {
-        // Set before the look: what comes into flight behind it rings.
-        self.rests.store(true, Ordering::SeqCst);
+        self.rest.before_look();
         due.extend(lock(&self.known).cells.values().filter_map(Weak::upgrade));
         let mut worst = Hearing::Idle;
         for cell in due.drain(..) {
@@ -183,9 +180,7 @@ impl Reactor {
             let found = catch_unwind(AssertUnwindSafe(|| cell.check()));
             worst = worst.max(found.unwrap_or(Hearing::Deaf));
         }
-        if worst != Hearing::Idle {
-            self.rests.store(false, Ordering::SeqCst);
-        }
+        self.rest.after_look(worst);
         worst
     }
 
@@ -211,6 +206,37 @@ impl Reactor {
             drop(catch_unwind(AssertUnwindSafe(|| cell.turn())));
         }
         !lock(&self.known).retries.is_empty()
+    }
+}
+
+/// Whether nothing is in flight that a runtime should hear of: who changes that rings the bell.
+#[derive(Debug)]
+pub(crate) struct Rest(AtomicBool);
+
+impl Rest {
+    pub(crate) fn new(on: bool) -> Self {
+        Self(AtomicBool::new(on))
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Something has come into flight, which can be seen by now: tells whether the reactor is to be woken.
+    #[inline]
+    pub(crate) fn disturb(&self) -> bool {
+        self.0.load(Ordering::SeqCst) && self.0.swap(false, Ordering::SeqCst)
+    }
+
+    /// Before the rings are looked at: what comes into flight behind the look rings.
+    pub(crate) fn before_look(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn after_look(&self, worst: Hearing) {
+        if worst != Hearing::Idle {
+            self.0.store(false, Ordering::SeqCst);
+        }
     }
 }
 

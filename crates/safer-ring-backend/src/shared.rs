@@ -25,7 +25,7 @@ use crate::driver::{Aftermath, Driver, Snapshot};
 use crate::error::{Failure, SetupError};
 use crate::fd::SharedHandle;
 use crate::features::Features;
-use crate::listener::{Change, Hearing, Listener, Why};
+use crate::listener::{Bell, Hearing, Listener};
 use crate::notes;
 use crate::reactor::{self, Reactor};
 use crate::runtime::{self, Watcher};
@@ -62,7 +62,7 @@ pub struct SharedCell {
     reactor: Arc<Reactor>,
     /// Set once, when the cell joins its ring.
     ring: OnceLock<Weak<SharedRing>>,
-    listener: Listener,
+    listener: Listener<Watcher>,
     /// The kernel ring was closed on another thread than the one whose table has a place for it.
     left: AtomicBool,
     state: Mutex<State>,
@@ -390,7 +390,7 @@ impl SharedCell {
             // On the thread itself the end of the ring frees the place.
             self.left.store(driver.backend().own_index().is_none(), Ordering::Release);
             self.reactor.forget(self.id, bell.as_fd());
-            drop(self.listener.change().give_to_reactor(Why::NoRuntime));
+            self.listener.end();
         }
         drop(ended);
         let Aftermath { wakers, dead, retired, nudges, notes } = &mut aftermath;
@@ -427,7 +427,7 @@ impl SharedCell {
     /// reactor, unless somebody takes it in first.
     #[inline]
     pub(crate) fn park(self: &Arc<Self>, driver: &mut SharedDriver) {
-        if self.listener.is_wrong_here() {
+        if self.listener.is_wrong_here(runtime::word_here) {
             driver.set_unheard();
         }
         self.rest(driver);
@@ -451,17 +451,7 @@ impl SharedCell {
     /// a runtime may answer at once.
     #[cold]
     fn find_listener(self: &Arc<Self>) {
-        let change = self.listener.change();
-        // Another thread may have made this change, and the ring may have ended.
-        let Some(bell) = self.bell().filter(|_| self.listener.is_wrong_here()) else { return };
-        let Some(watcher) = Watcher::new(self, &bell) else {
-            let why = if runtime::here().is_some() { Why::Refused } else { Why::NoRuntime };
-            return self.listen_to_reactor(change, why);
-        };
-        self.reactor.hear(self, false);
-        // Dropped behind the change.
-        let before = change.give_to_runtime(Arc::clone(&watcher));
-        drop(before);
+        let Some(watcher) = self.listener.find(self) else { return };
         self.reactor.stay_awake();
         let alive = watcher.arm();
         if !alive {
@@ -473,17 +463,7 @@ impl SharedCell {
 
     /// The runtime of `watcher` has ended.
     pub(crate) fn lose_runtime(self: &Arc<Self>, watcher: &Arc<Watcher>) {
-        let change = self.listener.change();
-        if change.is_heard_by(watcher) {
-            self.listen_to_reactor(change, Why::NoRuntime);
-        }
-    }
-
-    fn listen_to_reactor(self: &Arc<Self>, change: Change<'_>, why: Why) {
-        self.reactor.hear(self, true);
-        // Dropped behind the change.
-        let before = change.give_to_reactor(why);
-        drop(before);
+        self.listener.lose(self, watcher);
     }
 
     /// The reactor looks whether a runtime that listens hears: what it does not is taken in here, and from now on.
@@ -494,7 +474,7 @@ impl SharedCell {
             self.listener.check(driver.is_busy(), driver.backend().has_news(), driver.taken_in())
         };
         if hearing == Hearing::Deaf {
-            self.listen_to_reactor(self.listener.change(), Why::Deaf);
+            self.listener.shun(self);
             self.turn();
         }
         hearing
@@ -531,6 +511,26 @@ impl SharedCell {
                 self.rest(driver);
             }
         });
+    }
+}
+
+impl Bell for Arc<SharedCell> {
+    type Ear = Watcher;
+
+    fn is_there(&self) -> bool {
+        self.bell().is_some()
+    }
+
+    fn here(&self) -> Option<u8> {
+        runtime::word_here()
+    }
+
+    fn enter_runtime(&self) -> Option<Arc<Watcher>> {
+        Watcher::new(self, &self.bell()?)
+    }
+
+    fn reactor_hears(&self, heard: bool) {
+        self.reactor.hear(self, heard);
     }
 }
 

@@ -500,3 +500,22 @@ impl<H> Stream<H> {
         (std::mem::take(&mut self.items), takers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_arrives_lies_behind_what_is_there() {
+        let mut stream = Stream::<()>::default();
+        let mut wakers = Vec::new();
+        let bytes = |text: &str| Load::Own(text.as_bytes().to_vec());
+        for text in ["first", "second"] {
+            assert!(!stream.put(Some(Item::new(bytes(text))), &mut wakers), "nobody waits");
+        }
+        assert!(stream.unread(b"unread".to_vec()).is_empty());
+        let kept: Vec<Vec<u8>> =
+            stream.take_items().iter().map(|item| item.bytes().to_vec()).collect();
+        assert_eq!(kept, [b"unread".to_vec(), b"first".to_vec(), b"second".to_vec()]);
+    }
+}

@@ -11,14 +11,17 @@
 //!   the owner's look and its sleep ends the sleep at once: no wake-up is lost.
 
 use std::any::Any;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::task::{Wake, Waker};
 
 use rustix::event::{EventfdFlags, eventfd};
+use safer_ring_buf::sync::{AtomicBool, Ordering, thread_local};
 use safer_ring_sys::Errno;
+
+use crate::count::Count;
 
 static NEXT_THREAD: AtomicUsize = AtomicUsize::new(1);
 
@@ -36,7 +39,7 @@ pub(crate) fn thread_id() -> usize {
 /// What brings a thread out of its ring.
 #[derive(Debug)]
 pub struct Doorbell {
-    eventfd: OwnedFd,
+    count: Count,
     rung: AtomicBool,
 }
 
@@ -51,19 +54,17 @@ pub(crate) fn os_errno(e: rustix::io::Errno) -> Errno {
 
 impl Doorbell {
     pub(crate) fn new() -> Result<Arc<Self>, Errno> {
-        let eventfd = new_eventfd()?;
-        Ok(Arc::new(Self { eventfd, rung: AtomicBool::new(false) }))
+        Ok(Arc::new(Self { count: Count::new()?, rung: AtomicBool::new(false) }))
     }
 
     pub(crate) fn fd(&self) -> RawFd {
-        self.eventfd.as_fd().as_raw_fd()
+        self.count.fd()
     }
 
     /// Ends the sleep of the thread, or its next one; at most one write until it has looked.
     pub fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
-            // A full counter (EAGAIN) is as loud as a written one.
-            let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
+            self.count.add();
         }
     }
 
@@ -71,9 +72,14 @@ impl Doorbell {
     pub(crate) fn hush(&self) {
         // In this order: a ring in between writes nothing and is heard by the swap, which sees all that came
         // before that ring; a plain store would not, and the owner could go to sleep without having seen it.
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.eventfd, &mut count);
+        self.count.clear();
         self.rung.swap(false, Ordering::AcqRel);
+    }
+
+    /// The sleep in a ring that watches it.
+    #[cfg(all(test, safer_ring_loom))]
+    pub(crate) fn sleep(&self) {
+        self.count.wait();
     }
 }
 
@@ -120,7 +126,8 @@ impl Wake for LocalWake {
         if thread_id() == self.owner {
             self.own.store(true, Ordering::Relaxed);
         } else {
-            self.remote.store(true, Ordering::Release);
+            // A swap, so that the owner's sees what came before each of several wakes, and not only before the last.
+            self.remote.swap(true, Ordering::AcqRel);
             self.bell.ring();
         }
     }

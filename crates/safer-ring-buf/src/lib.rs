@@ -43,9 +43,13 @@ mod foreign;
 mod impls;
 mod lease;
 mod memory;
+#[cfg(all(test, safer_ring_loom))]
+mod models;
 mod owned;
 mod pool;
 mod slice;
+#[doc(hidden)]
+pub mod sync;
 mod traits;
 mod vectored;
 

@@ -9,11 +9,12 @@ use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::foreign::ForeignMemory;
 use crate::memory::{AllocError, Filled, RawBuf};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A pool of at most `count` buffers of one size, allocated when they are first needed. Clones are the same pool.
 ///
@@ -458,7 +459,7 @@ impl Drop for Loan {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(safer_ring_loom)))]
 mod tests {
     use std::thread;
 

@@ -130,6 +130,22 @@ fn full_empty_and_unpublished() {
 }
 
 #[test]
+fn what_the_kernel_has_taken_is_not_taken_back() {
+    let kernel = SqKernel::new(4, Layout::Small);
+    let mut queue = kernel.queue(Layout::Small, false);
+    for number in 0..3 {
+        assert_eq!(push(&mut queue, number), Ok(()));
+    }
+    queue.publish();
+    assert_eq!(kernel.consume().map(|sqe| sqe.user_data), Some(0));
+    assert_eq!(queue.take_back().map(|sqe| sqe.user_data), Some(2));
+    assert_eq!(queue.take_back().map(|sqe| sqe.user_data), Some(1));
+    assert_eq!(queue.take_back(), None);
+    assert_eq!(kernel.consume(), None);
+    assert_eq!(queue.pending(), 0);
+}
+
+#[test]
 fn flags_of_the_kernel_are_seen() {
     let kernel = SqKernel::new(4, Layout::Small);
     let queue = kernel.queue(Layout::Small, false);
@@ -318,6 +334,20 @@ fn completions_cross_the_wrap_in_order() {
         assert_eq!(kernel.head.load(Ordering::Relaxed), START.wrapping_add(reaped as u32));
     }
     assert!(reaped > 4000, "{reaped}");
+}
+
+#[test]
+fn a_completion_that_was_given_out_has_left_its_place() {
+    let kernel = CqKernel::new(2, Layout::Small);
+    let mut queue = kernel.queue(Layout::Small);
+    for number in 0..10 {
+        assert!(kernel.post(cqe(number), None));
+        assert_eq!(queue.pop(), Some(cqe(number)));
+        // Before anything else is done with it: a waker may start operations whose completions need the place.
+        let given_out = START.wrapping_add(number as u32 + 1);
+        assert_eq!(kernel.head.load(Ordering::Relaxed), given_out);
+        assert_eq!(queue.pop(), None);
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("safer-ring-core", &[]),
     // Its tests are programs against the others.
     ("safer-ring-misuse", &[]),
+    // The tests of the others use it.
+    ("safer-ring-fuzz", &[]),
     ("safer-ring-sys", &[]),
     ("xtask", &[]),
     // Its tests use safer-ring; the first process of a virtual machine uses nothing.

@@ -15,7 +15,7 @@ use std::process::Command;
 use crate::counts::{self, Numbers, Sections};
 use crate::facts::{self, Facts};
 use crate::source::Source;
-use crate::{Outcome, workspace};
+use crate::{Outcome, mutants, workspace};
 
 pub(crate) use modules::test_only_files;
 
@@ -69,6 +69,8 @@ pub(crate) fn run(fix: bool) -> Outcome {
     findings.extend(budget(&root, &sources, fix)?);
     findings.extend(optin::check(&packages, &sources));
     findings.extend(submit::check(&sources));
+    let tests = sources.values().flat_map(|(_, facts)| facts.tests.iter().map(String::as_str));
+    findings.extend(mutants::check(&root, &tests.collect()));
     findings.extend(modules::check(&packages, &sources));
     let mut documents = BTreeMap::new();
     for path in files.iter().filter(|path| words::is_checked(path)) {

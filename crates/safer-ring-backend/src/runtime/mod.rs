@@ -10,11 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 
+use crate::listener;
 use crate::shared::SharedCell;
 
 /// Which runtime the calling thread has that can hear, as far as it can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     #[cfg(feature = "tokio")]
     Tokio,
     #[cfg(feature = "smol")]
@@ -24,7 +25,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Above all words that stand for the reactor.
     #[inline]
-    pub(crate) fn word(self) -> u8 {
+    fn word(self) -> u8 {
         match self {
             #[cfg(feature = "tokio")]
             Self::Tokio => 16,
@@ -95,7 +96,7 @@ impl Place {
 
 /// The runtime of the calling thread.
 #[inline]
-pub(crate) fn here() -> Option<Kind> {
+fn here() -> Option<Kind> {
     #[cfg(feature = "tokio")]
     if tokio::is_here() {
         return Some(Kind::Tokio);
@@ -105,6 +106,12 @@ pub(crate) fn here() -> Option<Kind> {
     return Some(Kind::Smol);
     #[cfg(not(feature = "smol"))]
     None
+}
+
+/// [`Kind::word`] of the runtime of the calling thread.
+#[inline]
+pub(crate) fn word_here() -> Option<u8> {
+    here().map(Kind::word)
 }
 
 /// A bell in the poller of a runtime, and who is woken.
@@ -130,19 +137,20 @@ impl Watcher {
         }))
     }
 
-    /// [`Kind::word`] of its runtime.
-    pub(crate) fn word(&self) -> u8 {
+    /// Waits for the next signal: those that came before need no answer any more. Tells whether the runtime lives.
+    pub(crate) fn arm(&self) -> bool {
+        self.place.arm(&mut Context::from_waker(&self.waker))
+    }
+}
+
+impl listener::Ear for Watcher {
+    fn word(&self) -> u8 {
         match self.place {
             #[cfg(feature = "tokio")]
             Place::Tokio(_) => Kind::Tokio.word(),
             #[cfg(feature = "smol")]
             Place::Smol(_) => Kind::Smol.word(),
         }
-    }
-
-    /// Waits for the next signal: those that came before need no answer any more. Tells whether the runtime lives.
-    pub(crate) fn arm(&self) -> bool {
-        self.place.arm(&mut Context::from_waker(&self.waker))
     }
 }
 

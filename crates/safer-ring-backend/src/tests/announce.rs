@@ -1,11 +1,11 @@
 //! The protocols of announcing completions, in every interleaving that the memory model allows.
 //!
-//! They are models: the kernel's side is written here as its source has it, and ours as `RingBackend::listen`,
-//! `Driver::hush` and `Reactor::look_after` have it, on the words of the model checker. What they do not show: that the
+//! They are models: the kernel's side is written here as its source has it, and ours as `RingBackend::listen` and
+//! `Driver::hush` have it, on the words of the model checker; what needs no kernel is checked as it is, in `models.rs`. What they do not show: that the
 //! kernel does what is written here, and what the compiler makes of the real code.
 
+use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 /// The shared words of one ring.
@@ -87,54 +87,4 @@ fn completions_around_a_system_call_are_found_or_announced() {
         let rung = words.rung.load(Ordering::Acquire);
         assert!(found == 2 || rung > heard_before, "nobody hears of the last completion");
     });
-}
-
-/// The reactor rests while nothing is in flight that a runtime hears of.
-struct Rest {
-    rests: AtomicBool,
-    bell: AtomicU32,
-    in_flight: Mutex<bool>,
-}
-
-fn a_reactor_that_goes_to_rest(set_before_the_look: bool) {
-    loom::model(move || {
-        let rest = Arc::new(Rest {
-            rests: AtomicBool::new(false),
-            bell: AtomicU32::new(0),
-            in_flight: Mutex::new(false),
-        });
-        let other = Arc::clone(&rest);
-        let parking = thread::spawn(move || {
-            let mut in_flight = other.in_flight.lock().unwrap();
-            *in_flight = true;
-            // `stay_awake`, under the lock of the ring.
-            if other.rests.load(Ordering::SeqCst) && other.rests.swap(false, Ordering::SeqCst) {
-                other.bell.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        if set_before_the_look {
-            rest.rests.store(true, Ordering::SeqCst);
-        }
-        let seen = *rest.in_flight.lock().unwrap();
-        if !set_before_the_look && !seen {
-            rest.rests.store(true, Ordering::SeqCst);
-        }
-        if seen {
-            rest.rests.store(false, Ordering::SeqCst);
-        }
-        parking.join().unwrap();
-        let awake = seen || rest.bell.load(Ordering::SeqCst) > 0;
-        assert!(awake, "the reactor sleeps, and something is in flight");
-    });
-}
-
-#[test]
-fn the_reactor_rests_only_while_nothing_is_in_flight() {
-    a_reactor_that_goes_to_rest(true);
-}
-
-#[test]
-#[should_panic(expected = "the reactor sleeps, and something is in flight")]
-fn a_reactor_that_rests_after_its_look_sleeps_too_long() {
-    a_reactor_that_goes_to_rest(false);
 }

@@ -46,6 +46,16 @@ fn a_failed_enter_keeps_the_operation() {
 }
 
 #[test]
+fn an_interrupted_enter_is_made_again() {
+    let (mut driver, kernel) = driver(8);
+    let (key, released) = begin(&mut driver, Op::Nop);
+    kernel.borrow_mut().answers.push_back(Answer::Refuse(Errno::INTR));
+    driver.flush();
+    assert_eq!((kernel.borrow().taken.len(), kernel.borrow().enters), (1, 2));
+    assert_eq!((result(&mut driver, key), released.get()), (None, 0), "it has not ended");
+}
+
+#[test]
 fn a_kernel_that_refuses_for_ever_loses_nothing_and_lets_the_caller_go() {
     for errno in [Errno::AGAIN, Errno::BUSY, Errno::NOMEM] {
         let (mut driver, kernel) = driver(4);
@@ -192,6 +202,34 @@ fn the_cancellation_of_a_dropped_operation_survives_refusals() {
     clean_up(&mut driver);
     assert_eq!(released.get(), 1);
     assert!(driver.is_idle());
+}
+
+/// More than fit into the completion queue, and no system call of the ring's after they have ended.
+#[test]
+fn completions_that_the_kernel_holds_back_are_fetched_by_a_look() {
+    let (backend, _bell) = RingBackend::with_bell(&Config::new(8)).unwrap();
+    let entries = backend.features().entries;
+    let mut driver = Driver::new(backend, entries).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let reader = Guarded::of(OwnedFd::from(reader));
+    let released = Count::default();
+    let keys: Vec<Key> = (0..100)
+        .map(|_| {
+            let mut resources = lent(&released);
+            resources.fd = Some(Rc::clone(&reader));
+            submit(&mut driver, Op::Poll { events: 1 }, resources)
+        })
+        .collect();
+    driver.flush();
+    assert_eq!(driver.snapshot().in_flight, 100);
+    rustix::io::write(&writer, b"x").unwrap();
+    // A way through the kernel, on which it posts what the write has ended.
+    std::thread::yield_now();
+    driver.take_in();
+    for key in keys {
+        assert_eq!(result(&mut driver, key), Some(1), "{driver:?}");
+    }
+    assert_eq!(released.get(), 100);
 }
 
 const OPERATIONS: usize = 10_000;

@@ -4,7 +4,10 @@ mod announce;
 mod bell;
 mod faults;
 mod faulty;
+mod fuzz;
 mod memory;
+#[cfg(safer_ring_loom)]
+mod models;
 mod requeue;
 mod shutdown;
 mod strange;

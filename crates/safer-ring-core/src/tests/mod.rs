@@ -4,7 +4,7 @@
 //! * `model`: what the table should do, in lists and plain words.
 //! * `audit`: what must hold in every state, and at every end.
 //! * `script`: which events are possible; the exhaustive walk over all scripts.
-//! * `exhaustive`, `planted`, `random`, `units`: the tests.
+//! * `exhaustive`, `planted`, `random`, `fuzz`, `units`: the tests.
 //! * `mistake`, `graph`: instruments inside the table.
 
 pub(crate) mod graph;
@@ -12,6 +12,7 @@ pub(crate) mod mistake;
 
 mod audit;
 mod exhaustive;
+mod fuzz;
 mod model;
 mod planted;
 mod random;

@@ -7,7 +7,7 @@ use super::script::Alphabet;
 use super::world::{Res, World};
 use crate::{Key, Limits, Tag, decode};
 
-const EVERYTHING: Alphabet = Alphabet {
+pub(super) const EVERYTHING: Alphabet = Alphabet {
     name: "everything",
     limits: Limits { max_slots: 12, max_in_flight: 8, max_chain: 4 },
     kinds: &[Kind::Recv, Kind::Peek, Kind::Send, Kind::Fsync, Kind::Close, Kind::Raw],

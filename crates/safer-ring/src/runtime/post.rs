@@ -1,31 +1,16 @@
-//! The letter box of a thread: what other threads want of it, and how they wake it.
-//!
-//! # No wake-up is lost
-//! Everything hangs on one atomic word, whose changes all threads see in one order. A sender puts its letter into the
-//! box, then swaps in `MAIL`, and rings the bell if it finds `ASLEEP`. The owner swaps `ASLEEP` in for `AWAKE` before it
-//! sleeps, and does not sleep if it finds something else. So of a letter and a sleep, one comes first in that order:
-//! * The owner's change first: the sender, or another one before it, finds `ASLEEP` and rings. The bell keeps its
-//!   count and is watched by the ring, so the sleep ends, or does not begin.
-//! * The letter first: the owner finds `MAIL`, and the swap that brings it back to `AWAKE` acquires what the sender
-//!   released.
-//!
-//! Letters to a thread that is awake cost it no system call, and the sender none either.
+//! The letter box of a thread: what other threads want of it. How they wake it, and why no wake-up is lost, stands at
+//! the head of `letters.rs` in the backend crate.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_task::Runnable;
-use safer_ring_backend::Doorbell;
+use safer_ring_backend::{Doorbell, LetterBox};
 
 use super::worker::Worker;
-
-const AWAKE: u8 = 0;
-const ASLEEP: u8 = 1;
-const MAIL: u8 = 2;
 
 /// What is to be done on another thread.
 type Call = dyn FnOnce(&Rc<Worker>) + Send;
@@ -40,36 +25,17 @@ pub(super) enum Letter {
 
 /// The letter box of a thread.
 pub(super) struct Post {
-    state: AtomicU8,
-    letters: Mutex<Letters>,
-    bell: Arc<Doorbell>,
-}
-
-#[derive(Default)]
-struct Letters {
-    waiting: VecDeque<Letter>,
-    /// The thread takes no more.
-    closed: bool,
+    letters: LetterBox<Letter>,
 }
 
 impl Post {
     pub(super) fn new(bell: Arc<Doorbell>) -> Arc<Self> {
-        Arc::new(Self { state: AtomicU8::new(AWAKE), letters: Mutex::default(), bell })
+        Arc::new(Self { letters: LetterBox::new(bell) })
     }
 
     /// Puts a letter into the box; it comes back if the thread takes none any more.
     pub(super) fn send(&self, letter: Letter) -> Result<(), Letter> {
-        {
-            let mut letters = self.lock();
-            if letters.closed {
-                return Err(letter);
-            }
-            letters.waiting.push_back(letter);
-        }
-        if self.state.swap(MAIL, Ordering::AcqRel) == ASLEEP {
-            self.bell.ring();
-        }
-        Ok(())
+        self.letters.send(letter)
     }
 
     /// Sends a task that was woken to its thread.
@@ -86,40 +52,30 @@ impl Post {
     /// Whether letters may have come. Only for the owner.
     #[inline]
     pub(super) fn has_news(&self) -> bool {
-        self.state.load(Ordering::Relaxed) != AWAKE
+        self.letters.has_news()
     }
 
     /// Moves the letters into `to`. Only for the owner, who is awake from now on.
     pub(super) fn collect(&self, to: &mut VecDeque<Letter>) {
-        if self.state.swap(AWAKE, Ordering::AcqRel) == MAIL {
-            to.append(&mut self.lock().waiting);
-        }
+        self.letters.collect(to);
     }
 
     /// Whether the owner may sleep: no letter has come since it collected them last.
     #[inline]
     pub(super) fn rest(&self) -> bool {
-        let to_sleep =
-            self.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Relaxed);
-        to_sleep.is_ok()
+        self.letters.rest()
     }
 
     /// Takes no more letters, and gives those that are left. Only for the owner.
     pub(super) fn close(&self) -> VecDeque<Letter> {
-        let mut letters = self.lock();
-        letters.closed = true;
-        mem::take(&mut letters.waiting)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Letters> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.letters.close()
     }
 }
 
-impl Drop for Letters {
+impl Drop for Post {
     /// The last handle may be dropped by any thread, and only the owner drops its tasks.
     fn drop(&mut self) {
-        for letter in self.waiting.drain(..) {
+        for letter in self.letters.close() {
             if let Letter::Task(task) = letter {
                 mem::forget(task);
             }
@@ -129,7 +85,7 @@ impl Drop for Letters {
 
 impl fmt::Debug for Post {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Post").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Post").field("letters", &self.letters).finish()
     }
 }
 

@@ -1,0 +1,260 @@
+//! In what wakes threads, the driver and the adapters.
+
+use super::super::Mutant;
+use super::super::Suite::{Lib, Model, Test};
+use super::{BACKEND, FACE, mutant};
+
+pub(super) const ALL: &[Mutant] = &[
+    // Wake-ups.
+    mutant(
+        "remote-wake-stored",
+        "The owner sees what came before each of several wakes.",
+        "crates/safer-ring-backend/src/wake.rs",
+        (
+            "            self.remote.swap(true, Ordering::AcqRel);\n",
+            "            self.remote.store(true, Ordering::Release);\n",
+        ),
+        (BACKEND, Model, "a_sleeper_hears_of_both_that_wake_it"),
+    ),
+    mutant(
+        "bell-hushed-by-a-store",
+        "The owner sees what came before a ring that wrote nothing.",
+        "crates/safer-ring-backend/src/wake.rs",
+        (
+            "        self.rung.swap(false, Ordering::AcqRel);\n",
+            "        self.rung.store(false, Ordering::Release);\n",
+        ),
+        (BACKEND, Model, "a_sleeper_hears_of_both_that_wake_it"),
+    ),
+    mutant(
+        "bell-hushed-too-early",
+        "The count is taken before the bell may be rung again.",
+        "crates/safer-ring-backend/src/wake.rs",
+        (
+            "        self.count.clear();\n        self.rung.swap(false, Ordering::AcqRel);\n",
+            "        self.rung.swap(false, Ordering::AcqRel);\n        self.count.clear();\n",
+        ),
+        (BACKEND, Model, "a_bell_that_was_hushed_rings_again"),
+    ),
+    mutant(
+        "sleeps-over-a-letter",
+        "A thread sleeps only if no letter has come.",
+        "crates/safer-ring-backend/src/letters.rs",
+        (
+            "            self.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Relaxed);
+        to_sleep.is_ok()\n",
+            "            self.state.swap(ASLEEP, Ordering::AcqRel);
+        to_sleep != ASLEEP\n",
+        ),
+        (BACKEND, Model, "a_letter_is_collected_before_its_owner_sleeps_for_good"),
+    ),
+    mutant(
+        "letter-announced-early",
+        "A letter is in the box before the owner hears of it.",
+        "crates/safer-ring-backend/src/letters.rs",
+        (
+            "        {
+            let mut letters = self.lock();
+            if letters.closed {
+                return Err(letter);
+            }
+            letters.waiting.push_back(letter);
+        }
+        if self.state.swap(MAIL, Ordering::AcqRel) == ASLEEP {
+            self.bell.ring();
+        }
+        Ok(())\n",
+            "        if self.state.swap(MAIL, Ordering::AcqRel) == ASLEEP {
+            self.bell.ring();
+        }
+        let mut letters = self.lock();
+        if letters.closed {
+            return Err(letter);
+        }
+        letters.waiting.push_back(letter);
+        Ok(())\n",
+        ),
+        (BACKEND, Model, "a_letter_is_collected_before_its_owner_sleeps_for_good"),
+    ),
+    mutant(
+        "letter-into-closed-box",
+        "A letter that comes too late comes back.",
+        "crates/safer-ring-backend/src/letters.rs",
+        ("            if letters.closed {\n", "            if false {\n"),
+        (BACKEND, Model, "a_letter_to_a_closing_box_comes_back_or_is_among_those_left"),
+    ),
+    mutant(
+        "bell-in-two-pollers",
+        "Changes of who hears a bell are made one at a time.",
+        "crates/safer-ring-backend/src/listener.rs",
+        (
+            "        bell.reactor_hears(false);
+        // Dropped behind the change.
+        let before = change.give_to_runtime(Arc::clone(&ear));\n",
+            "        drop(change);
+        bell.reactor_hears(false);
+        let before = self.change().give_to_runtime(Arc::clone(&ear));\n",
+        ),
+        (BACKEND, Model, "a_runtime_and_a_plain_thread_that_choose_at_once_leave_the_bell_in_one_poller"),
+    ),
+    mutant(
+        "late-end-of-a-runtime",
+        "A runtime that ends gives back a bell only if it still has it.",
+        "crates/safer-ring-backend/src/listener.rs",
+        (
+            "        if change.is_heard_by(ear) {\n            change.hand_to_reactor",
+            "        if !change.is_heard_by(ear) {\n            change.hand_to_reactor",
+        ),
+        (BACKEND, Model, "a_runtime_that_ends_while_another_takes_the_bell_leaves_it_in_one_poller"),
+    ),
+    mutant(
+        "rests-after-the-look",
+        "The reactor is at rest before it looks, so that what comes behind the look wakes it.",
+        "crates/safer-ring-backend/src/reactor.rs",
+        (
+            "        if worst != Hearing::Idle {
+            self.0.store(false, Ordering::SeqCst);
+        }\n",
+            "        self.0.store(worst == Hearing::Idle, Ordering::SeqCst);\n",
+        ),
+        (BACKEND, Model, "the_reactor_rests_only_while_nothing_is_in_flight"),
+    ),
+    mutant(
+        "panic-silences",
+        "A waker that panics does not silence those after it.",
+        "crates/safer-ring-backend/src/wake.rs",
+        (
+            "        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            panic.get_or_insert(payload);
+        }\n",
+            "        waker.wake();\n",
+        ),
+        (FACE, Test("drops"), "a_panicking_waker_does_not_silence_those_after_it"),
+    ),
+    mutant(
+        "waker-fired-under-the-lock",
+        "Wakers are fired outside of the lock.",
+        "crates/safer-ring-backend/src/shared.rs",
+        (
+            "        conclude(dead, retired, wakers);
+        let mut state = lock(&self.state);\n",
+            "        let mut state = lock(&self.state);
+        conclude(dead, retired, wakers);\n",
+        ),
+        (FACE, Test("teardown"), "a_waker_starts_operations_on_a_shared_ring"),
+    ),
+    mutant(
+        "waker-fired-under-the-borrow",
+        "Wakers are fired outside of the borrow.",
+        "crates/safer-ring-backend/src/local.rs",
+        (
+            "        drop(driver);\n        let Aftermath {",
+            "        let _driver = driver;\n        let Aftermath {",
+        ),
+        (FACE, Test("teardown"), "a_waker_starts_operations_on_a_local_ring"),
+    ),
+    // The driver.
+    mutant(
+        "interrupted-enter-is-fatal",
+        "A system call that a signal interrupted is made again.",
+        "crates/safer-ring-backend/src/driver/turn.rs",
+        (
+            "                Errno::INTR => {}\n",
+            "                Errno::INTR => {
+                    self.fail_pending(errno);
+                    return Err(errno);
+                }\n",
+        ),
+        (BACKEND, Lib, "an_interrupted_enter_is_made_again"),
+    ),
+    mutant(
+        "busy-enter-is-fatal",
+        "A kernel that is busy is asked again.",
+        "crates/safer-ring-backend/src/driver/turn.rs",
+        (
+            "Errno::AGAIN | Errno::BUSY | Errno::NOMEM => {",
+            "Errno::AGAIN | Errno::NOMEM => {",
+        ),
+        (BACKEND, Lib, "a_kernel_that_refuses_for_ever_loses_nothing_and_lets_the_caller_go"),
+    ),
+    mutant(
+        "sleeps-over-the-bell",
+        "A thread does not sleep when its bell has been rung on the way.",
+        "crates/safer-ring-backend/src/driver/turn.rs",
+        ("let idle = !self.rung && ", "let idle = "),
+        (BACKEND, Lib, "a_bell_that_is_heard_while_something_is_handed_over_rings_again"),
+    ),
+    mutant(
+        "overflow-ignored",
+        "Completions that did not fit into the queue are fetched.",
+        "crates/safer-ring-backend/src/uring/mod.rs",
+        ("{ self.pop_overflowed() } else { None }", "{ self.ring.pop() } else { None }"),
+        (BACKEND, Lib, "completions_that_the_kernel_holds_back_are_fetched_by_a_look"),
+    ),
+    mutant(
+        "late-descriptor-leaked",
+        "A descriptor that arrives for nobody is closed.",
+        "crates/safer-ring-backend/src/driver/orphan.rs",
+        ("drop(unsafe { adopt(number) });", "std::mem::forget(unsafe { adopt(number) });"),
+        (FACE, Test("drops"), "a_late_open_is_closed_and_counted"),
+    ),
+    mutant(
+        "adoption-skipped",
+        "Bytes that arrive for a dropped receive reach the next one.",
+        "crates/safer-ring-backend/src/driver/orphan.rs",
+        (
+            "let item = item.map(Item::new);",
+            "let item = item.map(Item::new).filter(|_| false);",
+        ),
+        (FACE, Test("adoption"), "a_dropped_receive_before_while_and_after_data_arrives"),
+    ),
+    mutant(
+        "adoption-reversed",
+        "Bytes of dropped receives keep their order.",
+        "crates/safer-ring-backend/src/stream.rs",
+        (
+            "        self.items.extend(item);\n",
+            "        item.into_iter().for_each(|item| self.items.push_front(item));\n",
+        ),
+        (BACKEND, Lib, "what_arrives_lies_behind_what_is_there"),
+    ),
+    mutant(
+        "short-send-abandoned",
+        "A dropped send goes on until all is sent.",
+        "crates/safer-ring-backend/src/driver/orphan.rs",
+        (
+            "let goes_on = moved > 0 && role == Role::Give && !payload::appends(&fd);",
+            "let goes_on = moved > wanted && role == Role::Give && !payload::appends(&fd);",
+        ),
+        (FACE, Test("adoption_sends"), "a_send_that_ended_short_and_is_dropped_unseen_is_sent_whole"),
+    ),
+    mutant(
+        "late-error-forgotten",
+        "The error of a dropped send is told to the next operation.",
+        "crates/safer-ring-backend/src/stream.rs",
+        ("        self.blame(fault);\n        self.wake(wakers);\n", "        let _ = fault;\n        self.wake(wakers);\n"),
+        (FACE, Test("adoption_sends"), "the_error_of_a_dropped_send_is_told_to_the_next"),
+    ),
+    mutant(
+        "child-uses-the-ring",
+        "In a forked child the rings of the parent do nothing.",
+        "crates/safer-ring-backend/src/driver/mod.rs",
+        ("        fork::current() == self.epoch\n", "        fork::current() == self.epoch || self.epoch != 0\n"),
+        (FACE, Test("process"), "a_forked_child_is_refused_and_disturbs_nothing"),
+    ),
+    // The adapters.
+    mutant(
+        "flush-does-not-wait",
+        "A flush waits until the kernel has taken all.",
+        "crates/safer-ring/src/io/writer.rs",
+        ("        if self.behind {\n", "        if self.behind && self.idle.get().is_empty() {\n"),
+        (FACE, Test("io_ends"), "a_flush_and_a_shutdown_wait_for_the_kernel_to_take_all"),
+    ),
+    mutant(
+        "read-ahead-lost",
+        "What was read ahead and not taken goes back to the stream.",
+        "crates/safer-ring/src/io/ahead.rs",
+        ("        rest.drain(..self.from.min(rest.len()));\n", "        rest.clear();\n"),
+        (FACE, Test("io_ends"), "what_was_read_ahead_goes_back_to_the_stream"),
+    ),
+];
