@@ -25,6 +25,7 @@ use std::time::Duration;
 use safer_ring_core::Op;
 use safer_ring_sys::{Cqe, Errno};
 
+use crate::clock;
 use crate::engine::Class;
 
 /// One operation in plain words: what a submission entry is made of.
@@ -84,6 +85,15 @@ pub enum Wait {
     For(Duration),
 }
 
+/// [`Backend::pause`] by the clock of this machine.
+pub(crate) fn wait_outside(pause: Duration) {
+    if pause.is_zero() {
+        std::thread::yield_now();
+    } else {
+        std::thread::sleep(pause);
+    }
+}
+
 /// A queue of operations and completions.
 ///
 /// # Safety
@@ -133,6 +143,21 @@ pub unsafe trait Backend {
     /// Whether somebody who hears of this should take something in.
     fn has_news(&self) -> bool {
         self.ready()
+    }
+
+    /// The monotonic clock that the operations run by, in nanoseconds.
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
+
+    /// The same in milliseconds, cut to 32 bits: cheap, and right to a few of them.
+    fn coarse_ms(&self) -> u32 {
+        clock::coarse_ms()
+    }
+
+    /// Lets time go by where a wait is impossible; none at all is a turn for other threads.
+    fn pause(&mut self, pause: Duration) {
+        wait_outside(pause);
     }
 
     /// Who else has run operations.

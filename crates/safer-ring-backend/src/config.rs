@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::SetupError;
 use crate::placement::Place;
+use crate::sim::World;
 
 /// The largest submission queue a kernel makes: `io_uring_setup(2)`.
 pub const MAX_ENTRIES: u32 = 32_768;
@@ -25,6 +26,8 @@ pub enum BackendKind {
     IoUring,
     /// Readiness by `epoll(7)`, Linux AIO and a pool of threads.
     Fallback,
+    /// A kernel in this program's memory: [`crate::sim`]. Rings of it are made by their world only.
+    Sim,
 }
 
 /// Which backend a ring may use.
@@ -65,6 +68,8 @@ pub struct Config {
     pub max_rings: usize,
     /// Where each kernel ring is made, and where its workers run.
     pub place: Place,
+    /// The simulated kernel that a ring of [`BackendKind::Sim`] belongs to.
+    pub world: Option<World>,
 }
 
 impl Config {
@@ -83,6 +88,7 @@ impl Config {
             without_opcodes: Vec::new(),
             max_rings: 64,
             place: Place::default(),
+            world: None,
         }
     }
 
@@ -96,6 +102,11 @@ impl Config {
         {
             return Err(SetupError::Conflict {
                 what: "a ring needs at least as many completion entries as submission entries, and at most 65536",
+            });
+        }
+        if self.backend == BackendChoice::Only(BackendKind::Sim) && self.world.is_none() {
+            return Err(SetupError::Conflict {
+                what: "a simulated ring is made by its world: `sim::World::ring`",
             });
         }
         if self.max_rings == 0 {

@@ -24,6 +24,7 @@ use std::task::{Context, Poll, Waker};
 
 use safer_ring_core::Key;
 
+use crate::adopt::Descriptor;
 use crate::engine::Class;
 use crate::error::Failure;
 use crate::local::LocalCell;
@@ -40,9 +41,9 @@ pub trait Guard: Clone + AsFd + 'static {
     type Home: Clone + 'static;
 
     /// Takes over `fd`, for one handle.
-    fn of(fd: OwnedFd) -> Self;
+    fn of(fd: Descriptor) -> Self;
     /// The descriptor itself if this is its only guard, else the guard again.
-    fn into_owned(self) -> Result<OwnedFd, Self>;
+    fn into_owned(self) -> Result<Descriptor, Self>;
     /// How many guards share the descriptor, those of handles included.
     fn holders(&self) -> usize;
     /// Counts one more handle.
@@ -76,7 +77,7 @@ pub trait Guard: Clone + AsFd + 'static {
 /// A descriptor of one thread.
 #[derive(Debug)]
 pub struct LocalHandle {
-    fd: OwnedFd,
+    fd: Descriptor,
     class: Class,
     marked: Cell<bool>,
     users: Cell<usize>,
@@ -86,7 +87,7 @@ pub struct LocalHandle {
 /// A descriptor of any thread.
 #[derive(Debug)]
 pub struct SharedHandle {
-    fd: OwnedFd,
+    fd: Descriptor,
     class: Class,
     marked: AtomicBool,
     users: AtomicUsize,
@@ -110,13 +111,13 @@ impl AsFd for SharedHandle {
 impl Guard for Rc<LocalHandle> {
     type Home = rc::Weak<LocalCell>;
 
-    fn of(fd: OwnedFd) -> Self {
+    fn of(fd: Descriptor) -> Self {
         let (marked, users) = (Cell::new(false), Cell::new(1));
         let class = Class::default();
         Self::new(LocalHandle { fd, class, marked, users, stream: RefCell::default() })
     }
 
-    fn into_owned(self) -> Result<OwnedFd, Self> {
+    fn into_owned(self) -> Result<Descriptor, Self> {
         Self::try_unwrap(self).map(|handle| handle.fd)
     }
 
@@ -162,13 +163,13 @@ impl Guard for Rc<LocalHandle> {
 impl Guard for Arc<SharedHandle> {
     type Home = sync::Weak<SharedCell>;
 
-    fn of(fd: OwnedFd) -> Self {
+    fn of(fd: Descriptor) -> Self {
         let (marked, users) = (AtomicBool::new(false), AtomicUsize::new(1));
         let class = Class::default();
         Self::new(SharedHandle { fd, class, marked, users, stream: Mutex::default() })
     }
 
-    fn into_owned(self) -> Result<OwnedFd, Self> {
+    fn into_owned(self) -> Result<Descriptor, Self> {
         Self::try_unwrap(self).map(|handle| handle.fd)
     }
 
@@ -238,17 +239,27 @@ pub struct Fd<M: Mode = Shared> {
 impl<M: Mode> Fd<M> {
     /// Takes over the descriptor of `owner`: an `OwnedFd`, a std file, socket or pipe end.
     pub fn new(owner: impl Into<OwnedFd>) -> Self {
-        Self { guard: ManuallyDrop::new(M::Guard::of(owner.into())) }
+        Self::over(Descriptor::Real(owner.into()))
+    }
+
+    pub(crate) fn over(descriptor: Descriptor) -> Self {
+        Self { guard: ManuallyDrop::new(M::Guard::of(descriptor)) }
     }
 
     /// The descriptor itself, if no other handle and no operation in flight shares it, and nothing that arrived for a
-    /// dropped receive waits in it; else the handle again.
+    /// dropped receive waits in it; else the handle again. A simulated descriptor ([`crate::sim`]) stays a handle.
     pub fn try_into_owned(self) -> Result<OwnedFd, Self> {
-        if self.guard.is_marked() { Err(self) } else { self.try_into_closable() }
+        if self.guard.is_marked() {
+            return Err(self);
+        }
+        match self.try_into_closable()? {
+            Descriptor::Real(fd) => Ok(fd),
+            simulated => Err(Self::over(simulated)),
+        }
     }
 
     /// As [`Fd::try_into_owned`] for closing: what waits in it is dropped.
-    pub(crate) fn try_into_closable(self) -> Result<OwnedFd, Self> {
+    pub(crate) fn try_into_closable(self) -> Result<Descriptor, Self> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again: neither dropped nor read.
         let guard = unsafe { ManuallyDrop::take(&mut this.guard) };

@@ -93,6 +93,9 @@ const SETUP_NAMES: [(u32, &str); 9] = [
 
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.backend == BackendKind::Sim {
+            return write!(f, "simulation, {} entries", self.entries);
+        }
         if self.backend == BackendKind::Fallback {
             return write!(f, "fallback (epoll, Linux AIO, threads), {} entries", self.entries);
         }

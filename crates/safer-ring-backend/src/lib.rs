@@ -50,6 +50,7 @@ mod request;
 mod root;
 mod runtime;
 mod shared;
+pub mod sim;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,7 @@ mod uring;
 mod wake;
 
 pub use addr::Address;
+pub use adopt::Descriptor;
 pub use backend::{Backend, Helped, Submission, Submitted, Wait};
 pub use batch::{Batch, SubmitBatch};
 pub use cancel::{Cancel, CancelMember, Ended, Timed};

@@ -68,10 +68,16 @@ pub struct LocalCell {
 
 impl LocalCell {
     pub(crate) fn open(config: &Config) -> Result<Rc<Self>, SetupError> {
-        let (mut backend, report) =
-            detect::decide(config, || RingBackend::new(config), || RingBackend::fallback(config))?;
+        let (mut backend, report) = match &config.world {
+            Some(world) => (RingBackend::simulated(config, world)?, Report::simulated()),
+            None => detect::decide(
+                config,
+                || RingBackend::new(config),
+                || RingBackend::fallback(config),
+            )?,
+        };
         backend.register_own_fd();
-        let can_watch = !backend.must_poll();
+        let can_watch = !backend.must_poll() && backend.has_bell();
         let features = backend.features().clone();
         let limit = |errno| SetupError::Limit { errno };
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
@@ -87,6 +93,9 @@ impl LocalCell {
             can_watch,
         });
         cell.driver.borrow_mut().set_home(Rc::downgrade(&cell));
+        if let Some(world) = &config.world {
+            world.add_local(&cell);
+        }
         Ok(cell)
     }
 
@@ -186,6 +195,15 @@ impl LocalCell {
             driver.look();
             self.heed_bell(driver);
             driver.take_root_woken()
+        })
+    }
+
+    /// One round of a simulation: [`LocalCell::look`], when the next deadline of the table is, and whether something has
+    /// not been handed over.
+    pub(crate) fn round(&self) -> (Option<u64>, bool) {
+        self.with(|driver| {
+            driver.look();
+            (driver.next_deadline(), driver.has_queued())
         })
     }
 

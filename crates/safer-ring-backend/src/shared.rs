@@ -29,6 +29,7 @@ use crate::listener::{Bell, Hearing, Listener};
 use crate::notes;
 use crate::reactor::{self, Reactor};
 use crate::runtime::{self, Watcher};
+use crate::sim::{Home, World};
 use crate::uring::RingBackend;
 use crate::wake::conclude;
 
@@ -59,7 +60,9 @@ struct Cells {
 /// One kernel ring of a [`SharedRing`].
 pub struct SharedCell {
     id: u64,
-    reactor: Arc<Reactor>,
+    /// `None` in a simulation, where the world takes the rings in turn.
+    reactor: Option<Arc<Reactor>>,
+    world: Option<Home>,
     /// Set once, when the cell joins its ring.
     ring: OnceLock<Weak<SharedRing>>,
     listener: Listener<Watcher>,
@@ -290,27 +293,42 @@ impl fmt::Debug for SharedCell {
 
 impl SharedCell {
     fn open(config: &Config) -> Result<(Arc<Self>, Features, Report), SetupError> {
-        let ((backend, bell), report) = detect::decide(
-            config,
-            || RingBackend::with_bell(config),
-            || RingBackend::fallback_with_bell(config),
-        )?;
+        let ((backend, bell), report) = match &config.world {
+            Some(world) => ((RingBackend::simulated(config, world)?, None), Report::simulated()),
+            None => {
+                let ((backend, bell), report) = detect::decide(
+                    config,
+                    || RingBackend::with_bell(config),
+                    || RingBackend::fallback_with_bell(config),
+                )?;
+                ((backend, Some(bell)), report)
+            }
+        };
         let features = backend.features().clone();
         let limit = |errno| SetupError::Limit { errno };
-        let reactor = reactor::start().map_err(limit)?;
+        let reactor = match config.world {
+            Some(_) => None,
+            None => Some(reactor::start().map_err(limit)?),
+        };
+        let world = config.world.as_ref().map(World::home);
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
-        let bell = Some(Arc::new(bell));
+        let bell = bell.map(Arc::new);
         let spares = Vec::with_capacity(SPARES);
         let state = State { driver: Some(driver), bell, closing: false, spares };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (ring, state) = (OnceLock::new(), Mutex::new(state));
         let listener = Listener::default();
         let left = AtomicBool::new(false);
-        let cell = Arc::new(Self { id, reactor, ring, listener, left, state });
+        let cell = Arc::new(Self { id, reactor, world, ring, listener, left, state });
         if let Some(driver) = &mut lock(&cell.state).driver {
             driver.set_home(Arc::downgrade(&cell));
         }
-        cell.reactor.register(&cell).map_err(limit)?;
+        if let Some(reactor) = &cell.reactor {
+            reactor.register(&cell).map_err(limit)?;
+        }
+        if let Some(world) = &config.world {
+            world.add_shared(&cell);
+        }
         Ok((cell, features, report))
     }
 
@@ -359,7 +377,7 @@ impl SharedCell {
                 held.flush();
                 if held.backend().pending() > 0 {
                     // The kernel takes nothing now.
-                    self.reactor.retry(self);
+                    self.retry();
                     held.forget_timer();
                 }
             }
@@ -384,12 +402,17 @@ impl SharedCell {
         let Some(driver) = state.driver.as_mut() else { return };
         let mut aftermath = driver.aftermath(spare);
         let over = state.closing && state.driver.as_ref().is_some_and(Driver::is_over);
-        let ended = if over { state.driver.take().zip(state.bell.take()) } else { None };
+        let ended = if over { state.driver.take() } else { None };
+        let bell = if over { state.bell.take() } else { None };
         drop(state);
-        if let Some((driver, bell)) = &ended {
+        if let Some(driver) = &ended {
             // On the thread itself the end of the ring frees the place.
             self.left.store(driver.backend().own_index().is_none(), Ordering::Release);
-            self.reactor.forget(self.id, bell.as_fd());
+            match (&self.reactor, &bell, &self.world) {
+                (Some(reactor), Some(bell), _) => reactor.forget(self.id, bell.as_fd()),
+                (_, _, Some(world)) => world.forget(self.id),
+                _ => {}
+            }
             self.listener.end();
         }
         drop(ended);
@@ -427,7 +450,7 @@ impl SharedCell {
     /// reactor, unless somebody takes it in first.
     #[inline]
     pub(crate) fn park(self: &Arc<Self>, driver: &mut SharedDriver) {
-        if self.listener.is_wrong_here(runtime::word_here) {
+        if self.world.is_none() && self.listener.is_wrong_here(runtime::word_here) {
             driver.set_unheard();
         }
         self.rest(driver);
@@ -440,10 +463,30 @@ impl SharedCell {
         driver.flush();
         let backend = driver.backend();
         if (backend.pending() > 0 && !backend.has_sqpoll()) || backend.must_poll() {
-            self.reactor.retry(self);
+            self.retry();
         }
         if self.listener.is_runtime() {
-            self.reactor.stay_awake();
+            self.stay_awake();
+        }
+    }
+
+    /// One turn of the ring soon. A world takes all of them in turn anyway.
+    fn retry(self: &Arc<Self>) {
+        if let Some(reactor) = &self.reactor {
+            reactor.retry(self);
+        }
+    }
+
+    #[inline]
+    fn stay_awake(&self) {
+        if let Some(reactor) = &self.reactor {
+            reactor.stay_awake();
+        }
+    }
+
+    fn hear(&self, heard: bool) {
+        if let Some(reactor) = &self.reactor {
+            reactor.hear(self, heard);
         }
     }
 
@@ -452,7 +495,7 @@ impl SharedCell {
     #[cold]
     fn find_listener(self: &Arc<Self>) {
         let Some(watcher) = self.listener.find(self) else { return };
-        self.reactor.stay_awake();
+        self.stay_awake();
         let alive = watcher.arm();
         if !alive {
             self.lose_runtime(&watcher);
@@ -494,6 +537,12 @@ impl SharedCell {
         });
     }
 
+    /// One round of a simulation: as [`LocalCell::round`](crate::LocalCell).
+    pub(crate) fn round(self: &Arc<Self>) -> (Option<u64>, bool) {
+        self.turn();
+        self.with(|driver| (driver.next_deadline(), driver.has_queued())).unwrap_or_default()
+    }
+
     /// The last handle is gone: close now if nothing is in flight, else when nothing is.
     fn close(self: &Arc<Self>) {
         {
@@ -507,7 +556,11 @@ impl SharedCell {
         self.with(|driver| {
             driver.close();
             if !driver.is_idle() {
-                self.reactor.keep(self);
+                match (&self.reactor, &self.world) {
+                    (Some(reactor), _) => reactor.keep(self),
+                    (None, Some(world)) => world.keep(self),
+                    (None, None) => {}
+                }
                 self.rest(driver);
             }
         });
@@ -530,7 +583,7 @@ impl Bell for Arc<SharedCell> {
     }
 
     fn reactor_hears(&self, heard: bool) {
-        self.reactor.hear(self, heard);
+        self.hear(heard);
     }
 }
 

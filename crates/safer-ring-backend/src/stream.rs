@@ -21,7 +21,6 @@
 #![allow(unsafe_code, reason = "reads what the kernel wrote into a lease")]
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::slice;
 use std::task::Waker;
 
@@ -29,6 +28,7 @@ use safer_ring_buf::Lease;
 use safer_ring_core::{CURSOR, Key, Op};
 use safer_ring_sys::Errno;
 
+use crate::adopt::Descriptor;
 use crate::error::Failure;
 
 const MSG_OOB: u32 = 0x1;
@@ -103,7 +103,7 @@ pub(crate) enum Load {
     /// A message, in the state of its operation; so many bytes.
     Message(Lease, usize),
     /// A connection, and the address of its peer as the operation's state holds it.
-    Connection(OwnedFd, Lease),
+    Connection(Descriptor, Lease),
     /// The error that a receive ended with.
     Error(Errno),
 }

@@ -35,6 +35,7 @@
 //! * CPUs and memory nodes: threads, rings and buffers side by side: [`cpu`].
 //! * With the feature `runtime`: threads that run tasks on local rings of their own, `Runtime`. The repository's
 //!   `docs/GUIDE-runtime.md` is the chapter on it.
+//! * A simulated kernel, driven by a seed, for tests of programs: [`sim`].
 //! * Many operations in one system call: [`Ring::batch`](crate::RingOf::batch). One after the other: [`Operation::then`].
 //!
 //! # What it does not do
@@ -77,6 +78,8 @@ mod ring;
 mod ring_buffer;
 #[cfg(all(target_os = "linux", feature = "runtime"))]
 pub mod runtime;
+#[cfg(target_os = "linux")]
+pub mod sim;
 #[cfg(target_os = "linux")]
 mod unblock;
 

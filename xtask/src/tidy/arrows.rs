@@ -21,6 +21,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask-guest", &[]),
     // It runs the examples of safer-ring as programs.
     ("xtask-http", &[]),
+    // Programs in simulated worlds.
+    ("xtask-sim", &["safer-ring"]),
 ];
 
 /// Crates that may depend on nothing at all.

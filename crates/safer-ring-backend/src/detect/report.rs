@@ -51,6 +51,13 @@ impl Report {
         Self { backend, cause: None, errno: None, chosen_by, evidence, fix: Vec::new() }
     }
 
+    /// A simulated kernel it is: nothing was looked at.
+    pub(crate) fn simulated() -> Self {
+        let (chosen_by, evidence) = (ChosenBy::Builder, Evidence::default());
+        let backend = Some(BackendKind::Sim);
+        Self { backend, cause: None, errno: None, chosen_by, evidence, fix: Vec::new() }
+    }
+
     /// The fallback it is, since somebody said so.
     pub(crate) fn told(chosen_by: ChosenBy, evidence: Evidence) -> Self {
         let cause = match chosen_by {
@@ -85,6 +92,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.backend {
             Some(BackendKind::IoUring) => f.write_str("io_uring")?,
+            Some(BackendKind::Sim) => return f.write_str("simulation"),
             Some(BackendKind::Fallback) => f.write_str("fallback, not io_uring")?,
             None => f.write_str("io_uring is not available")?,
         }

@@ -141,7 +141,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let limits =
             Limits { max_slots: MAX_SLOTS, max_in_flight: MAX_IN_FLIGHT, max_chain: entries };
         let mut table = Table::new(limits);
-        table.set_now(clock::coarse_ms());
+        table.set_now(backend.coarse_ms());
         Ok(Self {
             table,
             backend,
@@ -245,7 +245,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         if !self.is_ours() {
             return Err(self.refuse(Box::new(resources)));
         }
-        let deadline = clock::now_ns().saturating_add(clock::ns(after));
+        let deadline = self.backend.now_ns().saturating_add(clock::ns(after));
         self.table
             .insert_deadline(Op::Timeout, resources, deadline)
             .map_err(|(_, resources)| self.refuse(Box::new(resources)))
@@ -254,7 +254,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     /// Looks at the clock, for the ages of operations that start from now on.
     #[inline]
     pub(crate) fn touch(&mut self) {
-        self.table.set_now(clock::coarse_ms());
+        self.table.set_now(self.backend.coarse_ms());
     }
 
     /// Whether nothing is in flight or waits for it, and nothing can come back from it; if not, `waker` is woken when
@@ -452,7 +452,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     /// What the kernel has and what waits for it, without timers.
     pub(crate) fn operations(&self) -> impl Iterator<Item = InFlight> {
-        let now = clock::coarse_ms();
+        let now = self.backend.coarse_ms();
         self.table.iter().filter_map(move |(_, op, state, resources)| {
             if matches!(state.phase, Phase::Done | Phase::Armed) {
                 return None;

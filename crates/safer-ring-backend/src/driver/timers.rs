@@ -7,7 +7,6 @@ use safer_ring_core::{Key, Tag};
 
 use super::Driver;
 use crate::backend::Backend;
-use crate::clock;
 use crate::fd::Guard;
 use crate::uring::RingBackend;
 
@@ -28,7 +27,7 @@ impl<K: Guard> Driver<K, RingBackend> {
                 return;
             }
         }
-        let left = deadline.saturating_sub(clock::now_ns());
+        let left = deadline.saturating_sub(self.backend.now_ns());
         let free = self.timers.iter().position(Option::is_none);
         let index = free.unwrap_or(self.timers.len());
         let left = Duration::from_nanos(left);

@@ -15,7 +15,6 @@ use safer_ring_sys::Errno;
 
 use super::Driver;
 use crate::backend::{Backend, Submission, Submitted, Wait};
-use crate::clock;
 use crate::fd::Guard;
 use crate::notes::Note;
 use crate::request::Resources;
@@ -172,7 +171,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     pub(crate) fn wait(&mut self, limit: Option<Duration>) {
         if !self.is_ours() {
             // Nothing will ever complete here; what is submitted is refused.
-            std::thread::sleep(HOPELESS_PAUSE);
+            self.backend.pause(HOPELESS_PAUSE);
             return;
         }
         self.stage();
@@ -187,11 +186,11 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let wait = match (idle, self.table.next_deadline(), limit) {
             (false, _, _) => Wait::No,
             (true, None, None) => Wait::One,
-            (true, deadline, limit) => bounded_wait(deadline, limit),
+            (true, deadline, limit) => bounded_wait(deadline, limit, self.backend.now_ns()),
         };
         if self.enter(wait).is_err() && idle && !self.dirty {
             // What the kernel did not take is queued or has failed; do not spin on a broken ring.
-            std::thread::sleep(HOPELESS_PAUSE);
+            self.backend.pause(HOPELESS_PAUSE);
         }
         if idle {
             self.touch();
@@ -272,6 +271,11 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         came
     }
 
+    /// When the next timer of the table is due, by the clock of the backend.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.table.next_deadline()
+    }
+
     /// Ends the timers of the table that are due, and takes in what came about without the kernel.
     #[inline]
     pub(crate) fn expire(&mut self) {
@@ -283,7 +287,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     #[cold]
     fn expire_until(&mut self, deadline: u64) {
         // What is there already hides the timers behind it, so the clock is read for it too.
-        let now = clock::now_ns();
+        let now = self.backend.now_ns();
         if deadline > now {
             return;
         }
@@ -322,7 +326,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                         return Ok(());
                     }
                     if attempt < ENTER_TRIES {
-                        shortage_pause(attempt);
+                        shortage_pause(&mut self.backend, attempt);
                     }
                 }
                 fatal => {
@@ -410,20 +414,16 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 }
 
 #[cold]
-fn bounded_wait(deadline: Option<u64>, limit: Option<Duration>) -> Wait {
+fn bounded_wait(deadline: Option<u64>, limit: Option<Duration>, now: u64) -> Wait {
     let left = deadline
-        .map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::now_ns())))
+        .map(|deadline| Duration::from_nanos(deadline.saturating_sub(now)))
         .unwrap_or(Duration::MAX);
     Wait::For(limit.map_or(left, |limit| limit.min(left)))
 }
 
 #[cold]
-fn shortage_pause(attempt: u32) {
-    if attempt < 4 {
-        std::thread::yield_now();
-    } else {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+fn shortage_pause(backend: &mut impl Backend, attempt: u32) {
+    backend.pause(if attempt < 4 { Duration::ZERO } else { Duration::from_millis(1) });
 }
 
 /// Gives an operation to the backend: one that a slot owns, in the words that [`describe`] made of it.

@@ -44,7 +44,7 @@ use attempt::IN;
 use disk::Disk;
 use poller::{Event, own};
 use pool::{Inbox, Pool};
-use post::Post;
+pub(crate) use post::Post;
 use waits::{Entry, NONE, Waits};
 
 pub use class::Class;

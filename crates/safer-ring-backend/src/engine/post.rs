@@ -6,19 +6,19 @@ use safer_ring_sys::{Cqe, OtherSide, sq_ring};
 
 /// The completion queue as the engine sees it.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(crate) struct Post {
     other: OtherSide,
     /// Those that did not fit. While there are any, the queue's flags say so (`IORING_SQ_CQ_OVERFLOW`).
     held: VecDeque<Cqe>,
 }
 
 impl Post {
-    pub(super) fn new(other: OtherSide) -> Self {
+    pub(crate) fn new(other: OtherSide) -> Self {
         Self { other, held: VecDeque::new() }
     }
 
     #[inline]
-    pub(super) fn post(&mut self, user_data: u64, res: i32) {
+    pub(crate) fn post(&mut self, user_data: u64, res: i32) {
         let cqe = Cqe { user_data, res, flags: 0 };
         if !self.held.is_empty() {
             self.held.push_back(cqe);
@@ -34,7 +34,7 @@ impl Post {
     }
 
     /// Moves what was held back into the queue, as far as there is room.
-    pub(super) fn refill(&mut self) {
+    pub(crate) fn refill(&mut self) {
         while let Some(cqe) = self.held.front() {
             if self.other.post(*cqe).is_err() {
                 return;
@@ -46,13 +46,18 @@ impl Post {
 
     /// Gives the places of what was submitted back.
     #[inline]
-    pub(super) fn consume(&mut self) {
+    pub(crate) fn consume(&mut self) {
         self.other.consume();
+    }
+
+    /// The same for the first `count` of them.
+    pub(crate) fn consume_some(&mut self, count: u32) {
+        self.other.consume_some(count);
     }
 
     /// Whether the driver has something to pop.
     #[inline]
-    pub(super) fn has_unread(&self) -> bool {
+    pub(crate) fn has_unread(&self) -> bool {
         self.other.unread() > 0
     }
 }

@@ -142,7 +142,7 @@ impl Drop for PipeState {
 unsafe fn new_fd<M: Mode>(done: Done) -> io::Result<Fd<M>> {
     let number = done.result?.cast_signed();
     // SAFETY: by this function's contract.
-    Ok(Fd::new(unsafe { adopt(number) }))
+    Ok(Fd::over(unsafe { adopt(number) }))
 }
 
 impl<M: Mode> Payload for OpenFd<M> {
@@ -212,9 +212,9 @@ impl<M: Mode> Payload for PipeEnds<M> {
         done.result?;
         let [reader, writer] = std::mem::replace(&mut state.ends, [-1, -1]);
         // SAFETY: pipe2(2) has succeeded and written two new descriptors, taken out here.
-        let reader = Fd::new(unsafe { adopt(reader) });
+        let reader = Fd::over(unsafe { adopt(reader) });
         // SAFETY: as above.
-        let writer = Fd::new(unsafe { adopt(writer) });
+        let writer = Fd::over(unsafe { adopt(writer) });
         Ok((reader, writer))
     }
 }

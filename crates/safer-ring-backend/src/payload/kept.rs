@@ -17,6 +17,7 @@ use safer_ring_core::Op;
 
 use super::message;
 use crate::fd::Guard;
+use crate::sim;
 use crate::stream::Load;
 
 /// What arrived in `lease` for a receive whose owner is gone: `count` bytes.
@@ -112,11 +113,17 @@ pub(super) fn advance_vectors(lease: &Lease, count: u32, mut moved: usize) {
 
 /// Whether the file appends: then the rest of a short write could land behind somebody else's bytes.
 pub(crate) fn appends(fd: &impl Guard) -> bool {
+    if let Some(known) = sim::look(fd.raw()) {
+        return known.appends;
+    }
     rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::APPEND))
 }
 
 /// Whether what a receive leaves of it stays: not on a socket with messages, where the rest of one is gone.
 pub(crate) fn keeps_rest(fd: &impl Guard) -> bool {
+    if let Some(known) = sim::look(fd.raw()) {
+        return !known.messages;
+    }
     let messages = [SocketType::DGRAM, SocketType::SEQPACKET, SocketType::RAW, SocketType::RDM];
     !sockopt::socket_type(fd).is_ok_and(|kind| messages.contains(&kind))
 }

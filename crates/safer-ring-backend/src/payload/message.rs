@@ -22,7 +22,7 @@ use safer_ring_core::Op;
 use super::kept::{advance_vectors, fill, vectors_of};
 use super::{Done, Payload, sealed::Sealed};
 use crate::addr::{Address, RawAddress};
-use crate::adopt::adopt;
+use crate::adopt::adopt_real;
 use crate::error::OpError;
 use crate::fd::Fd;
 use crate::mode::Mode;
@@ -316,7 +316,7 @@ fn split_control(bytes: &[u8]) -> Option<(ControlMessage, &[u8])> {
         .filter(|number| *number >= 0)
         // SAFETY: the kernel has installed these descriptors for this message (unix(7)), and
         // `take_control` passes each of them here once.
-        .map(|number| unsafe { adopt(number) })
+        .map(|number| unsafe { adopt_real(number) })
         .collect();
     Some((ControlMessage::Descriptors(descriptors), next))
 }

@@ -298,7 +298,7 @@ impl<M: Mode> Payload for Close<M> {
             None
         } else {
             // SAFETY: `close` made the number of an owned descriptor, and nobody has closed it.
-            Some(Fd::new(unsafe { adopt(fd) }))
+            Some(Fd::over(unsafe { adopt(fd) }))
         };
         Err(OpError::new(failure, open))
     }

@@ -301,8 +301,8 @@ fn run_under_faults(seed: u64) {
     let mut run = Run {
         driver: Driver::new(faulty, entries).unwrap(),
         dice: Dice(seed ^ 0xabcd),
-        readable: Guarded::of(OwnedFd::from(readable)),
-        silent: Guarded::of(OwnedFd::from(silent)),
+        readable: Guarded::of(OwnedFd::from(readable).into()),
+        silent: Guarded::of(OwnedFd::from(silent).into()),
         live: Vec::new(),
         released: Vec::new(),
         taken: 0,

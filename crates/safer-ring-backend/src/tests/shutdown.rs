@@ -23,7 +23,7 @@ fn uring() -> Driver<Guarded, RingBackend> {
 /// A pipe that nobody writes to, and resources that read from it.
 fn silent(released: &Count) -> (Guarded, std::io::PipeWriter, Resources<Guarded>) {
     let (reader, writer) = std::io::pipe().unwrap();
-    let fd = Guarded::of(OwnedFd::from(reader));
+    let fd = Guarded::of(OwnedFd::from(reader).into());
     let mut resources = lent(released);
     resources.fd = Some(Rc::clone(&fd));
     (fd, writer, resources)

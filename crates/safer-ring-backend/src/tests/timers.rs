@@ -25,7 +25,7 @@ fn busy<B: Backend>(backend: B) -> (Driver<Guarded, B>, std::io::PipeWriter) {
     let mut driver = Driver::new(backend, 8).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     let mut resources = lent(&Count::default());
-    resources.fd = Some(Guarded::of(OwnedFd::from(reader)));
+    resources.fd = Some(Guarded::of(OwnedFd::from(reader).into()));
     submit(&mut driver, Op::Read { offset: CURSOR }, resources);
     driver.flush();
     (driver, writer)
@@ -104,7 +104,7 @@ fn a_timer_ends_while_somebody_changes_wakers_all_the_time() {
     let mut driver = Driver::new(uring(), 8).unwrap();
     let (reader, _writer) = std::io::pipe().unwrap();
     let mut resources = lent(&Count::default());
-    resources.fd = Some(Guarded::of(OwnedFd::from(reader)));
+    resources.fd = Some(Guarded::of(OwnedFd::from(reader).into()));
     let other = submit(&mut driver, Op::Read { offset: CURSOR }, resources);
     let woken = Count::default();
     let key = submit_timer(&mut driver, lent(&Count::default()), Duration::from_millis(5));

@@ -14,6 +14,7 @@
 //! Tests: ten_thousand_operations_through_eight_entries, a_timer_ends_a_wait
 #![allow(unsafe_code, reason = "Uring::push, whose contract is Backend::submit's")]
 
+mod other;
 mod prep;
 mod setup;
 
@@ -28,14 +29,15 @@ use safer_ring_sys::{
     Cqe, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
 };
 
-use crate::backend::{Backend, Helped, Submission, Submitted, Wait};
+use crate::backend::{Backend, Helped, Submission, Submitted, Wait, wait_outside};
+use crate::clock;
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::features::Features;
 use crate::payload::{address, sanitize};
 use crate::placement::place_workers;
 use crate::plain;
 
+use other::Other;
 pub(crate) use prep::{MAX_TRANSFER, transfer};
 pub(crate) use setup::used;
 
@@ -43,7 +45,7 @@ pub(crate) use setup::used;
 pub struct RingBackend {
     ring: Uring,
     /// Who is on the other side of the queues, if not the kernel.
-    engine: Option<Box<Engine>>,
+    engine: Option<Other>,
     /// An `enter` is not just a call: there is an engine, or a polling kernel thread.
     special: bool,
     features: Features,
@@ -71,6 +73,11 @@ impl RingBackend {
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
+    }
+
+    /// Whether it can be woken by a descriptor of this process.
+    pub(crate) fn has_bell(&self) -> bool {
+        self.engine.as_ref().is_none_or(Other::has_bell)
     }
 
     /// Whether a kernel thread takes what is queued.
@@ -269,6 +276,26 @@ unsafe impl Backend for RingBackend {
         self.engine.as_ref().map(|engine| engine.helped()).unwrap_or_default()
     }
 
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        self.engine.as_ref().map_or_else(clock::now_ns, Other::now_ns)
+    }
+
+    #[inline]
+    fn coarse_ms(&self) -> u32 {
+        match &self.engine {
+            Some(Other::World(port)) => port.coarse_ms(),
+            _ => clock::coarse_ms(),
+        }
+    }
+
+    fn pause(&mut self, pause: Duration) {
+        let passed = self.engine.as_mut().is_some_and(|engine| engine.pause(pause));
+        if !passed {
+            wait_outside(pause);
+        }
+    }
+
     fn has_news(&self) -> bool {
         self.ready() || self.engine.as_ref().is_some_and(|engine| engine.has_news())
     }
@@ -362,8 +389,8 @@ impl RingBackend {
             poll_first: None,
             class: None,
         };
-        if self.engine.is_some() {
-            return !matches!(op, Op::Raw);
+        if let Some(engine) = &self.engine {
+            return engine.runs(op);
         }
         matches!(op, Op::Raw) || self.features.supports(prep::prepare(&nothing).opcode)
     }

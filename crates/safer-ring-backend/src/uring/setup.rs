@@ -6,13 +6,15 @@ use safer_ring_sys::{
     Errno, Params, Restriction, Uring, enter, feat, opcode, probe, register_op, setup, sqe_flags,
 };
 
+use super::other::Other;
 use super::{RingBackend, prep};
 use crate::config::{BackendChoice, BackendKind, Config};
 use crate::detect;
 use crate::engine::{Engine, Poller};
 use crate::error::SetupError;
 use crate::features::{Attempt, FeatureSource, Features};
-use crate::placement::{Visit, place_workers};
+use crate::placement::{RingPlacement, Visit, place_workers};
+use crate::sim::World;
 use crate::wake::new_eventfd;
 
 /// Who will use the ring.
@@ -127,7 +129,39 @@ impl RingBackend {
         };
         Ok(Self {
             ring,
-            engine: Some(Box::new(engine)),
+            engine: Some(Other::Engine(Box::new(engine))),
+            special: true,
+            features,
+            enter_flags: 0,
+            fresh_flags: 0,
+            can_wait_with_timeout: false,
+            can_hush: false,
+            all_hot: false,
+        })
+    }
+
+    /// Makes a ring of a simulated kernel.
+    pub(crate) fn simulated(config: &Config, world: &World) -> Result<Self, SetupError> {
+        config.check()?;
+        let limit = |errno| SetupError::Limit { errno };
+        let fd = new_eventfd().map_err(limit)?;
+        let completions = config.completions.unwrap_or((2 * config.entries).max(COMPLETIONS));
+        let (ring, other) = Uring::in_memory(config.entries, completions, fd).map_err(limit)?;
+        let features = Features {
+            backend: BackendKind::Sim,
+            setup_flags: 0,
+            feature_bits: 0,
+            entries: ring.sq_entries(),
+            completions: ring.cq_entries(),
+            attempts: Vec::new(),
+            source: FeatureSource::NoRing,
+            restricted: false,
+            placement: RingPlacement::NONE,
+            opcodes: 0,
+        };
+        Ok(Self {
+            ring,
+            engine: Some(Other::World(Box::new(world.port(other)))),
             special: true,
             features,
             enter_flags: 0,

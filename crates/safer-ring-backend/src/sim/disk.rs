@@ -1,0 +1,201 @@
+//! What reaches the disk, and what is left of it when the power goes.
+//!
+//! * The bytes and the size of a file are safe from its sync on; those written since are there or not, sector by sector.
+//! * A name is safe from the sync of its directory on, with all changes of names before it. Of the later ones an arbitrary
+//!   number has reached the disk, in order; a rename is one change.
+//! * A sync that fails has lost what it should have written: the next one does not write it either.
+
+use std::os::fd::RawFd;
+
+use safer_ring_sys::Errno;
+
+use super::files::{Kind, Opened};
+use super::kernel::Kernel;
+use super::tree::{Change, Content, Inode, Names, Node, ROOT, Transaction, Tree};
+
+/// What a disk writes as a whole.
+const SECTOR: usize = 512;
+
+impl Content {
+    /// Puts bytes somewhere, with zeroes up to there.
+    pub(super) fn put(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
+        let end = at.saturating_add(data.len());
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        if let Some(place) = bytes.get_mut(at..end) {
+            place.copy_from_slice(data);
+        }
+    }
+
+    /// Everything is on the disk.
+    fn sync(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            self.reach(&change);
+        }
+    }
+
+    fn reach(&mut self, change: &Change) {
+        match change {
+            Change::Write(at, data) => Self::put(&mut self.durable, *at, data),
+            Change::Size(size) => self.durable.resize(*size, 0),
+        }
+    }
+
+    /// A change in pieces that the disk writes as a whole.
+    fn sectors(change: &Change) -> Vec<Change> {
+        let Change::Write(at, data) = change else { return vec![change.clone()] };
+        let (mut at, mut rest) = (*at, data.as_slice());
+        let mut pieces = Vec::new();
+        while !rest.is_empty() {
+            let len = (SECTOR - at % SECTOR).min(rest.len());
+            let (now, later) = rest.split_at(len);
+            pieces.push(Change::Write(at, now.to_vec()));
+            (at, rest) = (at + len, later);
+        }
+        pieces
+    }
+}
+
+impl Tree {
+    /// Brings changes of names to the disk: all up to the last one that is about this directory.
+    pub(super) fn commit(&mut self, dir: u64) {
+        let about = |changes: &Transaction| changes.iter().any(|(of, ..)| *of == dir);
+        let count = self.journal.iter().rposition(about).map_or(0, |last| last + 1);
+        self.commit_first(count);
+    }
+
+    fn commit_first(&mut self, count: usize) {
+        let mut gone = Vec::new();
+        for changes in self.journal.drain(..count.min(self.journal.len())) {
+            for (dir, name, to) in changes {
+                let names = self.durable.entry(dir).or_default();
+                gone.extend(match to {
+                    Some(to) => names.insert(name, to),
+                    None => names.remove(&name),
+                });
+            }
+        }
+        gone.into_iter().for_each(|id| self.release(id));
+    }
+
+    /// The names are those on the disk; what has none is gone.
+    fn restart(&mut self) {
+        self.journal.clear();
+        let mut reached = vec![ROOT];
+        let mut at = 0;
+        while let Some(dir) = reached.get(at).copied() {
+            at += 1;
+            let names = self.durable.get(&dir).cloned().unwrap_or_default();
+            for id in names.values() {
+                if !reached.contains(id) {
+                    reached.push(*id);
+                }
+            }
+        }
+        self.inodes.retain(|id, _| reached.contains(id));
+        self.durable.retain(|id, _| reached.contains(id));
+        self.used = 0;
+        let ids: Vec<u64> = self.inodes.keys().copied().collect();
+        for id in &ids {
+            let names = self.durable.get(id).cloned().unwrap_or_default();
+            let Some(inode) = self.inodes.get_mut(id) else { continue };
+            (inode.names, inode.opens) = (0, 0);
+            match &mut inode.node {
+                Node::File(content) => {
+                    content.now = content.durable.clone();
+                    self.used += super::wide(content.now.len());
+                }
+                Node::Dir(now) => *now = names,
+                Node::Link(_) => {}
+            }
+        }
+        for (dir, names) in &self.durable {
+            for id in names.values() {
+                if let Some(inode) = self.inodes.get_mut(id) {
+                    inode.names += 1;
+                    inode.parent = *dir;
+                }
+            }
+        }
+        if let Some(root) = self.inodes.get_mut(&ROOT) {
+            root.names += 1;
+        }
+    }
+}
+
+impl Kernel {
+    /// fsync(2) of a file or a directory.
+    pub(super) fn sync(&mut self, fd: RawFd) -> Result<(), Errno> {
+        match self.opened(fd)?.kind {
+            Kind::Node(id) if self.tree.is_dir(id) => self.tree.commit(id),
+            Kind::Node(id) => self.tree.content(id)?.sync(),
+            _ => return Err(Errno::INVAL),
+        }
+        Ok(())
+    }
+
+    /// A sync has failed: what it should have written is not written any more.
+    pub(super) fn lose_unsynced(&mut self, fd: RawFd) {
+        if let Ok(Opened { kind: Kind::Node(id), .. }) = self.opened(fd)
+            && let Ok(content) = self.tree.content(id)
+        {
+            content.pending.clear();
+        }
+    }
+
+    /// The power goes and comes back.
+    pub(super) fn crash(&mut self) {
+        self.note(format_args!("the power goes"));
+        for (fd, offset, bytes) in self.writes_in_flight() {
+            if let Ok(Opened { kind: Kind::Node(id), flags, place, .. }) = self.opened(fd) {
+                let at = super::files::place_of_write(&self.tree, id, offset, flags, place);
+                let room = self.config.disk_bytes.saturating_sub(at);
+                if let Ok(content) = self.tree.content(id)
+                    && super::wide(bytes.len()) <= room
+                {
+                    content.pending.push(Change::Write(super::narrow(at), bytes));
+                }
+            }
+        }
+        self.end_all(Errno::IO);
+        let files: Vec<u64> = self.tree.inodes.keys().copied().collect();
+        for id in files {
+            self.tear(id);
+        }
+        let pending = self.tree.journal.len();
+        let reached = self.rng.index(pending + 1);
+        self.tree.commit_first(reached);
+        self.tree.restart();
+        for open in self.open.iter_mut().flatten() {
+            open.dead = true;
+        }
+        self.note(format_args!("{reached} of {pending} changes of names have reached the disk"));
+    }
+
+    /// Some of what was written since the last sync has reached the disk.
+    fn tear(&mut self, id: u64) {
+        let Some(Inode { node: Node::File(content), .. }) = self.tree.inodes.get_mut(&id) else {
+            return;
+        };
+        let pending = std::mem::take(&mut content.pending);
+        let (mut reached, mut all) = (0, 0);
+        for change in pending {
+            for piece in Content::sectors(&change) {
+                all += 1;
+                if self.rng.chance(500) {
+                    reached += 1;
+                    content.reach(&piece);
+                }
+            }
+        }
+        if all > 0 {
+            self.note(format_args!("file {id}: {reached} of {all} sectors have reached the disk"));
+        }
+    }
+
+    /// The names of a directory, for programs that look at the world.
+    pub(super) fn list(&self, dir: u64) -> Result<Names, Errno> {
+        self.tree.names(dir).cloned()
+    }
+}

@@ -1,0 +1,547 @@
+//! The life of an operation in a simulated kernel: handed over, scheduled, perhaps waiting, done, posted.
+//!
+//! # Safety
+//! Takes the memory of submissions (`lent.rs`) under the contract of `Backend::submit`.
+//!
+//! Tests: files_keep_what_was_written, a_run_is_a_function_of_its_seed
+#![allow(unsafe_code, reason = "hands on the contract of Backend::submit")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::os::fd::RawFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use safer_ring_sys::{Cqe, Errno};
+
+use super::calls::{Call, call_of};
+use super::config::Config;
+use super::files::Open;
+use super::lent::{Extra, Lent};
+use super::number;
+use super::pipes::Pipe;
+use super::rng::Rng;
+use super::sockets::Socket;
+use super::tree::Tree;
+use crate::backend::Submission;
+use crate::clock;
+
+/// A kernel and its place among those of this process.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) place: usize,
+    kernel: Mutex<Kernel>,
+}
+
+impl Machine {
+    pub(super) fn new(place: usize, mut kernel: Kernel) -> Self {
+        kernel.place = place;
+        Self { place, kernel: Mutex::new(kernel) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Kernel> {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an operation gives.
+#[derive(Debug, Default)]
+pub(super) struct Effect {
+    pub(super) res: i32,
+    /// For the lent memory.
+    pub(super) data: Vec<u8>,
+    pub(super) extra: Vec<Extra>,
+}
+
+impl Effect {
+    pub(super) fn of(res: i32) -> Self {
+        Self { res, ..Self::default() }
+    }
+
+    pub(super) fn error(errno: Errno) -> Self {
+        Self::of(-errno.raw_os_error())
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// A member of a chain, until the one before it has ended.
+    Linked,
+    /// Begins then.
+    Scheduled(u64),
+    /// Until something changes.
+    Waiting,
+    /// Its completion is posted then; the second number is the order of the ends.
+    Done(u64, u64, Effect),
+}
+
+/// An operation that the kernel has.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) id: u64,
+    pub(super) ring: usize,
+    user_data: u64,
+    name: &'static str,
+    pub(super) fd: RawFd,
+    pub(super) other: RawFd,
+    pub(super) call: Call,
+    pub(super) lent: Lent,
+    /// What it has received so far, where it goes on until it has all (`MSG_WAITALL`).
+    pub(super) gathered: Vec<u8>,
+    /// Bytes that it has sent so far, likewise.
+    pub(super) sent: usize,
+    /// A poll before the operation itself.
+    polls_first: bool,
+    /// The operation of its chain that comes next.
+    next: Option<u64>,
+    /// Its cancellation came too late to be exact: it ends as soon as it would wait.
+    pub(super) interrupted: bool,
+    state: State,
+}
+
+/// One ring's part.
+#[derive(Debug, Default)]
+struct RingState {
+    /// The last member of a chain that is not complete.
+    open_chain: Option<u64>,
+    /// Completions that no operation asked for.
+    strangers: VecDeque<Cqe>,
+    /// A name that has ended, for another completion of it.
+    ended: Option<u64>,
+}
+
+/// The kernel.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) config: Config,
+    pub(super) rng: Rng,
+    pub(super) place: usize,
+    now: u64,
+    flights: BTreeMap<u64, Flight>,
+    rings: Vec<RingState>,
+    next: u64,
+    ends: u64,
+    pub(super) open: Vec<Option<Open>>,
+    pub(super) tree: Tree,
+    pub(super) pipes: Vec<Pipe>,
+    pub(super) sockets: Vec<Socket>,
+    /// Something has changed that an operation may wait for.
+    pub(super) changed: bool,
+    /// What is wrong with the program or the library.
+    pub(super) findings: Vec<String>,
+    lines: VecDeque<String>,
+    hash: u64,
+}
+
+impl Kernel {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            config: config.clone(),
+            rng: Rng::new(config.seed),
+            place: 0,
+            now: 0,
+            flights: BTreeMap::new(),
+            rings: Vec::new(),
+            next: 0,
+            ends: 0,
+            open: Vec::new(),
+            tree: Tree::new(),
+            pipes: Vec::new(),
+            sockets: Vec::new(),
+            changed: false,
+            findings: Vec::new(),
+            lines: VecDeque::new(),
+            hash: 0xcbf2_9ce4_8422_2325,
+        }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
+    pub(super) fn go_to(&mut self, now: u64) {
+        self.now = self.now.max(now);
+    }
+
+    /// A line of the trace.
+    pub(super) fn note(&mut self, line: std::fmt::Arguments<'_>) {
+        let mut text = String::new();
+        // A `String` takes everything.
+        let _ = write!(text, "{:>9} us  {line}", self.now / 1000);
+        for byte in text.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if self.config.trace_lines > 0 {
+            if self.lines.len() >= self.config.trace_lines {
+                self.lines.pop_front();
+            }
+            self.lines.push_back(text);
+        }
+    }
+
+    pub(super) fn trace(&self) -> Vec<String> {
+        self.lines.iter().cloned().collect()
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(super) fn find(&mut self, finding: String) {
+        self.note(format_args!("FINDING {finding}"));
+        self.findings.push(finding);
+    }
+
+    pub(super) fn add_ring(&mut self) -> usize {
+        self.rings.push(RingState::default());
+        self.rings.len() - 1
+    }
+
+    /// The ring is gone, and with it what was in flight: its memory is not touched again.
+    pub(super) fn end_ring(&mut self, ring: usize) {
+        self.flights.retain(|_, flight| flight.ring != ring);
+        self.note(format_args!("ring {ring} closed"));
+    }
+
+    /// Takes an operation.
+    ///
+    /// # Safety
+    /// As `Backend::submit`.
+    pub(super) unsafe fn take(&mut self, ring: usize, s: &Submission) {
+        // SAFETY: the contract is the same.
+        let call = unsafe { call_of(s) };
+        // SAFETY: likewise.
+        let lent = unsafe { Lent::take(s) };
+        let begins_linked = self.rings.get(ring).and_then(|ring| ring.open_chain);
+        let name = if s.poll_first.is_some() { "poll first" } else { s.op.name() };
+        let id = self.insert(ring, s.user_data, name, call, lent, (s.fd, s.other));
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.polls_first = s.poll_first.is_some();
+            if begins_linked.is_some() {
+                flight.state = State::Linked;
+            }
+        }
+        if let Some(before) = begins_linked.and_then(|before| self.flights.get_mut(&before)) {
+            before.next = Some(id);
+        }
+        if let Some(ring) = self.rings.get_mut(ring) {
+            ring.open_chain = s.link.then_some(id);
+        }
+    }
+
+    pub(super) fn take_cancel(&mut self, ring: usize, user_data: u64, target: u64) {
+        let call = Call::Cancel { target };
+        self.insert(ring, user_data, "cancel", call, Lent::nothing(), (-1, -1));
+    }
+
+    pub(super) fn take_timer(&mut self, ring: usize, user_data: u64, after: Duration) {
+        let due = self.now.saturating_add(clock::ns(after));
+        let id = self.insert(ring, user_data, "timer", Call::Timer, Lent::nothing(), (-1, -1));
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.state = State::Scheduled(due);
+        }
+    }
+
+    fn insert(
+        &mut self,
+        ring: usize,
+        user_data: u64,
+        name: &'static str,
+        call: Call,
+        lent: Lent,
+        (fd, other): (RawFd, RawFd),
+    ) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        let due = self.now.saturating_add(self.start_delay(&call));
+        self.note(format_args!("ring {ring} takes #{id} {name}{}", On(fd)));
+        let flight = Flight {
+            id,
+            ring,
+            user_data,
+            name,
+            fd,
+            other,
+            call,
+            lent,
+            gathered: Vec::new(),
+            sent: 0,
+            polls_first: false,
+            next: None,
+            interrupted: false,
+            state: State::Scheduled(due),
+        };
+        self.flights.insert(id, flight);
+        id
+    }
+
+    /// Whether the last entry that was taken is followed by more of its chain.
+    pub(super) fn in_chain(&self, ring: usize) -> bool {
+        self.rings.get(ring).is_some_and(|ring| ring.open_chain.is_some())
+    }
+
+    /// A chain ends with the entries of one `enter`, whatever its last one says.
+    pub(super) fn end_chain(&mut self, ring: usize) {
+        if let Some(ring) = self.rings.get_mut(ring) {
+            ring.open_chain = None;
+        }
+    }
+
+    /// Does all that is due.
+    pub(super) fn run(&mut self) {
+        loop {
+            let due = self.flights.values().filter_map(|flight| match flight.state {
+                State::Scheduled(due) if due <= self.now => Some((due, flight.id)),
+                _ => None,
+            });
+            match due.min() {
+                Some((_, id)) => self.start(id),
+                None if self.changed => self.retry(),
+                None => return,
+            }
+        }
+    }
+
+    /// Tries what waits again, in the order in which it came.
+    fn retry(&mut self) {
+        self.changed = false;
+        let waiting = self.flights.values().filter(|flight| matches!(flight.state, State::Waiting));
+        let waiting: Vec<u64> = waiting.map(|flight| flight.id).collect();
+        for id in waiting {
+            if let Some(flight) = self.flights.remove(&id) {
+                self.attempt(flight);
+            }
+        }
+    }
+
+    fn start(&mut self, id: u64) {
+        let Some(flight) = self.flights.remove(&id) else { return };
+        if let Call::Cancel { target } = flight.call {
+            let answer = self.cancel(flight.ring, target);
+            return self.finish(flight, Effect::of(answer));
+        }
+        match self.fault_of(&flight) {
+            Some(errno) => {
+                self.note(format_args!("#{id} {} suffers {errno}", flight.name));
+                self.finish(flight, Effect::error(errno));
+            }
+            None => self.attempt(flight),
+        }
+    }
+
+    fn attempt(&mut self, mut flight: Flight) {
+        match self.perform(&mut flight) {
+            Some(Ok(effect)) => self.finish(flight, effect),
+            Some(Err(errno)) => self.finish(flight, Effect::error(errno)),
+            None if flight.interrupted => self.interrupt(flight),
+            None => {
+                flight.state = State::Waiting;
+                self.flights.insert(flight.id, flight);
+            }
+        }
+    }
+
+    /// Ends an operation before it is done; a part of a transfer is a transfer.
+    fn interrupt(&mut self, flight: Flight) {
+        let errno = if self.rng.chance(500) { Errno::INTR } else { Errno::CANCELED };
+        let effect = match (flight.gathered.len(), flight.sent) {
+            (0, 0) => Effect::error(errno),
+            (0, sent) => Effect::of(super::result(sent)),
+            (count, _) => {
+                Effect { data: flight.gathered.clone(), ..Effect::of(super::result(count)) }
+            }
+        };
+        self.finish(flight, effect);
+    }
+
+    /// The answer to a cancellation.
+    fn cancel(&mut self, ring: usize, target: u64) -> i32 {
+        let live = |flight: &&Flight| {
+            let ended = matches!(flight.state, State::Done(..));
+            flight.ring == ring && flight.user_data == target && !ended
+        };
+        let found = self.flights.values().find(live).map(|flight| (flight.id, flight.is_timer()));
+        let Some((id, timer)) = found else { return -Errno::NOENT.raw_os_error() };
+        if !timer && self.rng.chance(self.config.late_cancels) {
+            let due = self.now.saturating_add(self.any_delay());
+            if let Some(flight) = self.flights.get_mut(&id) {
+                flight.interrupted = true;
+                if matches!(flight.state, State::Waiting) {
+                    flight.state = State::Scheduled(due);
+                }
+            }
+            self.note(format_args!("#{id} is cancelled too late"));
+            return -Errno::ALREADY.raw_os_error();
+        }
+        self.note(format_args!("#{id} is cancelled"));
+        if let Some(flight) = self.flights.remove(&id) {
+            let kept = (flight.gathered.len(), flight.sent) != (0, 0);
+            if kept {
+                self.interrupt(flight);
+            } else {
+                self.finish(flight, Effect::error(Errno::CANCELED));
+            }
+        }
+        0
+    }
+
+    /// An operation has ended: its completion is due soon, and the next one of its chain begins or ends too.
+    fn finish(&mut self, mut flight: Flight, effect: Effect) {
+        self.note(format_args!("#{} {} = {}", flight.id, flight.name, effect.res));
+        let next = flight.next.take();
+        let broken = flight.breaks_with(effect.res);
+        let due = self.now.saturating_add(self.end_delay(&flight));
+        self.ends += 1;
+        flight.state = State::Done(due, self.ends, effect);
+        self.flights.insert(flight.id, flight);
+        let Some(next) = next else { return };
+        if !broken {
+            let delay = self.any_start_delay();
+            if let Some(member) = self.flights.get_mut(&next) {
+                member.state = State::Scheduled(self.now.saturating_add(delay));
+            }
+        } else if let Some(member) = self.flights.remove(&next) {
+            self.finish(member, Effect::error(Errno::CANCELED));
+        }
+    }
+
+    /// When something happens next by itself.
+    pub(super) fn next_event(&self) -> Option<u64> {
+        let due = self.flights.values().filter_map(|flight| match flight.state {
+            State::Scheduled(due) | State::Done(due, ..) => Some(due),
+            State::Linked | State::Waiting => None,
+        });
+        due.min()
+    }
+
+    /// Whether completions of a ring are due.
+    pub(super) fn has_due(&self, ring: usize) -> bool {
+        let strangers = self.rings.get(ring).is_some_and(|ring| !ring.strangers.is_empty());
+        strangers || self.next_due(ring).is_some()
+    }
+
+    fn next_due(&self, ring: usize) -> Option<u64> {
+        let due = self.flights.values().filter_map(|flight| match flight.state {
+            State::Done(due, order, _) if flight.ring == ring && due <= self.now => {
+                Some((due, order, flight.id))
+            }
+            _ => None,
+        });
+        due.min().map(|(.., id)| id)
+    }
+
+    /// The next completion of a ring that is due. The memory is the program's again.
+    pub(super) fn next_completion(&mut self, ring: usize) -> Option<Cqe> {
+        if let Some(stranger) = self.rings.get_mut(ring).and_then(|ring| ring.strangers.pop_front())
+        {
+            self.note(format_args!("ring {ring} gets a completion of nothing"));
+            return Some(stranger);
+        }
+        let flight = self.next_due(ring).and_then(|id| self.flights.remove(&id))?;
+        let State::Done(_, _, effect) = &flight.state else { return None };
+        if let Err(finding) = flight.lent.settle(&effect.data, &effect.extra) {
+            self.find(format!("#{} {}: {finding}", flight.id, flight.name));
+        }
+        let (user_data, res) = (flight.user_data, effect.res);
+        self.note(format_args!("ring {ring} gets #{} {}", flight.id, flight.name));
+        // One that is tried again under the same name would be ended by a second completion of it.
+        let ends = res >= 0 && !flight.polls_first;
+        self.invent(ring, ends.then_some(user_data));
+        Some(Cqe { user_data, res, flags: 0 })
+    }
+
+    /// Perhaps a completion that nobody waits for follows.
+    fn invent(&mut self, ring: usize, ended: Option<u64>) {
+        let strange = self.rng.chance(self.config.strangers);
+        let which = if strange { self.rng.below(3) } else { 0 };
+        let Some(state) = self.rings.get_mut(ring) else { return };
+        let known = state.ended;
+        state.ended = ended.or(known);
+        if !strange {
+            return;
+        }
+        let user_data = match (which, ended, known) {
+            (0, Some(ended), _) | (1, _, Some(ended)) => ended,
+            (2, ..) => u64::MAX,
+            _ => 0,
+        };
+        let res = -Errno::IO.raw_os_error();
+        state.strangers.push_back(Cqe { user_data, res, flags: 0 });
+    }
+
+    /// What is in flight, in the order in which it came, for reports.
+    pub(super) fn in_flight(&self) -> Vec<String> {
+        let line = |flight: &Flight| {
+            let state = match flight.state {
+                State::Linked => "waits for its chain",
+                State::Scheduled(_) => "has not begun",
+                State::Waiting => "waits",
+                State::Done(..) => "has ended",
+            };
+            format!("ring {} #{} {}{}: {state}", flight.ring, flight.id, flight.name, On(flight.fd))
+        };
+        self.flights.values().map(line).collect()
+    }
+
+    /// Everything in flight ends with this error, whatever it is: the power is gone.
+    pub(super) fn end_all(&mut self, errno: Errno) {
+        let live = self.flights.values().filter(|flight| {
+            !matches!(flight.state, State::Done(..)) && !flight.is_timer() && !flight.is_cancel()
+        });
+        let live: Vec<u64> = live.map(|flight| flight.id).collect();
+        for id in live {
+            if let Some(mut flight) = self.flights.remove(&id) {
+                flight.next = None;
+                self.finish(flight, Effect::error(errno));
+            }
+        }
+    }
+
+    /// Writes in flight that have not begun.
+    pub(super) fn writes_in_flight(&self) -> Vec<(RawFd, u64, Vec<u8>)> {
+        let write = |flight: &Flight| match (&flight.call, &flight.state) {
+            (Call::Write { offset }, State::Scheduled(_)) => {
+                Some((flight.fd, *offset, flight.lent.bytes()))
+            }
+            _ => None,
+        };
+        self.flights.values().filter_map(write).collect()
+    }
+}
+
+impl Flight {
+    pub(super) fn is_timer(&self) -> bool {
+        matches!(self.call, Call::Timer)
+    }
+
+    pub(super) fn is_cancel(&self) -> bool {
+        matches!(self.call, Call::Cancel { .. })
+    }
+
+    /// Whether a result ends its chain: an error, and less than was asked for (io_uring_enter(2), `IOSQE_IO_LINK`).
+    fn breaks_with(&self, res: i32) -> bool {
+        let Ok(moved) = usize::try_from(res) else { return true };
+        let waits_for_all = |flags: u32| flags & 0x100 != 0;
+        let wanted = match &self.call {
+            Call::Read { .. } | Call::Write { .. } => self.lent.room(),
+            Call::Recv { flags, .. } | Call::Send { flags, .. } if waits_for_all(*flags) => {
+                self.lent.room()
+            }
+            Call::Splice { len, .. } | Call::Tee { len } => usize::try_from(*len).unwrap_or(0),
+            _ => 0,
+        };
+        moved < wanted
+    }
+}
+
+/// A descriptor in a line: its place in the world.
+pub(super) struct On(pub(super) RawFd);
+
+impl std::fmt::Display for On {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match number::place_of(self.0) {
+            Some(place) => write!(f, " fd {place}"),
+            None => Ok(()),
+        }
+    }
+}

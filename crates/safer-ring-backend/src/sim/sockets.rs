@@ -1,0 +1,534 @@
+//! Sockets: streams with connections, and datagrams, by IP address or by a Unix name. All of them are in one world.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+
+use safer_ring_sys::Errno;
+
+use super::files::{Kind, Try};
+use super::kernel::{Effect, Kernel};
+use super::lent::Extra;
+use super::pipes::take;
+
+const UNIX: u32 = 1;
+const INET: u32 = 2;
+const INET6: u32 = 10;
+const STREAM: u32 = 1;
+const DATAGRAM: u32 = 2;
+const NONBLOCK: u32 = 0o4000;
+const PEEK: u32 = 0x2;
+const TRUNC: i32 = 0x20;
+const POLLIN: u32 = 0x1;
+const POLLOUT: u32 = 0x4;
+const POLLERR: u32 = 0x8;
+const POLLHUP: u32 = 0x10;
+const POLLRDHUP: u32 = 0x2000;
+/// The first port that a socket without one gets: ip(7), `ip_local_port_range`.
+const FIRST_PORT: u16 = 32_768;
+
+#[derive(Debug)]
+enum State {
+    Fresh,
+    Listening {
+        backlog: usize,
+        queue: VecDeque<usize>,
+    },
+    /// With the address of the peer, and the peer, if it is a stream.
+    Connected {
+        name: Vec<u8>,
+        peer: Option<usize>,
+    },
+}
+
+/// A socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    domain: u32,
+    kind: u32,
+    bound: Option<Vec<u8>>,
+    state: State,
+    bytes: VecDeque<u8>,
+    /// Messages that have come, with their senders.
+    messages: VecDeque<(Vec<u8>, Vec<u8>)>,
+    /// Told once.
+    error: Option<Errno>,
+    /// The peer sends no more.
+    ended: bool,
+    /// Nothing is to be received, or sent, any more.
+    shut_in: bool,
+    shut_out: bool,
+    /// A send after the peer's end has been taken by nobody.
+    refused: bool,
+    closed: bool,
+}
+
+impl Socket {
+    fn new(domain: u32, kind: u32) -> Self {
+        Self {
+            domain,
+            kind,
+            bound: None,
+            state: State::Fresh,
+            bytes: VecDeque::new(),
+            messages: VecDeque::new(),
+            error: None,
+            ended: false,
+            shut_in: false,
+            shut_out: false,
+            refused: false,
+            closed: false,
+        }
+    }
+
+    fn peer(&self) -> Option<usize> {
+        match self.state {
+            State::Connected { peer, .. } => peer,
+            _ => None,
+        }
+    }
+
+    /// Its address as others see it: at least the family.
+    fn name(&self) -> Vec<u8> {
+        let family = u16::try_from(self.domain).unwrap_or(0).to_ne_bytes().to_vec();
+        self.bound.clone().unwrap_or(family)
+    }
+}
+
+/// The parts of an address that tell sockets apart: port and host, or a Unix name.
+fn key(domain: u32, address: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let part = |from: usize, to: usize| address.get(from..to).unwrap_or_default().to_vec();
+    match domain {
+        INET => (part(2, 4), part(4, 8)),
+        INET6 => (part(2, 4), part(8, 24)),
+        _ => {
+            let name = address.get(2..).unwrap_or_default();
+            let name = match name.split_first() {
+                Some((0, _)) | None => name,
+                _ => name.split(|byte| *byte == 0).next().unwrap_or_default(),
+            };
+            (name.to_vec(), Vec::new())
+        }
+    }
+}
+
+/// Whether what is sent to `to` comes to a socket that is bound to `bound`.
+fn reaches(domain: u32, bound: &[u8], to: &[u8]) -> bool {
+    let (bound, to) = (key(domain, bound), key(domain, to));
+    let anywhere = domain != UNIX && bound.1.iter().all(|byte| *byte == 0);
+    bound.0 == to.0 && (anywhere || bound.1 == to.1)
+}
+
+impl Kernel {
+    /// socket(2).
+    pub(super) fn open_socket(&mut self, domain: u32, kind: u32, _: u32) -> Result<RawFd, Errno> {
+        if ![UNIX, INET, INET6].contains(&domain) {
+            return Err(Errno::AFNOSUPPORT);
+        }
+        if ![STREAM, DATAGRAM].contains(&(kind & 0xf)) {
+            return Err(Errno::PROTONOSUPPORT);
+        }
+        let id = self.sockets.len();
+        let fd = self.install(Kind::Socket(id), 2 | (kind & NONBLOCK))?;
+        self.sockets.push(Socket::new(domain, kind & 0xf));
+        Ok(fd)
+    }
+
+    fn socket_of(&self, fd: RawFd) -> Result<(usize, &Socket), Errno> {
+        let Kind::Socket(id) = self.opened(fd)?.kind else { return Err(Errno::NOTSOCK) };
+        let socket = self.sockets.get(id).ok_or(Errno::NOTSOCK)?;
+        Ok((id, socket))
+    }
+
+    pub(super) fn is_message_socket(&self, id: usize) -> bool {
+        self.sockets.get(id).is_some_and(|socket| socket.kind == DATAGRAM)
+    }
+
+    /// The open socket that is bound to an address.
+    fn find_socket(&self, domain: u32, kind: u32, to: &[u8]) -> Option<usize> {
+        let fits = |socket: &Socket| {
+            let like = socket.domain == domain && socket.kind == kind && !socket.closed;
+            let bound = socket.bound.as_ref().filter(|_| socket.peer().is_none());
+            like && bound.is_some_and(|bound| reaches(domain, bound, to))
+        };
+        self.sockets.iter().position(fits)
+    }
+
+    /// bind(2). A Unix name is free again when its socket is closed, and no name of the file system.
+    pub(super) fn bind(&mut self, fd: RawFd, address: &[u8]) -> Result<(), Errno> {
+        let (id, socket) = self.socket_of(fd)?;
+        let (domain, kind) = (socket.domain, socket.kind);
+        let family = address.first_chunk().map(|family| u32::from(u16::from_ne_bytes(*family)));
+        if socket.bound.is_some() || family != Some(domain) {
+            return Err(Errno::INVAL);
+        }
+        let mut address = address.to_vec();
+        let port = key(domain, &address).0;
+        if domain != UNIX && port.iter().all(|byte| *byte == 0) {
+            address = self.with_free_port(domain, kind, address)?;
+        } else if self.find_socket(domain, kind, &address).is_some() {
+            return Err(Errno::ADDRINUSE);
+        }
+        self.set_name(id, address);
+        Ok(())
+    }
+
+    fn set_name(&mut self, id: usize, address: Vec<u8>) {
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.bound = Some(address);
+        }
+    }
+
+    fn with_free_port(
+        &self,
+        domain: u32,
+        kind: u32,
+        mut address: Vec<u8>,
+    ) -> Result<Vec<u8>, Errno> {
+        for port in FIRST_PORT..=u16::MAX {
+            if let Some(place) = address.get_mut(2..4) {
+                place.copy_from_slice(&port.to_be_bytes());
+            }
+            let taken = self.sockets.iter().any(|socket| {
+                let bound = socket.bound.as_ref().filter(|_| !socket.closed);
+                let like = socket.domain == domain && socket.kind == kind;
+                like && bound.is_some_and(|bound| key(domain, bound).0 == port.to_be_bytes())
+            });
+            if !taken {
+                return Ok(address);
+            }
+        }
+        Err(Errno::ADDRINUSE)
+    }
+
+    /// Gives an IP socket an address of its own if it has none: that of this host, and a free port.
+    fn name_it(&mut self, id: usize) -> Result<Vec<u8>, Errno> {
+        let Some(socket) = self.sockets.get(id) else { return Err(Errno::NOTSOCK) };
+        let (domain, kind) = (socket.domain, socket.kind);
+        if socket.bound.is_some() || domain == UNIX {
+            return Ok(socket.name());
+        }
+        let mut address = socket.name();
+        address.resize(if domain == INET { 16 } else { 28 }, 0);
+        let (at, host): (usize, &[u8]) =
+            if domain == INET { (4, &[127, 0, 0, 1]) } else { (23, &[1]) };
+        if let Some(place) = address.get_mut(at..at + host.len()) {
+            place.copy_from_slice(host);
+        }
+        let address = self.with_free_port(domain, kind, address)?;
+        self.set_name(id, address.clone());
+        Ok(address)
+    }
+
+    /// listen(2).
+    pub(super) fn listen(&mut self, fd: RawFd, backlog: u32) -> Result<(), Errno> {
+        let (id, socket) = self.socket_of(fd)?;
+        match (&socket.state, socket.kind) {
+            (_, DATAGRAM) => return Err(Errno::OPNOTSUPP),
+            (State::Connected { .. }, _) => return Err(Errno::INVAL),
+            _ if socket.domain == UNIX && socket.bound.is_none() => return Err(Errno::INVAL),
+            _ => {}
+        }
+        self.name_it(id)?;
+        let wanted = usize::try_from(backlog).unwrap_or(usize::MAX).min(4096);
+        if let Some(socket) = self.sockets.get_mut(id) {
+            match &mut socket.state {
+                State::Listening { backlog, .. } => *backlog = wanted,
+                other => *other = State::Listening { backlog: wanted, queue: VecDeque::new() },
+            }
+        }
+        self.changed = true;
+        Ok(())
+    }
+
+    /// connect(2).
+    pub(super) fn connect(&mut self, fd: RawFd, to: &[u8]) -> Try<()> {
+        let (id, socket) = match self.socket_of(fd) {
+            Ok(found) => found,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let (domain, kind) = (socket.domain, socket.kind);
+        match socket.state {
+            _ if kind == DATAGRAM => return Some(self.aim(id, to)),
+            State::Connected { .. } => return Some(Err(Errno::ISCONN)),
+            State::Listening { .. } => return Some(Err(Errno::INVAL)),
+            State::Fresh => {}
+        }
+        let found = self.find_socket(domain, kind, to);
+        let named = domain == UNIX && key(domain, to).0.first().is_some_and(|first| *first != 0);
+        let Some(listener) = found else {
+            return Some(Err(if named { Errno::NOENT } else { Errno::CONNREFUSED }));
+        };
+        let full = match self.sockets.get(listener).map(|socket| &socket.state) {
+            Some(State::Listening { backlog, queue }) => queue.len() > *backlog,
+            _ => return Some(Err(Errno::CONNREFUSED)),
+        };
+        if full {
+            return None;
+        }
+        let own = match self.name_it(id) {
+            Ok(own) => own,
+            Err(errno) => return Some(Err(errno)),
+        };
+        self.join(id, listener, own, to);
+        Some(Ok(()))
+    }
+
+    /// Makes the other end of a connection, and puts it into the queue of the listener.
+    fn join(&mut self, id: usize, listener: usize, own: Vec<u8>, to: &[u8]) {
+        let other = self.sockets.len();
+        let Some(client) = self.sockets.get_mut(id) else { return };
+        client.state = State::Connected { name: to.to_vec(), peer: Some(other) };
+        let mut server = Socket::new(client.domain, client.kind);
+        server.bound = Some(to.to_vec());
+        server.state = State::Connected { name: own, peer: Some(id) };
+        self.sockets.push(server);
+        if let Some(Socket { state: State::Listening { queue, .. }, .. }) =
+            self.sockets.get_mut(listener)
+        {
+            queue.push_back(other);
+        }
+        self.changed = true;
+    }
+
+    /// connect(2) of a datagram socket.
+    fn aim(&mut self, id: usize, to: &[u8]) -> Result<(), Errno> {
+        self.name_it(id)?;
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.state = State::Connected { name: to.to_vec(), peer: None };
+        }
+        Ok(())
+    }
+
+    /// accept4(2): the descriptor, and the address of the peer.
+    pub(super) fn accept(&mut self, fd: RawFd, flags: u32) -> Try<(RawFd, Vec<u8>)> {
+        let id = match self.socket_of(fd) {
+            Ok((_, socket)) if socket.kind == DATAGRAM => return Some(Err(Errno::OPNOTSUPP)),
+            Ok((id, _)) => id,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let Some(Socket { state: State::Listening { queue, .. }, .. }) = self.sockets.get(id)
+        else {
+            return Some(Err(Errno::INVAL));
+        };
+        let next = queue.front().copied()?;
+        let fd = match self.install(Kind::Socket(next), 2 | (flags & NONBLOCK)) {
+            Ok(fd) => fd,
+            Err(errno) => return Some(Err(errno)),
+        };
+        if let Some(Socket { state: State::Listening { queue, .. }, .. }) = self.sockets.get_mut(id)
+        {
+            queue.pop_front();
+        }
+        self.changed = true;
+        let name = match self.sockets.get(next).map(|socket| &socket.state) {
+            Some(State::Connected { name, .. }) => name.clone(),
+            _ => Vec::new(),
+        };
+        Some(Ok((fd, name)))
+    }
+
+    /// shutdown(2).
+    pub(super) fn shutdown(&mut self, fd: RawFd, how: u32) -> Result<(), Errno> {
+        let (id, socket) = self.socket_of(fd)?;
+        let connected = matches!(socket.state, State::Connected { .. });
+        let listening = matches!(socket.state, State::Listening { .. });
+        if how > 2 {
+            return Err(Errno::INVAL);
+        }
+        if !(connected || listening || socket.domain == UNIX) {
+            return Err(Errno::NOTCONN);
+        }
+        let peer = socket.peer();
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.shut_in |= how != 1;
+            socket.shut_out |= how != 0;
+        }
+        if let Some(peer) = peer.and_then(|peer| self.sockets.get_mut(peer)) {
+            peer.ended |= how != 0;
+        }
+        self.changed = true;
+        Ok(())
+    }
+
+    /// The last descriptor of a socket is closed. With bytes that nobody has read, its peer is reset.
+    pub(super) fn close_socket(&mut self, id: usize) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        socket.closed = true;
+        let unread = !socket.bytes.is_empty();
+        socket.bytes.clear();
+        socket.messages.clear();
+        let peer = socket.peer();
+        let waiting = match &mut socket.state {
+            State::Listening { queue, .. } => std::mem::take(queue),
+            _ => VecDeque::new(),
+        };
+        for other in waiting {
+            // Nobody will take it.
+            if let Some(other) = self.sockets.get_mut(other) {
+                other.bytes.push_back(0);
+            }
+            self.close_socket(other);
+        }
+        if let Some(peer) = peer.and_then(|peer| self.sockets.get_mut(peer)) {
+            if unread && !peer.ended {
+                peer.error = Some(Errno::CONNRESET);
+                peer.refused = true;
+            }
+            peer.ended = true;
+        }
+    }
+
+    /// Bytes that a stream socket takes for its peer now.
+    pub(super) fn socket_room(&self, id: usize) -> usize {
+        let peer = self.sockets.get(id).and_then(Socket::peer);
+        let used = peer.and_then(|peer| self.sockets.get(peer)).map_or(0, |peer| peer.bytes.len());
+        self.config.socket_bytes.max(1).saturating_sub(used)
+    }
+
+    /// recv(2) on a stream.
+    pub(super) fn receive_stream(&mut self, id: usize, most: usize, flags: u32) -> Try<Vec<u8>> {
+        let there = self.sockets.get(id)?.bytes.len();
+        let count = self.portion(most.min(there));
+        let socket = self.sockets.get_mut(id)?;
+        if there > 0 && most > 0 {
+            if flags & PEEK != 0 {
+                return Some(Ok(socket.bytes.iter().take(count).copied().collect()));
+            }
+            let bytes = take(&mut socket.bytes, count);
+            self.changed = true;
+            return Some(Ok(bytes));
+        }
+        if !matches!(socket.state, State::Connected { .. }) {
+            let unix = socket.domain == UNIX;
+            return Some(Err(if unix { Errno::INVAL } else { Errno::NOTCONN }));
+        }
+        if most == 0 {
+            return Some(Ok(Vec::new()));
+        }
+        match socket.error.take() {
+            Some(errno) => Some(Err(errno)),
+            None => (socket.ended || socket.shut_in).then_some(Ok(Vec::new())),
+        }
+    }
+
+    /// send(2) on a stream.
+    pub(super) fn send_stream(&mut self, id: usize, bytes: &[u8]) -> Try<usize> {
+        let room = self.socket_room(id);
+        let count = self.portion(bytes.len().min(room));
+        let socket = self.sockets.get_mut(id)?;
+        let State::Connected { peer: Some(peer), .. } = socket.state else {
+            let unix = socket.domain == UNIX;
+            return Some(Err(if unix { Errno::NOTCONN } else { Errno::PIPE }));
+        };
+        if let Some(errno) = socket.error.take() {
+            return Some(Err(errno));
+        }
+        if socket.shut_out {
+            return Some(Err(Errno::PIPE));
+        }
+        let unix = socket.domain == UNIX;
+        let other = self.sockets.get(peer)?;
+        let deaf = other.closed || (unix && other.shut_in);
+        if deaf {
+            let socket = self.sockets.get_mut(id)?;
+            if unix || std::mem::replace(&mut socket.refused, true) {
+                return Some(Err(Errno::PIPE));
+            }
+            return Some(Ok(bytes.len()));
+        }
+        if bytes.is_empty() {
+            return Some(Ok(0));
+        }
+        if room == 0 {
+            return None;
+        }
+        self.sockets.get_mut(peer)?.bytes.extend(bytes.iter().take(count));
+        self.changed = true;
+        Some(Ok(count))
+    }
+
+    /// recv(2) of a datagram.
+    pub(super) fn receive_message(&mut self, id: usize, most: usize, flags: u32) -> Try<Effect> {
+        let socket = self.sockets.get_mut(id)?;
+        let (from, mut bytes) = match socket.messages.front().cloned() {
+            Some(message) => message,
+            None => return socket.shut_in.then(|| Ok(Effect::of(0))),
+        };
+        if flags & PEEK == 0 {
+            socket.messages.pop_front();
+            self.changed = true;
+        }
+        let cut = bytes.len() > most;
+        bytes.truncate(most);
+        let extra = vec![Extra::Sender(from, if cut { TRUNC } else { 0 })];
+        Some(Ok(Effect { res: super::result(bytes.len()), data: bytes, extra }))
+    }
+
+    /// send(2) of a datagram.
+    pub(super) fn send_message(
+        &mut self,
+        id: usize,
+        bytes: &[u8],
+        to: Option<&[u8]>,
+    ) -> Try<usize> {
+        let socket = self.sockets.get(id)?;
+        let (domain, shut) = (socket.domain, socket.shut_out);
+        let to = match (&socket.state, to) {
+            (_, Some(to)) => to.to_vec(),
+            (State::Connected { name, .. }, None) => name.clone(),
+            _ if domain == UNIX => return Some(Err(Errno::NOTCONN)),
+            _ => return Some(Err(Errno::DESTADDRREQ)),
+        };
+        if shut {
+            return Some(Err(Errno::PIPE));
+        }
+        if bytes.len() > 65_507 {
+            return Some(Err(Errno::MSGSIZE));
+        }
+        let from = match self.name_it(id) {
+            Ok(from) => from,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let Some(other) = self.find_message_socket(domain, &to) else {
+            let named = key(domain, &to).0.first().is_some_and(|first| *first != 0);
+            return Some(match domain {
+                UNIX if named => Err(Errno::NOENT),
+                UNIX => Err(Errno::CONNREFUSED),
+                // Nobody is told.
+                _ => Ok(bytes.len()),
+            });
+        };
+        let most = (self.config.socket_bytes / 256).max(1);
+        let socket = self.sockets.get_mut(other)?;
+        if socket.messages.len() >= most {
+            // UDP loses what there is no room for.
+            return if domain == UNIX { None } else { Some(Ok(bytes.len())) };
+        }
+        socket.messages.push_back((from, bytes.to_vec()));
+        self.changed = true;
+        Some(Ok(bytes.len()))
+    }
+
+    fn find_message_socket(&self, domain: u32, to: &[u8]) -> Option<usize> {
+        self.find_socket(domain, DATAGRAM, to)
+    }
+
+    /// The events of a socket: poll(2).
+    pub(super) fn socket_events(&self, id: usize) -> u32 {
+        let Some(socket) = self.sockets.get(id) else { return POLLERR };
+        let when = |yes: bool, events: u32| if yes { events } else { 0 };
+        match &socket.state {
+            State::Listening { queue, .. } => when(!queue.is_empty(), POLLIN),
+            _ if socket.kind == DATAGRAM => when(!socket.messages.is_empty(), POLLIN) | POLLOUT,
+            State::Fresh => POLLOUT | POLLHUP,
+            State::Connected { .. } => {
+                let over = socket.ended || socket.shut_in;
+                when(!socket.bytes.is_empty() || over || socket.error.is_some(), POLLIN)
+                    | when(self.socket_room(id) > 0 || socket.ended, POLLOUT)
+                    | when(over, POLLRDHUP)
+                    | when(socket.ended && socket.shut_out, POLLHUP)
+                    | when(socket.error.is_some(), POLLERR | POLLHUP)
+            }
+        }
+    }
+}

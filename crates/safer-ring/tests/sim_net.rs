@@ -1,0 +1,161 @@
+//! Sockets of a simulated world.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::net::SocketAddr;
+
+use safer_ring::sim::{Config, World};
+use safer_ring::{Address, Control, Fd, Mode, RingOf, Shared, Shutdown, SocketKind};
+
+fn address(port: u16) -> Address {
+    Address::Ip(SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+async fn listener<M: Mode>(ring: &RingOf<M>, at: &Address) -> Fd<M> {
+    let fd = ring.socket(at, SocketKind::Stream).await.unwrap();
+    ring.bind(&fd, at.clone()).await.unwrap();
+    ring.listen(&fd, 8).await.unwrap();
+    fd
+}
+
+async fn connected<M: Mode>(ring: &RingOf<M>, to: &Address) -> Fd<M> {
+    let fd = ring.socket(to, SocketKind::Stream).await.unwrap();
+    ring.connect(&fd, to.clone()).await.unwrap();
+    fd
+}
+
+async fn send_all<M: Mode>(ring: &RingOf<M>, fd: &Fd<M>, mut data: Vec<u8>) {
+    while !data.is_empty() {
+        let (n, back) = ring.send(fd, data).await.unwrap();
+        data = back[n..].to_vec();
+    }
+}
+
+async fn receive_all<M: Mode>(ring: &RingOf<M>, fd: &Fd<M>) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let (n, buffer) = ring.recv(fd, vec![0; 999]).await.unwrap();
+        if n == 0 {
+            return all;
+        }
+        all.extend_from_slice(&buffer[..n]);
+    }
+}
+
+/// Three clients at a time, each of which sends, says that it is done, and gets all of it back.
+fn echo(world: &World, at: &Address) {
+    let ring = world.ring().unwrap();
+    let tasks = world.clone();
+    let to = at.clone();
+    world
+        .block_on(async move {
+            let server = listener(&ring, &to).await;
+            let mut clients = Vec::new();
+            for n in 0..3u8 {
+                let (ring, to) = (ring.clone(), to.clone());
+                clients.push(tasks.spawn(async move {
+                    let fd = connected(&ring, &to).await;
+                    let data: Vec<u8> = (0..9000u32).map(|at| at.to_le_bytes()[0] ^ n).collect();
+                    send_all(&ring, &fd, data.clone()).await;
+                    ring.shutdown(&fd, Shutdown::Write).await.unwrap();
+                    assert_eq!(receive_all(&ring, &fd).await, data);
+                }));
+            }
+            for _ in 0..3 {
+                let (fd, _) = ring.accept(&server).await.unwrap();
+                let ring = ring.clone();
+                clients.push(tasks.spawn(async move {
+                    let data = receive_all(&ring, &fd).await;
+                    send_all(&ring, &fd, data).await;
+                    ring.close(fd).await.unwrap();
+                }));
+            }
+            for client in clients {
+                client.await;
+            }
+        })
+        .unwrap();
+    assert_eq!(world.descriptors(), 0);
+}
+
+#[test]
+fn an_echo_server_gives_everything_back_in_order() {
+    for seed in 0..12 {
+        for at in [address(80), Address::unix("/tmp/echo").unwrap()] {
+            echo(&World::new(Config::calm(seed)), &at);
+            echo(&World::new(Config { socket_bytes: 500, ..Config::new(seed) }), &at);
+        }
+    }
+}
+
+fn errno(error: std::io::Error) -> Option<i32> {
+    error.raw_os_error()
+}
+
+#[test]
+fn connections_end_and_are_reset_as_those_of_a_kernel() {
+    let world = World::new(Config::calm(1));
+    let ring = world.ring().unwrap();
+    world
+        .block_on(async {
+            let refused = ring.socket(&address(1), SocketKind::Stream).await.unwrap();
+            let error = ring.connect(&refused, address(1)).await.unwrap_err();
+            assert_eq!(errno(error), Some(libc::ECONNREFUSED));
+            let server = listener(&ring, &address(1)).await;
+            let second = ring.socket(&address(1), SocketKind::Stream).await.unwrap();
+            let error = ring.bind(&second, address(1)).await.unwrap_err();
+            assert_eq!(errno(error), Some(libc::EADDRINUSE));
+            // An end, with nothing unread: the peer may send once more before it learns.
+            let client = connected(&ring, &address(1)).await;
+            let (one, peer) = ring.accept(&server).await.unwrap();
+            assert_eq!(peer.unwrap().ip().unwrap().port(), 32_768);
+            ring.close(one).await.unwrap();
+            assert_eq!(ring.recv(&client, vec![0; 4]).await.unwrap().0, 0);
+            assert_eq!(ring.send(&client, b"late".to_vec()).await.unwrap().0, 4);
+            let error = ring.send(&client, b"later".to_vec()).await.unwrap_err().error;
+            assert_eq!(errno(error), Some(libc::EPIPE));
+            // An end with something unread is a reset.
+            let client = connected(&ring, &address(1)).await;
+            let (one, _) = ring.accept(&server).await.unwrap();
+            ring.send(&client, b"unread".to_vec()).await.unwrap();
+            ring.close(one).await.unwrap();
+            let error = ring.recv(&client, vec![0; 4]).await.unwrap_err().error;
+            assert_eq!(errno(error), Some(libc::ECONNRESET));
+            assert_eq!(ring.recv(&client, vec![0; 4]).await.unwrap().0, 0);
+            // Those that nobody accepted end with the listener.
+            let waiting = connected(&ring, &address(1)).await;
+            ring.close(server).await.unwrap();
+            let error = ring.recv(&waiting, vec![0; 4]).await.unwrap_err().error;
+            assert_eq!(errno(error), Some(libc::ECONNRESET));
+        })
+        .unwrap();
+}
+
+#[test]
+fn datagrams_keep_their_bounds_and_tell_their_senders() {
+    for seed in 0..40 {
+        let world = World::new(Config::new(seed));
+        let ring = world.ring().unwrap();
+        world
+            .block_on(async {
+                let unix = |name: &str| Address::unix(format!("/tmp/{name}")).unwrap();
+                for (one, other) in [(address(5), address(6)), (unix("a"), unix("b"))] {
+                    let from: Fd<Shared> = ring.socket(&one, SocketKind::Datagram).await.unwrap();
+                    let to = ring.socket(&one, SocketKind::Datagram).await.unwrap();
+                    ring.bind(&from, one.clone()).await.unwrap();
+                    ring.bind(&to, other.clone()).await.unwrap();
+                    for text in [&b"first"[..], b"the second"] {
+                        let to = Some(&other);
+                        let sent = ring.send_msg(&from, text.to_vec(), to, Control::new());
+                        assert_eq!(sent.await.unwrap().0, text.len());
+                    }
+                    let got = ring.recv_msg(&to, vec![0; 64], 0).await.unwrap();
+                    assert_eq!(&got.buffer[..got.count], b"first");
+                    let told = format!("{}", got.address.unwrap());
+                    assert_eq!(told, format!("{one}"), "seed {seed}");
+                    let got = ring.recv_msg(&to, vec![0; 6], 0).await.unwrap();
+                    assert_eq!((got.count, got.flags & 0x20), (6, 0x20), "cut, and said so");
+                }
+            })
+            .unwrap();
+    }
+}

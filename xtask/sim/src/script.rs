@@ -1,0 +1,263 @@
+//! What a program does, as data: lanes, and steps for each.
+
+use std::fmt;
+
+use safer_ring::sim::{Config, World};
+
+/// What becomes of an operation that was started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fate {
+    /// It is awaited.
+    Await,
+    /// It is polled so many times and dropped.
+    Drop(u8),
+    /// It is polled so many times and cancelled.
+    Cancel(u8),
+    /// It is given so many microseconds.
+    Limit(u32),
+}
+
+/// What a lane works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Pipe,
+    Tcp,
+    Unix,
+    Datagram,
+    Accepts,
+    File,
+    Names,
+}
+
+impl Kind {
+    const ALL: [Kind; 7] =
+        [Kind::Pipe, Kind::Tcp, Kind::Unix, Kind::Datagram, Kind::Accepts, Kind::File, Kind::Names];
+}
+
+/// One step of a lane. The sender and the receiver of a stream have steps of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Act {
+    Send {
+        len: usize,
+        list: bool,
+        fate: Fate,
+    },
+    Receive {
+        room: usize,
+        list: bool,
+        fate: Fate,
+    },
+    Connect,
+    Accept {
+        fate: Fate,
+    },
+    Write {
+        at: usize,
+        len: usize,
+        fate: Fate,
+    },
+    Read {
+        at: usize,
+        len: usize,
+        fate: Fate,
+    },
+    Batch {
+        at: usize,
+        len: usize,
+        count: usize,
+        dropped: usize,
+    },
+    Sync,
+    Create {
+        name: u8,
+        fate: Fate,
+    },
+    Rename {
+        from: u8,
+        to: u8,
+    },
+    Remove {
+        name: u8,
+    },
+    /// The sending side, or the only one, does nothing for so many microseconds.
+    Pause {
+        us: u32,
+    },
+    /// The receiving side does nothing.
+    Rest {
+        us: u32,
+    },
+}
+
+/// A step and its lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) lane: usize,
+    pub(crate) act: Act,
+}
+
+/// A program and its world.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) seed: u64,
+    /// Steps that it was asked to have.
+    pub(crate) asked: usize,
+    pub(crate) local: bool,
+    pub(crate) entries: u32,
+    pub(crate) completions: u32,
+    pub(crate) config: Config,
+    pub(crate) lanes: Vec<Kind>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// The chance of scripts, apart from that of their worlds.
+struct Dice(World);
+
+impl Dice {
+    fn below(&self, limit: usize) -> usize {
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        usize::try_from(self.0.random(limit)).unwrap_or(0)
+    }
+
+    fn one_in(&self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    fn pick<T: Copy>(&self, all: &[T], otherwise: T) -> T {
+        all.get(self.below(all.len())).copied().unwrap_or(otherwise)
+    }
+
+    fn small(&self, limit: usize) -> u32 {
+        u32::try_from(self.below(limit)).unwrap_or(0)
+    }
+
+    fn tiny(&self, limit: usize) -> u8 {
+        u8::try_from(self.below(limit)).unwrap_or(0)
+    }
+
+    fn fate(&self) -> Fate {
+        match self.below(8) {
+            0 | 1 => Fate::Drop(self.tiny(4)),
+            2 => Fate::Cancel(self.tiny(3)),
+            3 => Fate::Limit(self.small(5000)),
+            _ => Fate::Await,
+        }
+    }
+
+    /// Lengths from nothing to more than a pipe holds, most of them small.
+    fn len(&self) -> usize {
+        match self.below(10) {
+            0 => 1 + self.below(3),
+            1 => 4090 + self.below(12),
+            2 => self.below(100_000) + 1,
+            _ => self.below(1500) + 1,
+        }
+    }
+
+    fn act(&self, kind: Kind) -> Act {
+        if self.one_in(10) {
+            return Act::Pause { us: self.small(3000) };
+        }
+        if self.one_in(12) {
+            return Act::Rest { us: self.small(3000) };
+        }
+        match kind {
+            Kind::Pipe | Kind::Tcp | Kind::Unix | Kind::Datagram => {
+                let (list, fate) = (self.one_in(4), self.fate());
+                if self.one_in(2) {
+                    Act::Send { len: self.len(), list, fate }
+                } else {
+                    Act::Receive { room: self.len(), list, fate }
+                }
+            }
+            Kind::Accepts if self.one_in(2) => Act::Connect,
+            Kind::Accepts => Act::Accept { fate: self.fate() },
+            Kind::File => {
+                let (at, len) = (self.below(16_000), self.below(4000) + 1);
+                match self.below(8) {
+                    0 => Act::Sync,
+                    1 => {
+                        let count = self.below(6) + 1;
+                        Act::Batch { at, len: len / 6 + 1, count, dropped: self.below(count + 1) }
+                    }
+                    2..5 => Act::Write { at, len, fate: self.fate() },
+                    _ => Act::Read { at, len, fate: self.fate() },
+                }
+            }
+            Kind::Names => match self.below(3) {
+                0 => Act::Create { name: self.tiny(5), fate: self.fate() },
+                1 => Act::Rename { from: self.tiny(5), to: self.tiny(5) },
+                _ => Act::Remove { name: self.tiny(5) },
+            },
+        }
+    }
+
+    /// A world whose faults are as likely as chance has it: all the time or never, each.
+    fn config(&self, seed: u64) -> Config {
+        let mut config = Config::new(seed);
+        let chances = [
+            &mut config.short,
+            &mut config.interrupts,
+            &mut config.delay,
+            &mut config.late,
+            &mut config.strangers,
+            &mut config.refused_enters,
+            &mut config.failed_enters,
+            &mut config.partial_enters,
+            &mut config.late_cancels,
+            &mut config.slow_disk,
+        ];
+        for chance in chances {
+            *chance = self.pick(&[0, 1, 2, 4], 1) * *chance / 2;
+        }
+        config.pipe_bytes = self.pick(&[4096, 8192, 65_536], 4096);
+        config.socket_bytes = self.pick(&[500, 5000, 65_536], 500);
+        config
+    }
+}
+
+impl Script {
+    /// The script of a seed.
+    pub(crate) fn new(seed: u64, steps: usize) -> Self {
+        let dice = Dice(World::new(Config::calm(seed ^ 0x5bd1_e995)));
+        let count = 1 + dice.below(4);
+        let lanes: Vec<Kind> = (0..count).map(|_| dice.pick(&Kind::ALL, Kind::Pipe)).collect();
+        let entries = dice.pick(&[1, 2, 4, 8, 64], 8);
+        let list = (0..steps).filter_map(|_| {
+            let lane = dice.below(count);
+            lanes.get(lane).map(|kind| Step { lane, act: dice.act(*kind) })
+        });
+        let steps_of_it: Vec<Step> = list.collect();
+        Self {
+            seed,
+            asked: steps,
+            local: dice.one_in(2),
+            entries,
+            completions: entries * dice.pick(&[1, 2, 16], 1),
+            config: dice.config(seed),
+            lanes,
+            steps: steps_of_it,
+        }
+    }
+
+    /// The steps of one lane.
+    pub(crate) fn acts(&self, lane: usize) -> Vec<Act> {
+        let mine = self.steps.iter().filter(|step| step.lane == lane);
+        mine.map(|step| step.act).collect()
+    }
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.local { "local" } else { "shared" };
+        let Self { seed, entries, completions, .. } = self;
+        writeln!(f, "seed {seed}: a {mode} ring, {entries} entries, {completions} completions")?;
+        for (lane, kind) in self.lanes.iter().enumerate() {
+            writeln!(f, "  lane {lane}: {kind:?}")?;
+        }
+        for Step { lane, act } in &self.steps {
+            writeln!(f, "  {lane}: {act:?}")?;
+        }
+        Ok(())
+    }
+}

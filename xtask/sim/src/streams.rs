@@ -1,0 +1,266 @@
+//! Lanes that carry bytes or messages in one direction: each byte arrives, once, in order.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use safer_ring::sim::JoinHandle;
+use safer_ring::{Address, Fd, Mode, PipeOptions, Shutdown, SocketKind};
+
+use crate::fate::{Met, meet};
+use crate::run::{Lane, Verdict, byte, bytes};
+use crate::script::{Act, Fate, Kind};
+
+/// Room for any message.
+const MESSAGE: usize = 65_536;
+/// Messages are shorter than that, so that sockets hold some.
+const LONGEST: usize = 9000;
+
+/// What both sides know.
+#[derive(Debug, Default)]
+struct Book {
+    /// Bytes that have been handed over: all of them must arrive.
+    sent: Cell<usize>,
+    /// Messages.
+    messages: Cell<usize>,
+}
+
+/// Makes a connection and starts its two sides.
+pub(crate) async fn start<M: Mode>(
+    lane: Lane<M>,
+    kind: Kind,
+    acts: Vec<Act>,
+) -> Result<Vec<JoinHandle<Verdict>>, String> {
+    let made = match kind {
+        Kind::Pipe => lane.ring.pipe(PipeOptions::default()).await,
+        Kind::Datagram => messengers(&lane).await,
+        _ => connection(&lane, kind).await,
+    };
+    let (reader, writer) = made.map_err(|error| lane.wrong(format_args!("set-up: {error}")))?;
+    let book = Rc::new(Book::default());
+    let world = lane.world.clone();
+    let sender = send(lane.clone(), kind, acts.clone(), writer, Rc::clone(&book));
+    Ok(vec![world.spawn(sender), world.spawn(receive(lane, kind, acts, reader, book))])
+}
+
+/// Where a lane listens.
+pub(crate) fn place<M: Mode>(lane: &Lane<M>, kind: Kind, part: &str) -> std::io::Result<Address> {
+    let port = u16::try_from(lane.number).unwrap_or(0) + 100;
+    match kind {
+        Kind::Tcp | Kind::Accepts => Ok(Address::Ip(SocketAddr::from(([127, 0, 0, 1], port)))),
+        _ => Address::unix(format!("/tmp/{part}{}", lane.number)),
+    }
+}
+
+async fn connection<M: Mode>(lane: &Lane<M>, kind: Kind) -> std::io::Result<(Fd<M>, Fd<M>)> {
+    let (ring, at) = (&lane.ring, place(lane, kind, "stream")?);
+    let server = ring.socket(&at, SocketKind::Stream).await?;
+    ring.bind(&server, at.clone()).await?;
+    ring.listen(&server, 4).await?;
+    let writer = ring.socket(&at, SocketKind::Stream).await?;
+    ring.connect(&writer, at).await?;
+    let (reader, _) = ring.accept(&server).await?;
+    Ok((reader, writer))
+}
+
+async fn messengers<M: Mode>(lane: &Lane<M>) -> std::io::Result<(Fd<M>, Fd<M>)> {
+    let (ring, at) = (&lane.ring, place(lane, Kind::Datagram, "box")?);
+    let reader = ring.socket(&at, SocketKind::Datagram).await?;
+    ring.bind(&reader, at.clone()).await?;
+    let writer = ring.socket(&at, SocketKind::Datagram).await?;
+    ring.connect(&writer, at).await?;
+    Ok((reader, writer))
+}
+
+async fn send<M: Mode>(
+    lane: Lane<M>,
+    kind: Kind,
+    acts: Vec<Act>,
+    fd: Fd<M>,
+    book: Rc<Book>,
+) -> Verdict {
+    for act in acts {
+        match act {
+            Act::Pause { us } => lane.pause(us).await?,
+            Act::Send { len, list, fate } => {
+                let len = if kind == Kind::Datagram { len.min(LONGEST) } else { len };
+                let moved = send_one(&lane, kind, &fd, (book.sent.get(), len), list, fate).await?;
+                book.sent.set(book.sent.get() + moved);
+                if moved > 0 {
+                    book.messages.set(book.messages.get() + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    match kind {
+        Kind::Datagram => {
+            // One byte more than there ever is in order says that it is over.
+            let data = vec![!byte(lane.number, book.sent.get())];
+            let end = lane.ring.send(&fd, data).await;
+            end.map(drop).map_err(|failed| lane.wrong(format_args!("the end: {}", failed.error)))
+        }
+        // The last handle goes while dropped sends are on their way.
+        _ if book.messages.get() % 2 == 0 => Ok(()),
+        Kind::Pipe => {
+            fd.settle().await.map_err(|error| lane.wrong(format_args!("settle: {error}")))
+        }
+        _ => {
+            let shut = lane.ring.shutdown(&fd, Shutdown::Write).await;
+            shut.map_err(|error| lane.wrong(format_args!("shutdown: {error}")))
+        }
+    }
+}
+
+/// Sends, and tells how many bytes will arrive.
+async fn send_one<M: Mode>(
+    lane: &Lane<M>,
+    kind: Kind,
+    fd: &Fd<M>,
+    (place, len): (usize, usize),
+    list: bool,
+    fate: Fate,
+) -> Result<usize, String> {
+    let data = bytes(lane.number, place, len);
+    let result = if list && kind != Kind::Datagram {
+        let (one, two) = data.split_at(len / 3);
+        let list = vec![one.to_vec(), two.to_vec()];
+        let operation = match kind {
+            Kind::Pipe => lane.ring.write_vectored(fd, list),
+            _ => lane.ring.send_vectored(fd, list),
+        };
+        plain(meet(operation, fate).await, |output| match output {
+            Ok((count, _)) => Ok(count),
+            Err(failed) => Err(failed.error),
+        })
+    } else {
+        let operation = match kind {
+            Kind::Pipe => lane.ring.write_owned(fd, data),
+            _ => lane.ring.send(fd, data),
+        };
+        plain(meet(operation, fate).await, |output| match output {
+            Ok((count, _)) => Ok(count),
+            Err(failed) => Err(failed.error),
+        })
+    };
+    match result {
+        Met::Ended(Ok(0)) => Err(lane.wrong("a send of nothing")),
+        Met::Ended(Ok(count)) if count > len => Err(lane.wrong("a send of more than there is")),
+        Met::Ended(Ok(count)) => Ok(count),
+        Met::Ended(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => Ok(0),
+        Met::Ended(Err(error)) => Err(lane.wrong(format_args!("a send: {error}"))),
+        Met::Cancelled | Met::Unborn => Ok(0),
+        // It is sent all the same, and whole.
+        Met::Dropped => Ok(len),
+    }
+}
+
+/// The same with another output.
+fn plain<T, U>(met: Met<T>, map: impl FnOnce(T) -> U) -> Met<U> {
+    match met {
+        Met::Ended(output) => Met::Ended(map(output)),
+        Met::Cancelled => Met::Cancelled,
+        Met::Unborn => Met::Unborn,
+        Met::Dropped => Met::Dropped,
+    }
+}
+
+async fn receive<M: Mode>(
+    lane: Lane<M>,
+    kind: Kind,
+    acts: Vec<Act>,
+    fd: Fd<M>,
+    book: Rc<Book>,
+) -> Verdict {
+    let mut got = 0;
+    for act in acts {
+        match act {
+            Act::Rest { us } => lane.pause(us).await?,
+            Act::Receive { room, list, fate } => {
+                match receive_one(&lane, kind, &fd, room, list, fate).await? {
+                    Some(data) if over(&lane, kind, got, &data) => return whole(&lane, got, &book),
+                    Some(data) => check(&lane, &mut got, &data)?,
+                    None => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    loop {
+        let data = receive_one(&lane, kind, &fd, 3000, false, Fate::Await).await?;
+        let data = data.unwrap_or_default();
+        if over(&lane, kind, got, &data) {
+            return whole(&lane, got, &book);
+        }
+        check(&lane, &mut got, &data)?;
+    }
+}
+
+/// Whether this is the end.
+fn over<M: Mode>(lane: &Lane<M>, kind: Kind, got: usize, data: &[u8]) -> bool {
+    match (kind, data) {
+        (Kind::Datagram, [one]) => *one == !byte(lane.number, got),
+        (_, data) => data.is_empty(),
+    }
+}
+
+fn whole<M: Mode>(lane: &Lane<M>, got: usize, book: &Book) -> Verdict {
+    let sent = book.sent.get();
+    if got == sent { Ok(()) } else { Err(lane.wrong(format_args!("{got} of {sent} bytes came"))) }
+}
+
+fn check<M: Mode>(lane: &Lane<M>, got: &mut usize, data: &[u8]) -> Verdict {
+    for found in data {
+        let expected = byte(lane.number, *got);
+        if *found != expected {
+            let place = *got;
+            return Err(
+                lane.wrong(format_args!("byte {place} is {found}, and should be {expected}"))
+            );
+        }
+        *got += 1;
+    }
+    Ok(())
+}
+
+/// What has come; `None` if the fate of it was another one.
+async fn receive_one<M: Mode>(
+    lane: &Lane<M>,
+    kind: Kind,
+    fd: &Fd<M>,
+    room: usize,
+    list: bool,
+    fate: Fate,
+) -> Result<Option<Vec<u8>>, String> {
+    let room = if kind == Kind::Datagram { MESSAGE } else { room };
+    let met = if list && kind != Kind::Datagram {
+        let list = vec![vec![0; room / 2 + 1], vec![0; room / 2 + 1]];
+        plain(meet(lane.ring.read_vectored(fd, list), fate).await, |output| match output {
+            Ok((count, list)) => Ok((count, list.concat())),
+            Err(failed) => Err(failed.error),
+        })
+    } else if let (true, Some(buffer)) = (kind == Kind::Unix, lane.pool.take()) {
+        plain(meet(lane.ring.recv(fd, buffer), fate).await, |output| match output {
+            Ok((count, buffer)) => Ok((count, buffer.to_vec())),
+            Err(failed) => Err(failed.error),
+        })
+    } else {
+        let operation = match kind {
+            Kind::Pipe => lane.ring.read_owned(fd, vec![0; room]),
+            _ => lane.ring.recv(fd, vec![0; room]),
+        };
+        plain(meet(operation, fate).await, |output| match output {
+            Ok((count, buffer)) => Ok((count, buffer)),
+            Err(failed) => Err(failed.error),
+        })
+    };
+    match met {
+        Met::Ended(Ok((count, data))) => match data.get(..count) {
+            Some(data) => Ok(Some(data.to_vec())),
+            None => Err(lane.wrong("more bytes than room")),
+        },
+        Met::Ended(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => Ok(None),
+        Met::Ended(Err(error)) => Err(lane.wrong(format_args!("a receive: {error}"))),
+        Met::Cancelled | Met::Unborn | Met::Dropped => Ok(None),
+    }
+}
