@@ -1,0 +1,4 @@
+//! Specifications of system calls.
+#![forbid(unsafe_code)]
+
+pub mod rules;
