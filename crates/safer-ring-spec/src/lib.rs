@@ -1,0 +1,12 @@
+//! Specifications of system calls: what a call takes and gives, how it fails, what it changes.
+//!
+//! The grammar is that of the specifications in the comments of the Linux kernel (`KAPI`), in both of its
+//! generations. This crate reads it from C sources, patches, plain texts and the kernel's debugfs, gives it as
+//! typed data, and prints it. It makes no system call.
+#![forbid(unsafe_code)]
+
+pub mod model;
+pub mod statement;
+
+pub use model::Specification;
+pub use statement::{Statement, StatementKind};
