@@ -5,8 +5,17 @@
 //! typed data, and prints it. It makes no system call.
 #![forbid(unsafe_code)]
 
+mod diagnostic;
+mod grammar;
 pub mod model;
+pub mod parse;
+mod read;
+mod shipped;
 pub mod statement;
 
+pub use diagnostic::{Diagnostic, Place, Severity};
 pub use model::Specification;
+pub use parse::{Document, Located, parse, parse_bytes};
+pub use read::debugfs::parse_list;
+pub use shipped::{find, shipped, shipped_texts};
 pub use statement::{Statement, StatementKind};

@@ -64,7 +64,10 @@ pub struct Specification {
     /// Notes; paragraphs as in [`long`](Self::long).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,
-    /// Sections whose key is not known, in their order.
+    /// Prose that stands outside of any section; paragraphs as in [`long`](Self::long).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remarks: Option<String>,
+    /// Sections that are not known, given twice, or without the name they need; as they were written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<Section>,
 }
@@ -92,8 +95,7 @@ pub struct Field {
     pub value: String,
 }
 
-/// What each statement of a specification can have besides. All but the last are extensions of this crate;
-/// the kernel's tool passes them over.
+/// What each statement of a specification can have besides. The sub-keys are extensions of this crate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Common {
     /// `id`: its name for ever. [`Specification::statements`] derives one where none is given.
@@ -423,6 +425,7 @@ impl Specification {
             constraints: Vec::new(),
             examples: Vec::new(),
             notes: None,
+            remarks: None,
             unknown: Vec::new(),
         }
     }
