@@ -130,7 +130,7 @@ impl Env {
         self.memory.put_u64(at.saturating_add(8), length);
     }
 
-    fn path(&self, name: &str) -> Address {
+    pub(crate) fn path(&self, name: &str) -> Address {
         let path = self.directory.join(name);
         let mut bytes = path.into_os_string().into_encoded_bytes();
         bytes.push(0);
@@ -154,6 +154,11 @@ impl Env {
     pub(crate) fn scratch(&self, flags: i32) -> Try<i32> {
         let name = format!("scratch-{}", std::process::id());
         self.open(&name, libc::O_CREAT | flags)
+    }
+
+    /// The path of that file.
+    pub(crate) fn scratch_name(&self) -> PathBuf {
+        self.directory.join(format!("scratch-{}", std::process::id()))
     }
 
     /// The data with `O_DIRECT`, and the alignments that the file system states: of memory and of offsets.

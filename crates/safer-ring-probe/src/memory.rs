@@ -67,6 +67,17 @@ impl Memory {
         if result == 0 { Ok(()) } else { Err(Errno::last()) }
     }
 
+    /// Lets forked children have a copy of it.
+    ///
+    /// # Errors
+    /// Those of `madvise(2)`.
+    pub(crate) fn share(&self) -> Result<(), Errno> {
+        let length = self.page.saturating_mul(PAGES);
+        // SAFETY: advice on this mapping, which stays as it is.
+        let result = unsafe { libc::madvise(self.start.cast(), length, libc::MADV_DOFORK) };
+        if result == 0 { Ok(()) } else { Err(Errno::last()) }
+    }
+
     fn place(&self, offset: usize) -> *mut u8 {
         self.start.wrapping_add(offset.min(self.page.saturating_mul(PAGES)))
     }

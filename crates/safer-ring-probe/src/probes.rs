@@ -19,6 +19,8 @@ pub struct Probe {
     pub expect: Expect,
     /// The first kernel of which the statement says this.
     pub since: (u16, u16),
+    /// The first kernel of which it no longer does.
+    pub until: (u16, u16),
     run: fn(&Env) -> Try,
 }
 
@@ -29,11 +31,16 @@ impl Probe {
         expect: Expect,
         run: fn(&Env) -> Try,
     ) -> Probe {
-        Probe { statement, case, expect, since: (0, 0), run }
+        Probe { statement, case, expect, since: (0, 0), until: (u16::MAX, 0), run }
     }
 
     pub(crate) const fn since(mut self, major: u16, minor: u16) -> Probe {
         self.since = (major, minor);
+        self
+    }
+
+    pub(crate) const fn until(mut self, major: u16, minor: u16) -> Probe {
+        self.until = (major, minor);
         self
     }
 }
@@ -79,6 +86,8 @@ pub fn probes() -> Vec<Probe> {
         aio::results::PROBES,
         aio::getevents::PROBES,
         aio::cancel::PROBES,
+        aio::life::PROBES,
+        aio::several::PROBES,
         ring::setup::PROBES,
         ring::enter::PROBES,
         ring::register::PROBES,
@@ -97,6 +106,10 @@ pub fn run(probe: &Probe, place: &Place, expect: &Expect) -> Verdict {
     if kernel::kernel() < probe.since {
         let (major, minor) = probe.since;
         return Verdict::NotTestable { why: format!("it is so since Linux {major}.{minor}") };
+    }
+    if kernel::kernel() >= probe.until {
+        let (major, minor) = probe.until;
+        return Verdict::NotTestable { why: format!("it is so until Linux {major}.{minor}") };
     }
     let directory = place.directory();
     let ended = child::run(LIMIT, || {

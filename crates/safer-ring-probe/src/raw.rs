@@ -88,6 +88,9 @@ calls! {
     setresuid = SYS_setresuid (real: u32 => u64::from(real), effective: u32 => u64::from(effective), saved: u32 => u64::from(saved));
     seccomp = SYS_seccomp (operation: u32 => u64::from(operation), flags: u32 => u64::from(flags), program: Address => program.get());
     setitimer = SYS_setitimer (which: i32 => fd_bits(which), new: Address => new.get(), old: Address => old.get());
+    unshare = SYS_unshare (flags: i32 => fd_bits(flags));
+    mount = SYS_mount (source: Address => source.get(), target: Address => target.get(), kind: Address => kind.get(),
+        flags: u64 => flags, data: Address => data.get());
     ioctl_flags = SYS_ioctl (fd: i32 => fd_bits(fd), request: u32 => u64::from(request), value: Address => value.get());
 }
 
@@ -147,6 +150,12 @@ pub(crate) fn hear_alarms() {
     }
     // SAFETY: a handler that does nothing can run anywhere.
     unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
+}
+
+/// Lets writes beyond `RLIMIT_FSIZE` fail instead of ending the process.
+pub(crate) fn ignore_file_limit() {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// A limit or size of the system, `sysconf(3)`.

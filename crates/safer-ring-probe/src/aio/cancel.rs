@@ -50,54 +50,54 @@ pub(crate) const PROBES: &[Probe] = &[
         env.put(0, &Command { key: 1, ..Command::default() });
         returned(raw::io_cancel(context, env.iocb(0), env.events()))
     }),
-    p("io_cancel/EINVAL/ctx", "the context 0", Fails("EINVAL"), |env| {
+    p("io_cancel/EINVAL/zero", "the context 0", Fails("EINVAL"), |env| {
         env.put(0, &Command::default());
         returned(raw::io_cancel(0, env.iocb(0), env.events()))
     }),
-    p("io_cancel/EINVAL/ctx", "another context", Fails("EINVAL"), |env| {
+    p("io_cancel/EINVAL/other-context", "another context", Fails("EINVAL"), |env| {
         waiting(env)?;
         let other = env.context(1)?;
         returned(raw::io_cancel(other, env.iocb(0), env.events()))
     }),
-    p("io_cancel/EINVAL/ctx", "a context that was destroyed", Fails("EINVAL"), |env| {
+    p("io_cancel/EINVAL/destroyed", "a context that was destroyed", Fails("EINVAL"), |env| {
         let context = waiting(env)?;
         let _ = raw::io_destroy(context);
         returned(raw::io_cancel(context, env.iocb(0), env.events()))
     }),
-    p("io_cancel/EINVAL/not-found", "never submitted", Fails("EINVAL"), |env| {
+    p("io_cancel/EINVAL/never-submitted", "never submitted", Fails("EINVAL"), |env| {
         env.put(0, &Command::default());
         absent(env, env.iocb(0))
     }),
-    p("io_cancel/EINVAL/not-found", "a copy of the iocb elsewhere", Fails("EINVAL"), |env| {
+    p("io_cancel/by-address", "a copy of the iocb elsewhere", Fails("EINVAL"), |env| {
         let context = waiting(env)?;
         env.put(1, &Command::default());
         returned(raw::io_cancel(context, env.iocb(1), env.events()))
     }),
-    p("io_cancel/EINVAL/not-found", "a read that has ended", Fails("EINVAL"), |env| {
+    p("io_cancel/EINVAL/ended", "a read that has ended", Fails("EINVAL"), |env| {
         let context = env.context(1)?;
         env.put(0, &read(env)?);
         let _ = raw::io_submit(context, 1, env.pointers(0));
         returned(raw::io_cancel(context, env.iocb(0), env.events()))
     }),
-    p("io_cancel/EINVAL/not-found", "a second time", Fails("EINVAL"), |env| {
+    p("io_cancel/EINVAL/twice", "a second time", Fails("EINVAL"), |env| {
         let context = waiting(env)?;
         let _ = raw::io_cancel(context, env.iocb(0), env.events());
         returned(raw::io_cancel(context, env.iocb(0), env.events()))
     }),
-    p("io_cancel/EINPROGRESS/success", "a poll that waits", Fails("EINPROGRESS"), |env| {
+    p("io_cancel/EINPROGRESS/poll", "a poll that waits", Fails("EINPROGRESS"), |env| {
         let context = waiting(env)?;
         returned(raw::io_cancel(context, env.iocb(0), env.events()))
     }),
-    p("io_cancel/param/result-unused", "a null result", Fails("EINPROGRESS"), |env| {
+    p("io_cancel/result-unused", "a null result", Fails("EINPROGRESS"), |env| {
         let context = waiting(env)?;
         returned(raw::io_cancel(context, env.iocb(0), Address::NULL))
     }),
-    p("io_cancel/side-effect/event", "the event comes, with 0", EventGives(0), |env| {
+    p("io_cancel/event-comes", "the event comes, with 0", EventGives(0), |env| {
         let context = waiting(env)?;
         let _ = raw::io_cancel(context, env.iocb(0), Address::NULL);
         Ok(env.fetch(context))
     }),
-    p("io_cancel/side-effect/event", "it has the data of the command", Seen, |env| {
+    p("io_cancel/event-comes", "it has the data of the command", Seen, |env| {
         let context = waiting(env)?;
         let _ = raw::io_cancel(context, env.iocb(0), Address::NULL);
         let event = env.fetch(context);

@@ -18,26 +18,26 @@ const fn p(
 }
 
 pub(crate) const PROBES: &[Probe] = &[
-    p("io_destroy/EINVAL/ctx", "the context 0", Fails("EINVAL"), |_| returned(raw::io_destroy(0))),
-    p("io_destroy/EINVAL/ctx", "all bits", Fails("EINVAL"), |_| {
+    p("io_destroy/EINVAL/zero", "the context 0", Fails("EINVAL"), |_| returned(raw::io_destroy(0))),
+    p("io_destroy/EINVAL/unmapped", "all bits", Fails("EINVAL"), |_| {
         returned(raw::io_destroy(u64::MAX))
     }),
-    p("io_destroy/EINVAL/ctx", "the address of something else", Fails("EINVAL"), |env| {
+    p("io_destroy/EINVAL/no-context", "the address of something else", Fails("EINVAL"), |env| {
         returned(raw::io_destroy(env.buffer().get()))
     }),
-    p("io_destroy/EINVAL/ctx", "a second time", Fails("EINVAL"), |env| {
+    p("io_destroy/EINVAL/twice", "a second time", Fails("EINVAL"), |env| {
         let context = env.context(1)?;
         let _ = raw::io_destroy(context);
         returned(raw::io_destroy(context))
     }),
-    p("io_destroy/EINVAL/ctx", "in a forked child", Fails("EINVAL"), |env| {
+    p("io_destroy/EINVAL/forked-child", "in a forked child", Fails("EINVAL"), |env| {
         let context = env.context(1)?;
         in_fork(|| Observed::Returned(raw::io_destroy(context)))
     }),
-    p("io_destroy/return/success", "an unused context", Gives(0), |env| {
+    p("io_destroy/return", "an unused context", Gives(0), |env| {
         returned(raw::io_destroy(env.context(1)?))
     }),
-    p("io_destroy/return/success", "from another thread", Gives(0), |env| {
+    p("io_destroy/return", "from another thread", Gives(0), |env| {
         let context = env.context(1)?;
         let thread = std::thread::spawn(move || raw::io_destroy(context));
         match thread.join() {
@@ -45,7 +45,7 @@ pub(crate) const PROBES: &[Probe] = &[
             Err(_) => Err(Observed::Unavailable("the thread panicked".to_owned())),
         }
     }),
-    p("io_destroy/side-effect/ends-polls", "a poll waits in it", Gives(0), |env| {
+    p("io_destroy/polls-cancelled", "a poll waits in it", Gives(0), |env| {
         let context = env.context(1)?;
         let (poll, _, _) = waiting_poll(env)?;
         env.put(0, &poll);
@@ -55,17 +55,17 @@ pub(crate) const PROBES: &[Probe] = &[
         }
         returned(raw::io_destroy(context))
     }),
-    p("io_destroy/state-trans/gone", "io_submit to it", Fails("EINVAL"), |env| {
+    p("io_destroy/handle-ends", "io_submit to it", Fails("EINVAL"), |env| {
         let context = env.context(1)?;
         let _ = raw::io_destroy(context);
         returned(raw::io_submit(context, 0, Address::NULL))
     }),
-    p("io_destroy/state-trans/gone", "io_getevents of it", Fails("EINVAL"), |env| {
+    p("io_destroy/handle-ends", "io_getevents of it", Fails("EINVAL"), |env| {
         let context = env.context(1)?;
         let _ = raw::io_destroy(context);
         returned(raw::io_getevents(context, 0, 0, Address::NULL, env.time(0, 0)))
     }),
-    p("io_destroy/side-effect/others", "another context lives on", Seen, |env| {
+    p("io_destroy/others-stay", "another context lives on", Seen, |env| {
         let (first, second) = (env.context(1)?, env.context(1)?);
         let _ = raw::io_destroy(first);
         let result = raw::io_submit(second, 0, Address::NULL);

@@ -69,16 +69,16 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_getevents/EFAULT/timeout", "is seen before the context", Fails("EFAULT"), |env| {
         returned(raw::io_getevents(0, 0, 1, env.events(), Address::KERNEL))
     }),
-    p("io_getevents/EINVAL/ctx", "the context 0", Fails("EINVAL"), |env| {
+    p("io_getevents/EINVAL/zero", "the context 0", Fails("EINVAL"), |env| {
         returned(raw::io_getevents(0, 0, 1, env.events(), env.time(0, 0)))
     }),
-    p("io_getevents/EINVAL/ctx", "all bits", Fails("EINVAL"), |env| {
+    p("io_getevents/EINVAL/unmapped", "all bits", Fails("EINVAL"), |env| {
         returned(raw::io_getevents(u64::MAX, 0, 1, env.events(), env.time(0, 0)))
     }),
-    p("io_getevents/EINVAL/ctx", "memory of zeros", Fails("EINVAL"), |env| {
+    p("io_getevents/EINVAL/unmapped", "memory of zeros", Fails("EINVAL"), |env| {
         returned(raw::io_getevents(env.buffer().get(), 0, 1, env.events(), env.time(0, 0)))
     }),
-    p("io_getevents/EINVAL/ctx", "the parent's context, in a child", Fails("EINVAL"), |env| {
+    p("io_getevents/EINVAL/forked-child", "the parent's context, in a child", Fails("EINVAL"), |env| {
         let context = env.context(1)?;
         let events = env.events();
         in_fork(|| Observed::Returned(raw::io_getevents(context, 0, 0, events, Address::NULL)))
@@ -92,7 +92,7 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_getevents/EINVAL/min-above-nr", "2 of 1", Fails("EINVAL"), |env| {
         empty(env, 2, 1, env.events(), env.time(0, 0))
     }),
-    p("io_getevents/EINVAL/min-above-nr", "0 of -1", Fails("EINVAL"), |env| {
+    p("io_getevents/EINVAL/nr-negative", "0 of -1", Fails("EINVAL"), |env| {
         empty(env, 0, -1, env.events(), env.time(0, 0))
     }),
     p("io_getevents/EINVAL/min-above-nr", "1 of 0", Fails("EINVAL"), |env| {
@@ -113,7 +113,7 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_getevents/EFAULT/events", "nobody looks without an event", Gives(0), |env| {
         empty(env, 0, 1, Address::NULL, env.time(0, 0))
     }),
-    p("io_getevents/side-effect/kept", "the event stays after EFAULT", Gives(1), |env| {
+    p("io_getevents/kept-on-efault", "the event stays after EFAULT", Gives(1), |env| {
         twice(env, Address::NULL).map(|(_, second)| Observed::Returned(second))
     }),
     p("io_getevents/EINTR/signal", "a timer during the wait", Fails("EINTR"), |env| {
@@ -127,53 +127,53 @@ pub(crate) const PROBES: &[Probe] = &[
         let _ = raw::setitimer(0, env.argument_address(), Address::NULL);
         returned(raw::io_getevents(context, 1, 1, env.events(), Address::NULL))
     }),
-    p("io_getevents/return/count", "no time and no events", Gives(0), |env| {
+    p("io_getevents/zero-timeout", "no time and no events", Gives(0), |env| {
         empty(env, 1, 1, env.events(), env.time(0, 0))
     }),
-    p("io_getevents/return/count", "the time is over", Gives(0), |env| {
+    p("io_getevents/timeout-over", "the time is over", Gives(0), |env| {
         empty(env, 1, 1, env.events(), env.time(0, 1_000_000))
     }),
-    p("io_getevents/return/count", "no room", Gives(0), |env| {
+    p("io_getevents/zero-nr", "no room", Gives(0), |env| {
         empty(env, 0, 0, Address::NULL, env.time(0, 0))
     }),
-    p("io_getevents/return/count", "one event, no time limit", Gives(1), |env| {
+    p("io_getevents/return", "one event, no time limit", Gives(1), |env| {
         from_ready(env, 1, 1, 1, Address::NULL)
     }),
-    p("io_getevents/return/count", "three events, room for two", Gives(2), |env| {
+    p("io_getevents/at-most-nr", "three events, room for two", Gives(2), |env| {
         from_ready(env, 3, 1, 2, env.time(5, 0))
     }),
-    p("io_getevents/return/count", "three events, room for eight", Gives(3), |env| {
+    p("io_getevents/return", "three events, room for eight", Gives(3), |env| {
         from_ready(env, 3, 3, 8, env.time(5, 0))
     }),
-    p("io_getevents/return/count", "one event, two wanted, after the time", Gives(1), |env| {
+    p("io_getevents/timeout-over", "one event, two wanted, after the time", Gives(1), |env| {
         from_ready(env, 1, 2, 2, env.time(0, 1_000_000))
     }),
-    p("io_getevents/return/count", "no minimum takes what there is", Gives(1), |env| {
+    p("io_getevents/zero-timeout", "no minimum takes what there is", Gives(1), |env| {
         from_ready(env, 1, 0, 8, env.time(0, 0))
     }),
-    p("io_getevents/param/timeout-unchecked", "two billion nanoseconds", Gives(1), |env| {
+    p("io_getevents/odd-timeout", "two billion nanoseconds", Gives(1), |env| {
         from_ready(env, 1, 1, 1, env.time(0, 2_000_000_000))
     }),
-    p("io_getevents/param/timeout-unchecked", "a negative time, with an event", Gives(1), |env| {
+    p("io_getevents/odd-timeout", "a negative time, with an event", Gives(1), |env| {
         from_ready(env, 1, 1, 1, env.time(-1, 0))
     }),
-    p("io_getevents/return/event", "data is aio_data", Seen, |env| {
+    p("io_getevents/event-data", "data is aio_data", Seen, |env| {
         let (data, ..) = event(env)?;
         seen(data == 70, format!("{data}, not 70"))
     }),
-    p("io_getevents/return/event", "obj is the address of the iocb", Seen, |env| {
+    p("io_getevents/event-data", "obj is the address of the iocb", Seen, |env| {
         let (_, obj, ..) = event(env)?;
         seen(obj == env.iocb(0).get(), format!("{obj:#x}"))
     }),
-    p("io_getevents/return/event", "res is the number of bytes", Seen, |env| {
+    p("io_getevents/event-data", "res is the number of bytes", Seen, |env| {
         let (_, _, res, _) = event(env)?;
         seen(res == 512, format!("{res}"))
     }),
-    p("io_getevents/return/event", "res2 is 0", Seen, |env| {
+    p("io_getevents/event-data", "res2 is 0", Seen, |env| {
         let (_, _, _, res2) = event(env)?;
         seen(res2 == 0, format!("{res2}"))
     }),
-    p("io_getevents/side-effect/once", "an event is fetched once", Gives(0), |env| {
+    p("io_getevents/consumes", "an event is fetched once", Gives(0), |env| {
         let context = ready(env, 1)?;
         let _ = raw::io_getevents(context, 1, 1, env.events(), env.time(5, 0));
         returned(raw::io_getevents(context, 0, 1, env.events(), env.time(0, 0)))

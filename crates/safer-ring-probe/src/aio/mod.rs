@@ -4,9 +4,11 @@ pub(crate) mod cancel;
 pub(crate) mod destroy;
 pub(crate) mod files;
 pub(crate) mod getevents;
+pub(crate) mod life;
 pub(crate) mod refused;
 pub(crate) mod results;
 pub(crate) mod setup;
+pub(crate) mod several;
 
 use crate::child::{self, Ended};
 use crate::env::{Command, Env, Try};

@@ -41,8 +41,8 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_enter/EBADF/not-writable", "a file open for reading", EventFails("EBADF"), |env| {
         run(Entry { opcode: WRITE, ..read(env)? })
     }),
-    p("io_uring_enter/EINVAL/no-operation", "epoll", EventFails("EINVAL"), |env| {
-        run(Entry { fd: env.epoll()?, ..read(env)? })
+    p("io_uring_enter/EINVAL/no-operation", "a file of namespaces", EventFails("EINVAL"), |env| {
+        run(Entry { fd: env.open("/proc/self/ns/mnt", libc::O_RDONLY)?, ..read(env)? })
     }),
     p("io_uring_enter/EISDIR/directory", "a directory", EventFails("EISDIR"), |env| {
         run(Entry { fd: env.open(".", libc::O_RDONLY | libc::O_DIRECTORY)?, ..read(env)? })
