@@ -165,6 +165,8 @@ impl<'a> Collector<'a> {
     fn derive(&mut self, kind: StatementKind, name: &str, text: &str) -> String {
         let call = self.call;
         let name = slug(name, WORDS);
+        // The first part of the text is its shortest: a summary or a condition.
+        let text = text.split(';').next().unwrap_or_default();
         let base = match kind {
             StatementKind::Return => format!("{call}/return"),
             StatementKind::Error => format!("{call}/{name}/{}", slug(text, WORDS)),
