@@ -27,6 +27,7 @@ mod cancel;
 mod chain;
 mod clock;
 mod config;
+pub mod contract;
 mod detect;
 mod drain;
 mod driver;

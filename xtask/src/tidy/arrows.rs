@@ -6,11 +6,15 @@ use crate::workspace::Package;
 /// know each other; only the backend sees core, buf and sys.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("safer-ring", &["safer-ring-backend", "safer-ring-buf"]),
-    ("safer-ring-backend", &["safer-ring-buf", "safer-ring-core", "safer-ring-sys"]),
+    (
+        "safer-ring-backend",
+        &["safer-ring-buf", "safer-ring-core", "safer-ring-spec", "safer-ring-sys"],
+    ),
     ("safer-ring-buf", &[]),
     // The raw baseline loops of the benchmark sit on the raw layer.
-    ("safer-ring-cli", &["safer-ring", "safer-ring-sys"]),
+    ("safer-ring-cli", &["safer-ring", "safer-ring-probe", "safer-ring-spec", "safer-ring-sys"]),
     ("safer-ring-core", &[]),
+    ("safer-ring-probe", &["safer-ring-spec", "safer-ring-sys"]),
     ("safer-ring-spec", &[]),
     ("safer-ring-sys", &[]),
     ("xtask", &[]),

@@ -35,20 +35,20 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/EINVAL/opcode", "is seen before the descriptor", Fails("EINVAL"), |env| {
         returned(raw::ring_register(env.closed()?, 200, Address::NULL, 0))
     }),
-    p("io_uring_register/EINVAL/blind", "an operation with a ring", Fails("EINVAL"), |_| {
+    p("io_uring_register/EINVAL/no-fd", "an operation with a ring", Fails("EINVAL"), |_| {
         returned(raw::ring_register(-1, 0, Address::NULL, 0))
     })
     .since(6, 13),
-    p("io_uring_register/EBADF/fd", "a closed descriptor", Fails("EBADF"), |env| {
+    p("io_uring_register/EBADF/closed", "a closed descriptor", Fails("EBADF"), |env| {
         returned(raw::ring_register(env.closed()?, 1, Address::NULL, 0))
     }),
-    p("io_uring_register/EBADF/fd", "-2", Fails("EBADF"), |_| {
+    p("io_uring_register/EBADF/closed", "-2", Fails("EBADF"), |_| {
         returned(raw::ring_register(-2, 1, Address::NULL, 0))
     }),
-    p("io_uring_register/EOPNOTSUPP/not-a-ring", "a regular file", Fails("EOPNOTSUPP"), |env| {
+    p("io_uring_register/EOPNOTSUPP/no-ring", "a regular file", Fails("EOPNOTSUPP"), |env| {
         returned(raw::ring_register(env.data()?, 1, Address::NULL, 0))
     }),
-    p("io_uring_register/EOPNOTSUPP/not-a-ring", "an eventfd", Fails("EOPNOTSUPP"), |env| {
+    p("io_uring_register/EOPNOTSUPP/no-ring", "an eventfd", Fails("EOPNOTSUPP"), |env| {
         returned(raw::ring_register(env.eventfd()?, 1, Address::NULL, 0))
     }),
     p("io_uring_register/EEXIST/other-thread", "with SINGLE_ISSUER", Fails("EEXIST"), |env| {
@@ -75,7 +75,7 @@ pub(crate) const PROBES: &[Probe] = &[
         }
         returned(raw::ring_register(fd, 9, Address::NULL, 0))
     }),
-    p("io_uring_register/EINVAL/no-argument", "UNREGISTER_BUFFERS with a number", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/unregister-buffers", "UNREGISTER_BUFFERS with a number", Fails("EINVAL"), |env| {
         plain(env, 1, Address::NULL, 1)
     }),
     p("io_uring_register/EINVAL/no-argument", "UNREGISTER_FILES with an address", Fails("EINVAL"), |env| {
@@ -84,7 +84,7 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/EINVAL/no-argument", "UNREGISTER_EVENTFD with a number", Fails("EINVAL"), |env| {
         plain(env, 5, Address::NULL, 1)
     }),
-    p("io_uring_register/EINVAL/no-argument", "PERSONALITY with a number", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/personality", "PERSONALITY with a number", Fails("EINVAL"), |env| {
         plain(env, 9, Address::NULL, 1)
     }),
     p("io_uring_register/EINVAL/no-argument", "ENABLE_RINGS with a number", Fails("EINVAL"), |env| {
@@ -93,51 +93,51 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/EINVAL/no-argument", "UNREGISTER_IOWQ_AFF with a number", Fails("EINVAL"), |env| {
         plain(env, 18, Address::NULL, 1)
     }),
-    p("io_uring_register/EBADFD/enabled", "ENABLE_RINGS of a ring that is", Fails("EBADFD"), |env| {
+    p("io_uring_register/EBADFD/enable", "ENABLE_RINGS of a ring that is", Fails("EBADFD"), |env| {
         plain(env, 12, Address::NULL, 0)
     }),
-    p("io_uring_register/EBADFD/enabled", "ENABLE_RINGS twice", Fails("EBADFD"), |env| {
+    p("io_uring_register/EBADFD/enable", "ENABLE_RINGS twice", Fails("EBADFD"), |env| {
         let fd = ring(env, R_DISABLED)?;
         let _ = raw::ring_register(fd, 12, Address::NULL, 0);
         returned(raw::ring_register(fd, 12, Address::NULL, 0))
     }),
-    p("io_uring_register/EBADFD/enabled", "RESTRICTIONS of a ring that is", Fails("EBADFD"), |env| {
+    p("io_uring_register/EBADFD/restrictions", "RESTRICTIONS of a ring that is", Fails("EBADFD"), |env| {
         with(env, 11, &[0, 0, 0, 0], 1)
     }),
-    p("io_uring_register/return/success", "ENABLE_RINGS", Gives(0), |env| {
+    p("io_uring_register/return", "ENABLE_RINGS", Gives(0), |env| {
         returned(raw::ring_register(ring(env, R_DISABLED)?, 12, Address::NULL, 0))
     }),
     p("io_uring_register/EINVAL/probe-count", "257 operations", Fails("EINVAL"), |env| {
         plain(env, 8, env.buffer(), 257)
     }),
-    p("io_uring_register/EINVAL/probe-count", "a null pointer", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/probe-null", "a null pointer", Fails("EINVAL"), |env| {
         plain(env, 8, Address::NULL, 1)
     }),
-    p("io_uring_register/EINVAL/probe-count", "something in the structure", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/probe-not-zero", "something in the structure", Fails("EINVAL"), |env| {
         with(env, 8, &[1, 0, 0, 0], 0)
     }),
-    p("io_uring_register/return/success", "PROBE", Gives(0), |env| plain(env, 8, env.buffer(), 64)),
-    p("io_uring_register/return/success", "PERSONALITY gives a number", Succeeds, |env| {
+    p("io_uring_register/return", "PROBE", Gives(0), |env| plain(env, 8, env.buffer(), 64)),
+    p("io_uring_register/personality-number", "PERSONALITY gives a number", Succeeds, |env| {
         plain(env, 9, Address::NULL, 0)
     }),
-    p("io_uring_register/EINVAL/personality", "a number that none has", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/unregister-personality", "a number that none has", Fails("EINVAL"), |env| {
         plain(env, 10, Address::NULL, 7)
     }),
-    p("io_uring_register/EINVAL/workers", "one limit", Fails("EINVAL"), |env| with(env, 19, &[0, 0], 1)),
-    p("io_uring_register/EINVAL/workers", "a null pointer", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/max-workers", "one limit", Fails("EINVAL"), |env| with(env, 19, &[0, 0], 1)),
+    p("io_uring_register/EINVAL/max-workers", "a null pointer", Fails("EINVAL"), |env| {
         plain(env, 19, Address::NULL, 2)
     }),
-    p("io_uring_register/EINVAL/workers", "2^31", Fails("EINVAL"), |env| with(env, 19, &[1 << 31, 0], 2)),
-    p("io_uring_register/return/success", "IOWQ_MAX_WORKERS", Gives(0), |env| with(env, 19, &[0, 0], 2)),
-    p("io_uring_register/EINVAL/ring-fds-count", "0", Fails("EINVAL"), |env| with(env, 20, &[0; 4], 0)),
-    p("io_uring_register/EINVAL/ring-fds-count", "17", Fails("EINVAL"), |env| with(env, 20, &[0; 4], 17)),
-    p("io_uring_register/EINVAL/ring-fds-count", "0 to remove", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/max-workers", "2^31", Fails("EINVAL"), |env| with(env, 19, &[1 << 31, 0], 2)),
+    p("io_uring_register/return", "IOWQ_MAX_WORKERS", Gives(0), |env| with(env, 19, &[0, 0], 2)),
+    p("io_uring_register/EINVAL/ring-fds", "0", Fails("EINVAL"), |env| with(env, 20, &[0; 4], 0)),
+    p("io_uring_register/EINVAL/ring-fds", "17", Fails("EINVAL"), |env| with(env, 20, &[0; 4], 17)),
+    p("io_uring_register/EINVAL/ring-fds", "0 to remove", Fails("EINVAL"), |env| {
         with(env, 21, &[0; 4], 0)
     }),
     p("io_uring_register/EINVAL/reserved", "RING_FDS with a reserved word", Fails("EINVAL"), |env| {
         with(env, 20, &[u32::MAX, 1, 0, 0], 1)
     }),
-    p("io_uring_register/return/success", "RING_FDS", Gives(1), |env| {
+    p("io_uring_register/return", "RING_FDS", Gives(1), |env| {
         let fd = ring(env, 0)?;
         let arg = words(env, &[u32::MAX, 0, fd.unsigned_abs(), 0]);
         returned(raw::ring_register(fd, 20, arg, 1))
@@ -150,13 +150,13 @@ pub(crate) const PROBES: &[Probe] = &[
         plain(env, 24, Address::NULL, 1)
     })
     .since(6, 0),
-    p("io_uring_register/EINVAL/reserved", "SYNC_CANCEL with unknown flags", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/sync-cancel", "SYNC_CANCEL with unknown flags", Fails("EINVAL"), |env| {
         let mut argument = [0; 16];
         argument[3] = 1 << 31;
         with(env, 24, &argument, 1)
     })
     .since(6, 0),
-    p("io_uring_register/ENOENT/unknown", "SYNC_CANCEL of nothing", Fails("ENOENT"), |env| {
+    p("io_uring_register/ENOENT/sync-cancel", "SYNC_CANCEL of nothing", Fails("ENOENT"), |env| {
         // No time limit, and no request with this number.
         let argument = [77, 0, 0, 0, u32::MAX, u32::MAX, u32::MAX, u32::MAX, 0, 0, 0, 0, 0, 0, 0, 0];
         with(env, 24, &argument, 1)
@@ -165,10 +165,10 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/EINVAL/one-argument", "RESIZE_RINGS with 0", Fails("EINVAL"), |env| {
         with(env, 33, &[0; 30], 0)
     }),
-    p("io_uring_register/EINVAL/resize-defer", "a plain ring", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/resize", "a plain ring", Fails("EINVAL"), |env| {
         with(env, 33, &[16], 1)
     }),
-    p("io_uring_register/EINVAL/resize-defer", "with DEFER_TASKRUN it is right", Gives(0), |env| {
+    p("io_uring_register/EINVAL/resize", "with DEFER_TASKRUN it is right", Gives(0), |env| {
         let fd = ring(env, SINGLE_ISSUER | DEFER_TASKRUN)?;
         let mut argument = [0; 30];
         argument[0] = 16;
@@ -179,9 +179,9 @@ pub(crate) const PROBES: &[Probe] = &[
         with(env, 29, &[99, 0, 0, 0], 0)
     })
     .since(6, 12),
-    p("io_uring_register/return/success", "CLOCK", Gives(0), |env| with(env, 29, &[1, 0, 0, 0], 0))
+    p("io_uring_register/return", "CLOCK", Gives(0), |env| with(env, 29, &[1, 0, 0, 0], 0))
         .since(6, 12),
-    p("io_uring_register/EINVAL/iowq-affinity", "a null pointer", OneOf(&[Fails("EINVAL"), Fails("EFAULT")]), |env| {
+    p("io_uring_register/EINVAL/workers-affinity", "a null pointer", OneOf(&[Fails("EINVAL"), Fails("EFAULT")]), |env| {
         plain(env, 17, Address::NULL, 8)
     }),
 ];

@@ -87,72 +87,72 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_setup/EINVAL/reserved", "the last word", Fails("EINVAL"), |env| {
         returned(make(env, 8, 0, &[(36, 1)]))
     }),
-    p("io_uring_setup/EINVAL/flags-unknown", "bit 31", Fails("EINVAL"), |env| with(env, 1 << 31)),
-    p("io_uring_setup/EINVAL/flags-unknown", "bit 28", Fails("EINVAL"), |env| with(env, 1 << 28)),
-    p("io_uring_setup/EINVAL/flags-unknown", "all bits", Fails("EINVAL"), |env| with(env, u32::MAX)),
-    p("io_uring_setup/EINVAL/rewind", "without NO_SQARRAY", Fails("EINVAL"), |env| with(env, SQ_REWIND)),
-    p("io_uring_setup/EINVAL/rewind", "with SQPOLL", Fails("EINVAL"), |env| {
+    p("io_uring_setup/EINVAL/unknown-flag", "bit 31", Fails("EINVAL"), |env| with(env, 1 << 31)),
+    p("io_uring_setup/EINVAL/unknown-flag", "bit 28", Fails("EINVAL"), |env| with(env, 1 << 28)),
+    p("io_uring_setup/EINVAL/unknown-flag", "all bits", Fails("EINVAL"), |env| with(env, u32::MAX)),
+    p("io_uring_setup/EINVAL/rewind-with-index", "without NO_SQARRAY", Fails("EINVAL"), |env| with(env, SQ_REWIND)),
+    p("io_uring_setup/EINVAL/rewind-and-sqpoll", "with SQPOLL", Fails("EINVAL"), |env| {
         with(env, SQ_REWIND | NO_SQARRAY | SQPOLL)
     }),
-    p("io_uring_setup/EINVAL/registered-fd-only", "without NO_MMAP", Fails("EINVAL"), |env| {
+    p("io_uring_setup/EINVAL/registered-only-with-mmap", "without NO_MMAP", Fails("EINVAL"), |env| {
         with(env, REGISTERED_FD_ONLY)
     }),
-    p("io_uring_setup/EINVAL/entries-zero", "0", Fails("EINVAL"), |env| sized(env, 0, 0, 0)),
-    p("io_uring_setup/EINVAL/entries-zero", "0 with CLAMP", Fails("EINVAL"), |env| sized(env, 0, CLAMP, 0)),
-    p("io_uring_setup/EINVAL/entries-too-many", "32,769", Fails("EINVAL"), |env| sized(env, 32_769, 0, 0)),
-    p("io_uring_setup/EINVAL/entries-too-many", "all bits", Fails("EINVAL"), |env| {
+    p("io_uring_setup/EINVAL/no-entries", "0", Fails("EINVAL"), |env| sized(env, 0, 0, 0)),
+    p("io_uring_setup/EINVAL/no-entries", "0 with CLAMP", Fails("EINVAL"), |env| sized(env, 0, CLAMP, 0)),
+    p("io_uring_setup/EINVAL/too-many-entries", "32,769", Fails("EINVAL"), |env| sized(env, 32_769, 0, 0)),
+    p("io_uring_setup/EINVAL/too-many-entries", "all bits", Fails("EINVAL"), |env| {
         sized(env, u32::MAX, 0, 0)
     }),
-    p("io_uring_setup/EINVAL/entries-too-many", "CLAMP makes it right", Succeeds, |env| {
+    p("io_uring_setup/clamped", "CLAMP makes it right", Succeeds, |env| {
         sized(env, u32::MAX, CLAMP, 0)
     }),
-    p("io_uring_setup/EINVAL/cq-entries-zero", "0", Fails("EINVAL"), |env| sized(env, 8, CQSIZE, 0)),
-    p("io_uring_setup/EINVAL/cq-entries-too-many", "65,537", Fails("EINVAL"), |env| {
+    p("io_uring_setup/EINVAL/no-completions", "0", Fails("EINVAL"), |env| sized(env, 8, CQSIZE, 0)),
+    p("io_uring_setup/EINVAL/too-many-completions", "65,537", Fails("EINVAL"), |env| {
         sized(env, 8, CQSIZE, 65_537)
     }),
-    p("io_uring_setup/EINVAL/cq-entries-too-many", "CLAMP makes it right", Succeeds, |env| {
+    p("io_uring_setup/clamped", "CLAMP makes it right", Succeeds, |env| {
         sized(env, 8, CQSIZE | CLAMP, 65_537)
     }),
-    p("io_uring_setup/EINVAL/cq-below-sq", "4 for 8", Fails("EINVAL"), |env| sized(env, 8, CQSIZE, 4)),
-    p("io_uring_setup/EINVAL/cq-below-sq", "5 for 8 is rounded up to 8", Succeeds, |env| {
+    p("io_uring_setup/EINVAL/fewer-completions", "4 for 8", Fails("EINVAL"), |env| sized(env, 8, CQSIZE, 4)),
+    p("io_uring_setup/EINVAL/fewer-completions", "5 for 8 is rounded up to 8", Succeeds, |env| {
         sized(env, 8, CQSIZE, 5)
     }),
-    p("io_uring_setup/EINVAL/sqpoll-taskrun", "COOP_TASKRUN", Fails("EINVAL"), |env| with(env, SQPOLL | COOP)),
-    p("io_uring_setup/EINVAL/sqpoll-taskrun", "DEFER_TASKRUN", Fails("EINVAL"), |env| {
+    p("io_uring_setup/EINVAL/sqpoll-and-coop", "COOP_TASKRUN", Fails("EINVAL"), |env| with(env, SQPOLL | COOP)),
+    p("io_uring_setup/EINVAL/sqpoll-and-defer", "DEFER_TASKRUN", Fails("EINVAL"), |env| {
         with(env, SQPOLL | DEFER | SINGLE)
     }),
-    p("io_uring_setup/EINVAL/taskrun-flag", "alone", Fails("EINVAL"), |env| with(env, TASKRUN_FLAG)),
-    p("io_uring_setup/EINVAL/taskrun-flag", "with COOP_TASKRUN it is right", Succeeds, |env| {
+    p("io_uring_setup/EINVAL/taskrun-flag-alone", "alone", Fails("EINVAL"), |env| with(env, TASKRUN_FLAG)),
+    p("io_uring_setup/EINVAL/taskrun-flag-alone", "with COOP_TASKRUN it is right", Succeeds, |env| {
         with(env, TASKRUN_FLAG | COOP)
     }),
-    p("io_uring_setup/EINVAL/defer-single-issuer", "alone", Fails("EINVAL"), |env| with(env, DEFER)),
-    p("io_uring_setup/EINVAL/defer-single-issuer", "both are right", Succeeds, |env| with(env, DEFER | SINGLE))
+    p("io_uring_setup/EINVAL/defer-without-single-issuer", "alone", Fails("EINVAL"), |env| with(env, DEFER)),
+    p("io_uring_setup/EINVAL/defer-without-single-issuer", "both are right", Succeeds, |env| with(env, DEFER | SINGLE))
         .since(6, 1),
-    p("io_uring_setup/EINVAL/hybrid-iopoll", "alone", Fails("EINVAL"), |env| with(env, HYBRID)),
-    p("io_uring_setup/EINVAL/hybrid-iopoll", "both are right", Succeeds, |env| with(env, HYBRID | IOPOLL))
+    p("io_uring_setup/EINVAL/hybrid-without-iopoll", "alone", Fails("EINVAL"), |env| with(env, HYBRID)),
+    p("io_uring_setup/EINVAL/hybrid-without-iopoll", "both are right", Succeeds, |env| with(env, HYBRID | IOPOLL))
         .since(6, 13),
-    p("io_uring_setup/EINVAL/cqe-sizes", "both", Fails("EINVAL"), |env| with(env, CQE32 | CQE_MIXED)),
-    p("io_uring_setup/EINVAL/sqe-sizes", "both", Fails("EINVAL"), |env| with(env, SQE128 | SQE_MIXED)),
-    p("io_uring_setup/EINVAL/aff-without-sqpoll", "alone", Fails("EINVAL"), |env| with(env, SQ_AFF)),
-    p("io_uring_setup/EINVAL/sq-cpu", "4,000,000", Fails("EINVAL"), |env| {
+    p("io_uring_setup/EINVAL/mixed-and-large-completions", "both", Fails("EINVAL"), |env| with(env, CQE32 | CQE_MIXED)),
+    p("io_uring_setup/EINVAL/mixed-and-large-submissions", "both", Fails("EINVAL"), |env| with(env, SQE128 | SQE_MIXED)),
+    p("io_uring_setup/EINVAL/affinity-without-thread", "alone", Fails("EINVAL"), |env| with(env, SQ_AFF)),
+    p("io_uring_setup/EINVAL/no-such-cpu", "4,000,000", Fails("EINVAL"), |env| {
         returned(make(env, 8, SQPOLL | SQ_AFF, &[(SQ_THREAD_CPU, 4_000_000)]))
     }),
     p("io_uring_setup/ENOMEM/memlock", "no locked memory", Fails("ENOMEM"), |env| locked(env, 0, 8)),
     p("io_uring_setup/ENOMEM/memlock", "64 KiB, for 2048 entries", Fails("ENOMEM"), |env| {
         locked(env, 65_536, 2048)
     }),
-    p("io_uring_setup/ENXIO/attach", "-1", Fails("ENXIO"), |env| {
+    p("io_uring_setup/ENXIO/attach-to-nothing", "-1", Fails("ENXIO"), |env| {
         returned(make(env, 8, ATTACH_WQ, &[(WQ_FD, u32::MAX)]))
     }),
-    p("io_uring_setup/ENXIO/attach", "a closed descriptor", Fails("ENXIO"), |env| {
+    p("io_uring_setup/ENXIO/attach-to-nothing", "a closed descriptor", Fails("ENXIO"), |env| {
         let closed = env.closed()?.unsigned_abs();
         returned(make(env, 8, ATTACH_WQ, &[(WQ_FD, closed)]))
     }),
-    p("io_uring_setup/EINVAL/attach", "a regular file", Fails("EINVAL"), |env| {
+    p("io_uring_setup/EINVAL/attach-to-no-ring", "a regular file", Fails("EINVAL"), |env| {
         let data = env.data()?.unsigned_abs();
         returned(make(env, 8, ATTACH_WQ, &[(WQ_FD, data)]))
     }),
-    p("io_uring_setup/EINVAL/attach", "a ring is right", Succeeds, |env| {
+    p("io_uring_setup/EINVAL/attach-to-no-ring", "a ring is right", Succeeds, |env| {
         let other = ring(env, 0)?.unsigned_abs();
         returned(make(env, 8, ATTACH_WQ, &[(WQ_FD, other)]))
     }),
@@ -162,13 +162,13 @@ pub(crate) const PROBES: &[Probe] = &[
         returned(make(env, 8, NO_MMAP, &both))
     })
     .since(6, 5),
-    p("io_uring_setup/EMFILE/nofile", "no descriptor is left", Fails("EMFILE"), |env| {
+    p("io_uring_setup/EMFILE/descriptors", "no descriptor is left", Fails("EMFILE"), |env| {
         env.limit(libc::RLIMIT_NOFILE, 0)?;
         with(env, 0)
     }),
-    p("io_uring_setup/return/descriptor", "one entry", Succeeds, |env| sized(env, 1, 0, 0)),
-    p("io_uring_setup/return/descriptor", "32,768 entries", Succeeds, |env| sized(env, 32_768, 0, 0)),
-    p("io_uring_setup/return/descriptor", "it is closed on exec", Seen, |env| {
+    p("io_uring_setup/return", "one entry", Succeeds, |env| sized(env, 1, 0, 0)),
+    p("io_uring_setup/return", "32,768 entries", Succeeds, |env| sized(env, 32_768, 0, 0)),
+    p("io_uring_setup/close-on-exec", "it is closed on exec", Seen, |env| {
         let fd = ring(env, 0)?;
         let flags = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
         let flags = flags.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or_default();
@@ -176,14 +176,14 @@ pub(crate) const PROBES: &[Probe] = &[
         let wanted = libc::O_CLOEXEC.unsigned_abs();
         seen(bits & wanted == wanted, format!("flags {flags}"))
     }),
-    p("io_uring_setup/side-effect/params", "5 entries become 8", Seen, |env| written(env, 5, 0, 0, 8)),
-    p("io_uring_setup/side-effect/params", "twice as many completions", Seen, |env| {
+    p("io_uring_setup/rounded-up", "5 entries become 8", Seen, |env| written(env, 5, 0, 0, 8)),
+    p("io_uring_setup/twice-the-completions", "twice as many completions", Seen, |env| {
         written(env, 8, 0, CQ_ENTRIES, 16)
     }),
-    p("io_uring_setup/side-effect/params", "CLAMP stops at 32,768", Seen, |env| {
+    p("io_uring_setup/clamped", "CLAMP stops at 32,768", Seen, |env| {
         written(env, 40_000, CLAMP, 0, 32_768)
     }),
-    p("io_uring_setup/side-effect/params", "features are told", Seen, |env| {
+    p("io_uring_setup/params-written", "features are told", Seen, |env| {
         ring(env, 0)?;
         let features = env.memory.get_u32(env.argument().saturating_add(20));
         // NODROP, which Linux has had since 5.5.

@@ -85,10 +85,10 @@ fn with_files(env: &Env) -> Try<i32> {
 }
 
 pub(crate) const PROBES: &[Probe] = &[
-    p("io_uring_register/EFAULT/null", "buffers", Fails("EFAULT"), |env| {
+    p("io_uring_register/EFAULT/buffers-array", "buffers", Fails("EFAULT"), |env| {
         returned(raw::ring_register(ring(env, 0)?, BUFFERS, Address::NULL, 1))
     }),
-    p("io_uring_register/EFAULT/null", "files", Fails("EFAULT"), |env| {
+    p("io_uring_register/EFAULT/files-array", "files", Fails("EFAULT"), |env| {
         returned(raw::ring_register(ring(env, 0)?, FILES, Address::NULL, 1))
     }),
     p("io_uring_register/EBUSY/buffers", "a second time", Fails("EBUSY"), |env| {
@@ -99,35 +99,35 @@ pub(crate) const PROBES: &[Probe] = &[
         let fd = with_files(env)?;
         register_files(env, fd, &[-1])
     }),
-    p("io_uring_register/EINVAL/buffers-count", "0", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/no-buffers", "0", Fails("EINVAL"), |env| {
         returned(raw::ring_register(ring(env, 0)?, BUFFERS, env.vectors(), 0))
     }),
-    p("io_uring_register/EINVAL/buffers-count", "16,385", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/too-many-buffers", "16,385", Fails("EINVAL"), |env| {
         returned(raw::ring_register(ring(env, 0)?, BUFFERS, env.vectors(), 16_385))
     }),
-    p("io_uring_register/EINVAL/files-count", "0", Fails("EINVAL"), |env| files(env, &[])),
-    p("io_uring_register/EMFILE/files-count", "more than RLIMIT_NOFILE", Fails("EMFILE"), |env| {
+    p("io_uring_register/EINVAL/no-files", "0", Fails("EINVAL"), |env| files(env, &[])),
+    p("io_uring_register/EMFILE/files", "more than RLIMIT_NOFILE", Fails("EMFILE"), |env| {
         let fd = ring(env, 0)?;
         env.limit(libc::RLIMIT_NOFILE, 16)?;
         returned(raw::ring_register(fd, FILES, env.buffer(), 17))
     }),
-    p("io_uring_register/EMFILE/files-count", "1,048,577", Fails("EMFILE"), |env| {
+    p("io_uring_register/EMFILE/files", "1,048,577", Fails("EMFILE"), |env| {
         returned(raw::ring_register(ring(env, 0)?, FILES, env.buffer(), 1_048_577))
     }),
-    p("io_uring_register/ENXIO/buffers", "UNREGISTER_BUFFERS without any", Fails("ENXIO"), |env| {
+    p("io_uring_register/ENXIO/unregister-buffers", "UNREGISTER_BUFFERS without any", Fails("ENXIO"), |env| {
         returned(raw::ring_register(ring(env, 0)?, 1, Address::NULL, 0))
     }),
-    p("io_uring_register/ENXIO/files", "UNREGISTER_FILES without any", Fails("ENXIO"), |env| {
+    p("io_uring_register/ENXIO/unregister-files", "UNREGISTER_FILES without any", Fails("ENXIO"), |env| {
         returned(raw::ring_register(ring(env, 0)?, 3, Address::NULL, 0))
     }),
-    p("io_uring_register/ENXIO/files", "FILES_UPDATE without any", Fails("ENXIO"), |env| {
+    p("io_uring_register/ENXIO/files-update", "FILES_UPDATE without any", Fails("ENXIO"), |env| {
         let fd = ring(env, 0)?;
         update(env, fd, 0, 0, 1)
     }),
     p("io_uring_register/EINVAL/eventfd-count", "0", Fails("EINVAL"), |env| eventfd(env, env.eventfd()?, 0)),
     p("io_uring_register/EINVAL/eventfd-count", "2", Fails("EINVAL"), |env| eventfd(env, env.eventfd()?, 2)),
-    p("io_uring_register/EBADF/file", "the eventfd -1", Fails("EBADF"), |env| eventfd(env, -1, 1)),
-    p("io_uring_register/EINVAL/eventfd-kind", "a regular file", Fails("EINVAL"), |env| {
+    p("io_uring_register/EBADF/eventfd", "the eventfd -1", Fails("EBADF"), |env| eventfd(env, -1, 1)),
+    p("io_uring_register/EINVAL/eventfd", "a regular file", Fails("EINVAL"), |env| {
         eventfd(env, env.data()?, 1)
     }),
     p("io_uring_register/EBUSY/eventfd", "a second time", Fails("EBUSY"), |env| {
@@ -136,44 +136,44 @@ pub(crate) const PROBES: &[Probe] = &[
         let _ = raw::ring_register(fd, EVENTFD, arg, 1);
         returned(raw::ring_register(fd, EVENTFD, arg, 1))
     }),
-    p("io_uring_register/ENXIO/eventfd", "without any", Fails("ENXIO"), |env| {
+    p("io_uring_register/ENXIO/unregister-eventfd", "without any", Fails("ENXIO"), |env| {
         returned(raw::ring_register(ring(env, 0)?, 5, Address::NULL, 0))
     }),
-    p("io_uring_register/EFAULT/argument", "buffers nowhere", Fails("EFAULT"), |env| {
+    p("io_uring_register/EFAULT/buffers-array", "buffers nowhere", Fails("EFAULT"), |env| {
         returned(raw::ring_register(ring(env, 0)?, BUFFERS, env.memory.forbidden(), 1))
     }),
-    p("io_uring_register/EFAULT/argument", "files nowhere", Fails("EFAULT"), |env| {
+    p("io_uring_register/EFAULT/files-array", "files nowhere", Fails("EFAULT"), |env| {
         returned(raw::ring_register(ring(env, 0)?, FILES, env.memory.forbidden(), 1))
     }),
-    p("io_uring_register/EFAULT/argument", "an eventfd nowhere", Fails("EFAULT"), |env| {
+    p("io_uring_register/EFAULT/eventfd", "an eventfd nowhere", Fails("EFAULT"), |env| {
         returned(raw::ring_register(ring(env, 0)?, EVENTFD, Address::KERNEL, 1))
     }),
-    p("io_uring_register/EBADF/file", "a closed descriptor", Fails("EBADF"), |env| {
+    p("io_uring_register/EBADF/files", "a closed descriptor", Fails("EBADF"), |env| {
         files(env, &[i32::MAX])
     }),
-    p("io_uring_register/EBADF/file", "a ring", Fails("EBADF"), |env| {
+    p("io_uring_register/EBADF/files-ring", "a ring", Fails("EBADF"), |env| {
         let fd = ring(env, 0)?;
         register_files(env, fd, &[fd])
     }),
-    p("io_uring_register/return/success", "files", Gives(0), |env| files(env, &[env.data()?, -1])),
-    p("io_uring_register/return/success", "buffers", Gives(0), |env| buffer(env, env.buffer(), 8192)),
-    p("io_uring_register/return/success", "removing buffers", Gives(0), |env| {
+    p("io_uring_register/return", "files", Gives(0), |env| files(env, &[env.data()?, -1])),
+    p("io_uring_register/return", "buffers", Gives(0), |env| buffer(env, env.buffer(), 8192)),
+    p("io_uring_register/return", "removing buffers", Gives(0), |env| {
         returned(raw::ring_register(with_buffer(env)?, 1, Address::NULL, 0))
     }),
-    p("io_uring_register/return/success", "an eventfd", Gives(0), |env| eventfd(env, env.eventfd()?, 1)),
-    p("io_uring_register/EFAULT/buffer", "memory that cannot be touched", Fails("EFAULT"), |env| {
+    p("io_uring_register/return", "an eventfd", Gives(0), |env| eventfd(env, env.eventfd()?, 1)),
+    p("io_uring_register/EFAULT/buffer-unmapped", "memory that cannot be touched", Fails("EFAULT"), |env| {
         buffer(env, env.memory.forbidden(), 4096)
     }),
-    p("io_uring_register/EFAULT/buffer", "read-only memory", Fails("EFAULT"), |env| {
+    p("io_uring_register/EFAULT/buffer-unmapped", "read-only memory", Fails("EFAULT"), |env| {
         buffer(env, env.memory.read_only(), 4096)
     }),
-    p("io_uring_register/EFAULT/buffer", "more than 1 GiB", Fails("EFAULT"), |env| {
+    p("io_uring_register/EFAULT/buffer-too-large", "more than 1 GiB", Fails("EFAULT"), |env| {
         buffer(env, env.buffer(), (1 << 30) + 1)
     }),
-    p("io_uring_register/EFAULT/buffer", "null with a length", Fails("EFAULT"), |env| {
+    p("io_uring_register/EFAULT/buffer-unmapped", "null with a length", Fails("EFAULT"), |env| {
         buffer(env, Address::NULL, 4096)
     }),
-    p("io_uring_register/ENOMEM/memlock", "64 KiB with a limit of 32 KiB", Fails("ENOMEM"), |env| {
+    p("io_uring_register/ENOMEM/buffers", "64 KiB with a limit of 32 KiB", Fails("ENOMEM"), |env| {
         // Whether the limit counts is settled when the ring is made.
         env.drop_privileges()?;
         env.limit(libc::RLIMIT_MEMLOCK, 32_768)?;
@@ -195,15 +195,15 @@ pub(crate) const PROBES: &[Probe] = &[
         let fd = ring(env, 0)?;
         returned(raw::ring_register(fd, 13, words(env, &[4, 2, 0, 0, 0, 0, 0, 0]), 32))
     }),
-    p("io_uring_register/return/success", "FILES2, four empty places", Gives(0), |env| {
+    p("io_uring_register/return", "FILES2, four empty places", Gives(0), |env| {
         let fd = ring(env, 0)?;
         returned(raw::ring_register(fd, 13, words(env, &[4, 1, 0, 0, 0, 0, 0, 0]), 32))
     }),
-    p("io_uring_register/return/success", "BUFFERS2, four empty places", Gives(0), |env| {
+    p("io_uring_register/return", "BUFFERS2, four empty places", Gives(0), |env| {
         let fd = ring(env, 0)?;
         returned(raw::ring_register(fd, 15, words(env, &[4, 1, 0, 0, 0, 0, 0, 0]), 32))
     }),
-    p("io_uring_register/EINVAL/update-range", "after the last place", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/files-update", "after the last place", Fails("EINVAL"), |env| {
         let fd = with_files(env)?;
         update(env, fd, 2, 0, 1)
     }),
@@ -215,51 +215,51 @@ pub(crate) const PROBES: &[Probe] = &[
         let fd = with_files(env)?;
         update(env, fd, 0, 1, 1)
     }),
-    p("io_uring_register/EINVAL/update-range", "no files", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/files-update", "no files", Fails("EINVAL"), |env| {
         let fd = with_files(env)?;
         update(env, fd, 0, 0, 0)
     }),
-    p("io_uring_register/return/success", "FILES_UPDATE gives a count", Gives(1), |env| {
+    p("io_uring_register/files-update-count", "FILES_UPDATE gives a count", Gives(1), |env| {
         let fd = with_files(env)?;
         update(env, fd, 0, 0, 1)
     }),
     p("io_uring_register/EINVAL/one-argument", "PBUF_RING with 2", Fails("EINVAL"), |env| {
         returned(raw::ring_register(ring(env, 0)?, PBUF_RING, env.buffer(), 2))
     }),
-    p("io_uring_register/EINVAL/pbuf-entries", "3", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/pbuf-size", "3", Fails("EINVAL"), |env| {
         buffers_ring(env, ring(env, 0)?, env.buffer(), 3, 0, 0, 0)
     }),
-    p("io_uring_register/EINVAL/pbuf-entries", "65,536", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/pbuf-too-large", "65,536", Fails("EINVAL"), |env| {
         buffers_ring(env, ring(env, 0)?, env.buffer(), 65_536, 0, 0, 0)
     }),
-    p("io_uring_register/EINVAL/pbuf-entries", "0", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/pbuf-size", "0", Fails("EINVAL"), |env| {
         buffers_ring(env, ring(env, 0)?, env.buffer(), 0, 0, 0, 0)
     }),
     p("io_uring_register/EFAULT/pbuf-place", "a null pointer", Fails("EFAULT"), |env| {
         buffers_ring(env, ring(env, 0)?, Address::NULL, 8, 0, 0, 0)
     }),
-    p("io_uring_register/EINVAL/pbuf-place", "not at the start of a page", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/pbuf-alignment", "not at the start of a page", Fails("EINVAL"), |env| {
         buffers_ring(env, ring(env, 0)?, env.memory.at(env.page.saturating_mul(12).saturating_add(64)), 8, 0, 0, 0)
     }),
-    p("io_uring_register/EINVAL/reserved", "PBUF_RING with a reserved word", Fails("EINVAL"), |env| {
+    p("io_uring_register/EINVAL/pbuf-reserved", "PBUF_RING with a reserved word", Fails("EINVAL"), |env| {
         buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 0, 0, 1)
     }),
     p("io_uring_register/EINVAL/reserved", "PBUF_RING with unknown flags", Fails("EINVAL"), |env| {
         buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 0, 0x8000, 0)
     }),
-    p("io_uring_register/EEXIST/group", "a second time", Fails("EEXIST"), |env| {
+    p("io_uring_register/EEXIST/pbuf", "a second time", Fails("EEXIST"), |env| {
         let fd = ring(env, 0)?;
         let _ = buffers_ring(env, fd, env.buffer(), 8, 5, 0, 0)?;
         buffers_ring(env, fd, env.buffer(), 8, 5, 0, 0)
     }),
-    p("io_uring_register/return/success", "a ring of buffers", Succeeds, |env| {
+    p("io_uring_register/return", "a ring of buffers", Succeeds, |env| {
         buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 5, 0, 0)
     }),
-    p("io_uring_register/ENOENT/unknown", "UNREGISTER_PBUF_RING of no group", Fails("ENOENT"), |env| {
+    p("io_uring_register/ENOENT/unregister-pbuf", "UNREGISTER_PBUF_RING of no group", Fails("ENOENT"), |env| {
         let fd = ring(env, 0)?;
         returned(raw::ring_register(fd, UNREGISTER_PBUF_RING, words(env, &[0, 0, 0, 9, 0, 0, 0, 0, 0, 0]), 1))
     }),
-    p("io_uring_register/ENOENT/unknown", "PBUF_STATUS of no group", Fails("ENOENT"), |env| {
+    p("io_uring_register/ENOENT/pbuf-status", "PBUF_STATUS of no group", Fails("ENOENT"), |env| {
         let fd = ring(env, 0)?;
         returned(raw::ring_register(fd, 26, words(env, &[9, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1))
     })

@@ -29,10 +29,10 @@ fn run(entry: Entry) -> Try {
 }
 
 pub(crate) const PROBES: &[Probe] = &[
-    p("io_uring_enter/EBADF/transfer-closed", "a closed descriptor", EventFails("EBADF"), |env| {
+    p("io_uring_enter/EBADF/read", "a closed descriptor", EventFails("EBADF"), |env| {
         run(Entry { fd: 1_000_000, ..read(env)? })
     }),
-    p("io_uring_enter/EBADF/transfer-closed", "-1", EventFails("EBADF"), |env| {
+    p("io_uring_enter/EBADF/read", "-1", EventFails("EBADF"), |env| {
         run(Entry { fd: -1, ..read(env)? })
     }),
     p("io_uring_enter/EBADF/not-readable", "a file open for writing", EventFails("EBADF"), |env| {
@@ -44,7 +44,7 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_enter/EINVAL/no-operation", "a file of namespaces", EventFails("EINVAL"), |env| {
         run(Entry { fd: env.open("/proc/self/ns/mnt", libc::O_RDONLY)?, ..read(env)? })
     }),
-    p("io_uring_enter/EISDIR/directory", "a directory", EventFails("EISDIR"), |env| {
+    p("io_uring_enter/EISDIR/read", "a directory", EventFails("EISDIR"), |env| {
         run(Entry { fd: env.open(".", libc::O_RDONLY | libc::O_DIRECTORY)?, ..read(env)? })
     }),
     p("io_uring_enter/EINVAL/direct-length", "one byte", EventFails("EINVAL"), |env| {
@@ -63,29 +63,29 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_enter/EOPNOTSUPP/rw-flags", "bit 31", OneOf(FLAGS), |env| {
         run(Entry { rw_flags: 1 << 31, ..read(env)? })
     }),
-    p("io_uring_enter/EAGAIN/transfer-nowait", "an empty pipe with RWF_NOWAIT", EventFails("EAGAIN"), |env| {
+    p("io_uring_enter/EAGAIN/nowait", "an empty pipe with RWF_NOWAIT", EventFails("EAGAIN"), |env| {
         run(Entry { fd: env.pipe(0)?.0, rw_flags: 8, ..read(env)? })
     }),
-    p("io_uring_enter/EFAULT/buffer", "memory that cannot be touched", EventFails("EFAULT"), |env| {
+    p("io_uring_enter/EFAULT/read", "memory that cannot be touched", EventFails("EFAULT"), |env| {
         run(Entry { buffer: env.memory.forbidden(), ..read(env)? })
     }),
-    p("io_uring_enter/EFAULT/buffer", "read-only memory", EventFails("EFAULT"), |env| {
+    p("io_uring_enter/EFAULT/read", "read-only memory", EventFails("EFAULT"), |env| {
         run(Entry { buffer: env.memory.read_only(), ..read(env)? })
     }),
-    p("io_uring_enter/EFAULT/buffer", "an address of the kernel", EventFails("EFAULT"), |env| {
+    p("io_uring_enter/EFAULT/read", "an address of the kernel", EventFails("EFAULT"), |env| {
         run(Entry { buffer: Address::KERNEL, ..read(env)? })
     }),
-    p("io_uring_enter/return/transfer", "a read", EventGives(512), |env| run(read(env)?)),
-    p("io_uring_enter/return/transfer", "a write", EventGives(512), |env| {
+    p("io_uring_enter/result-bytes", "a read", EventGives(512), |env| run(read(env)?)),
+    p("io_uring_enter/result-bytes", "a write", EventGives(512), |env| {
         run(Entry { opcode: WRITE, fd: env.scratch(libc::O_RDWR)?, ..read(env)? })
     }),
-    p("io_uring_enter/return/transfer", "at the end of the file", EventGives(0), |env| {
+    p("io_uring_enter/read-at-end", "at the end of the file", EventGives(0), |env| {
         run(Entry { offset: 65_536, ..read(env)? })
     }),
-    p("io_uring_enter/return/transfer", "nothing at all", EventGives(0), |env| {
+    p("io_uring_enter/nop", "nothing at all", EventGives(0), |env| {
         run(Entry { opcode: NOP, fd: -1, buffer: Address::NULL, length: 0, ..read(env)? })
     }),
-    p("io_uring_enter/EINVAL/operation", "an operation that does not exist", EventFails("EINVAL"), |env| {
+    p("io_uring_enter/EINVAL/opcode", "an operation that does not exist", EventFails("EINVAL"), |env| {
         run(Entry { opcode: 200, ..read(env)? })
     }),
 ];

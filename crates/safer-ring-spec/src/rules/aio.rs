@@ -30,7 +30,7 @@ macro_rules! rule {
     };
     ($place:ident, $statement:literal, $text:literal, $fix:literal, $test:expr) => {
         Rule {
-            statement: $statement,
+            id: $statement,
             errno: $crate::rules::errno_of($statement),
             place: Place::$place,
             text: $text,
@@ -383,7 +383,7 @@ pub(super) const SUBMIT: &[Rule] = &[
             }
             match facts.file(iocb.fildes).kind {
                 // Of a file it depends on the file system.
-                Some(Kind::Directory | Kind::Epoll) => Answer::Broken(String::new()),
+                Some(Kind::Epoll) => Answer::Broken(String::new()),
                 _ => Answer::Open,
             }
         })
@@ -532,7 +532,9 @@ pub(super) const SUBMIT: &[Rule] = &[
         "io_submit/EINVAL/direct-memory",
         "direct I/O needs an aligned buffer",
         "allocate the buffer with the alignment of the device (`stx_dio_mem_align` of statx(2))",
-        |call, facts| direct(call, facts, |iocb, file| misaligned(iocb.buf, file.memory_align, "the buffer"))
+        |call, facts| direct(call, facts, |iocb, file| {
+            within_page(iocb.buf, iocb.nbytes, facts, misaligned(iocb.buf, file.memory_align, "the buffer"))
+        })
     ),
     rule!(
         Result,
@@ -704,6 +706,13 @@ pub(super) fn misaligned(value: u64, align: Option<u32>, what: &str) -> Answer {
             Answer::Broken(format!("of {align} bytes, and {what} is at +{rest}"))
         }
     }
+}
+
+/// Inside of one page, kernels since about 6.18 take any address: there an answer of "broken" is left open.
+pub(super) fn within_page(address: u64, length: u64, facts: &Facts, answer: Answer) -> Answer {
+    let page = facts.page_size.unwrap_or(4096).max(1);
+    let inside = (address % page).saturating_add(length) <= page;
+    if inside && matches!(answer, Answer::Broken(_)) { Answer::Open } else { answer }
 }
 
 /// A descriptor as a program thinks of it.

@@ -10,6 +10,7 @@ mod aio;
 mod call;
 mod facts;
 mod ring;
+mod statements;
 mod transfer;
 
 pub use call::{
@@ -55,8 +56,8 @@ pub enum Place {
 /// One cause of an error.
 #[derive(Clone, Copy)]
 pub struct Rule {
-    /// The statement of the specification that it implements, such as `io_submit/EINVAL/reserved2`.
-    pub statement: &'static str,
+    /// Its name: system call, error, cause, such as `io_submit/EINVAL/reserved2`.
+    pub id: &'static str,
     /// The name of the error, such as `EINVAL`.
     pub errno: &'static str,
     /// Where it shows.
@@ -69,6 +70,13 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The statements of the specification that it implements.
+    #[must_use]
+    pub fn statements(&self) -> Vec<&'static str> {
+        let listed = statements::OF.iter().find(|(rule, _)| *rule == self.id);
+        listed.map_or_else(|| vec![self.id], |(_, statements)| statements.to_vec())
+    }
+
     /// Whether a call keeps this rule, which must be one of that call's.
     #[must_use]
     pub fn test(&self, call: &Call, facts: &Facts) -> Answer {
@@ -78,13 +86,13 @@ impl Rule {
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Rule").field(&self.statement).finish()
+        f.debug_tuple("Rule").field(&self.id).finish()
     }
 }
 
 impl PartialEq for Rule {
     fn eq(&self, other: &Rule) -> bool {
-        self.statement == other.statement
+        self.id == other.id
     }
 }
 

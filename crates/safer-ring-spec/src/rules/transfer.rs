@@ -1,6 +1,6 @@
 //! Reads and writes through a ring: what their completions say.
 
-use super::aio::{misaligned, rule};
+use super::aio::{misaligned, rule, within_page};
 use super::call::{Call, Transfer};
 use super::facts::{Facts, File, Kind};
 use super::{Answer, Place, Rule};
@@ -81,7 +81,8 @@ pub(super) const RULES: &[Rule] = &[
         "direct I/O needs an aligned buffer",
         "allocate the buffer with the alignment of the device (`stx_dio_mem_align` of statx(2))",
         |call, facts| direct(call, facts, |call, file| {
-            misaligned(call.buf.address, file.memory_align, "the buffer")
+            let answer = misaligned(call.buf.address, file.memory_align, "the buffer");
+            within_page(call.buf.address, call.len, facts, answer)
         })
     ),
     rule!(
