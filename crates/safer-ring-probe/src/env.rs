@@ -130,11 +130,20 @@ impl Env {
         self.memory.put_u64(at.saturating_add(8), length);
     }
 
-    pub(crate) fn path(&self, name: &str) -> Address {
-        let path = self.directory.join(name);
-        let mut bytes = path.into_os_string().into_encoded_bytes();
+    /// The path of a file of the place.
+    pub(crate) fn named(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The same, as the kernel wants it.
+    pub(crate) fn full_path(&self, name: &str) -> Vec<u8> {
+        let mut bytes = self.named(name).into_os_string().into_encoded_bytes();
         bytes.push(0);
-        self.memory.put(self.offset(PATHS), &bytes);
+        bytes
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Address {
+        self.memory.put(self.offset(PATHS), &self.full_path(name));
         self.memory.at(self.offset(PATHS))
     }
 
@@ -158,7 +167,7 @@ impl Env {
 
     /// The path of that file.
     pub(crate) fn scratch_name(&self) -> PathBuf {
-        self.directory.join(format!("scratch-{}", std::process::id()))
+        self.named(&format!("scratch-{}", std::process::id()))
     }
 
     /// The data with `O_DIRECT`, and the alignments that the file system states: of memory and of offsets.

@@ -12,6 +12,7 @@ mod kernel;
 mod memory;
 mod predict;
 mod probes;
+mod queue;
 mod raw;
 mod report;
 mod ring;

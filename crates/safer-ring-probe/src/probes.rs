@@ -93,6 +93,9 @@ pub fn probes() -> Vec<Probe> {
         ring::register::PROBES,
         ring::tables::PROBES,
         ring::transfer::PROBES,
+        ring::operations::PROBES,
+        ring::behaviour::PROBES,
+        ring::resources::PROBES,
     ];
     tables.into_iter().flatten().copied().collect()
 }

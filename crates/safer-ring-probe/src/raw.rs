@@ -10,10 +10,8 @@
 //! Tests: calls_give_results_and_errors
 #![allow(unsafe_code, reason = "system calls")]
 
-use safer_ring_sys::{Errno, Params, Sqe, Timespec, Uring, enter as enter_flags};
+use safer_ring_sys::Errno;
 
-use crate::env::{Try, result_of, unavailable};
-use crate::expect::Observed;
 use crate::memory::Address;
 
 /// The result of a call.
@@ -88,48 +86,14 @@ calls! {
     setresuid = SYS_setresuid (real: u32 => u64::from(real), effective: u32 => u64::from(effective), saved: u32 => u64::from(saved));
     seccomp = SYS_seccomp (operation: u32 => u64::from(operation), flags: u32 => u64::from(flags), program: Address => program.get());
     setitimer = SYS_setitimer (which: i32 => fd_bits(which), new: Address => new.get(), old: Address => old.get());
+    socket = SYS_socket (domain: i32 => fd_bits(domain), kind: i32 => fd_bits(kind), protocol: i32 => fd_bits(protocol));
+    bind = SYS_bind (fd: i32 => fd_bits(fd), name: Address => name.get(), length: u32 => u64::from(length));
+    listen = SYS_listen (fd: i32 => fd_bits(fd), backlog: i32 => fd_bits(backlog));
+    getsockname = SYS_getsockname (fd: i32 => fd_bits(fd), name: Address => name.get(), length: Address => length.get());
     unshare = SYS_unshare (flags: i32 => fd_bits(flags));
     mount = SYS_mount (source: Address => source.get(), target: Address => target.get(), kind: Address => kind.get(),
         flags: u64 => flags, data: Address => data.get());
     ioctl_flags = SYS_ioctl (fd: i32 => fd_bits(fd), request: u32 => u64::from(request), value: Address => value.get());
-}
-
-/// A request of a ring.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    pub(crate) opcode: u8,
-    pub(crate) fd: i32,
-    pub(crate) buffer: Address,
-    pub(crate) length: u32,
-    pub(crate) offset: u64,
-    pub(crate) rw_flags: u32,
-}
-
-/// Runs a request in a ring of its own, for at most five seconds.
-pub(crate) fn one_request(entry: &Entry) -> Try {
-    let mut ring = Uring::new(2, Params::default()).map_err(|errno| unavailable("a ring", errno))?;
-    let sqe = Sqe {
-        opcode: entry.opcode,
-        fd: entry.fd,
-        off: entry.offset,
-        addr: entry.buffer.get(),
-        len: entry.length,
-        op_flags: entry.rw_flags,
-        user_data: 1,
-        ..Sqe::default()
-    };
-    // SAFETY: what the request has is an `Address`, whose memory is never freed.
-    let pushed = unsafe { ring.push(&sqe) };
-    pushed.map_err(|_| Observed::Unavailable("the queue is full".to_owned()))?;
-    let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
-    match ring.enter(1, enter_flags::GETEVENTS, Some(&limit)) {
-        Ok(_) => {}
-        Err(errno) => return Ok(Observed::Returned(Err(errno))),
-    }
-    match ring.pop() {
-        Some(cqe) => Ok(Observed::Event(result_of(i64::from(cqe.res)))),
-        None => Ok(Observed::Seen(false, "no completion came within five seconds".to_owned())),
-    }
 }
 
 /// `PR_SET_NO_NEW_PRIVS`, which a filter needs.

@@ -246,7 +246,7 @@ pub(crate) const FIELDS: &[Probe] = &[
         let resfd = env.closed()?;
         env.submit(&Command { flags: RESFD, resfd, ..command })
     }),
-    p("io_submit/unused-fields", "without the flag it does not count", EventGives(512), |env| {
+    p("io_submit/unused-fields", "an eventfd without its flag", EventGives(512), |env| {
         changed(env, |c| c.resfd = -1)
     }),
     p("io_submit/EINVAL/resfd-not-eventfd", "a regular file", Fails("EINVAL"), |env| {
@@ -311,7 +311,7 @@ pub(crate) const FIELDS: &[Probe] = &[
         env.drop_privileges()?;
         env.submit(&command)
     }),
-    p("io_submit/unused-fields", "without the flag it does not count", EventGives(512), |env| {
+    p("io_submit/unused-fields", "a priority without its flag", EventGives(512), |env| {
         let command = Command { reqprio: 1 << 13, ..read(env)? };
         env.drop_privileges()?;
         env.submit(&command)

@@ -1,7 +1,10 @@
 //! Probes of io_uring.
 
+pub(crate) mod behaviour;
 pub(crate) mod enter;
+pub(crate) mod operations;
 pub(crate) mod register;
+pub(crate) mod resources;
 pub(crate) mod setup;
 pub(crate) mod tables;
 pub(crate) mod transfer;

@@ -110,7 +110,7 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_setup/EINVAL/too-many-completions", "65,537", Fails("EINVAL"), |env| {
         sized(env, 8, CQSIZE, 65_537)
     }),
-    p("io_uring_setup/clamped", "CLAMP makes it right", Succeeds, |env| {
+    p("io_uring_setup/clamped", "CLAMP for completions", Succeeds, |env| {
         sized(env, 8, CQSIZE | CLAMP, 65_537)
     }),
     p("io_uring_setup/EINVAL/fewer-completions", "4 for 8", Fails("EINVAL"), |env| sized(env, 8, CQSIZE, 4)),

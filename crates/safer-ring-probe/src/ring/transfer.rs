@@ -4,7 +4,7 @@ use crate::env::{Env, Try};
 use crate::expect::Expect::{EventFails, EventGives, OneOf};
 use crate::memory::Address;
 use crate::probes::Probe;
-use crate::raw::{self, Entry};
+use crate::queue::{Entry, run};
 
 const fn p(
     statement: &'static str,
@@ -21,11 +21,7 @@ const NOP: u8 = 0;
 
 /// A read of 512 bytes of the data.
 fn read(env: &Env) -> Try<Entry> {
-    Ok(Entry { opcode: READ, fd: env.data()?, buffer: env.buffer(), length: 512, offset: 0, rw_flags: 0 })
-}
-
-fn run(entry: Entry) -> Try {
-    raw::one_request(&entry)
+    Ok(Entry { opcode: READ, fd: env.data()?, buffer: env.buffer(), length: 512, ..Entry::default() })
 }
 
 pub(crate) const PROBES: &[Probe] = &[
