@@ -19,9 +19,8 @@ use crate::detect::Evidence;
 #[must_use]
 pub fn machine() -> Facts {
     let evidence = Evidence::gather(false);
-    let number = |path: &str| -> Option<u64> {
-        std::fs::read_to_string(path).ok()?.trim().parse().ok()
-    };
+    let number =
+        |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
     let limit = rustix::process::getrlimit(Resource::Nofile).current;
     Facts {
         kernel: release(&evidence.release),
@@ -58,6 +57,7 @@ pub fn file(fd: impl AsFd) -> File {
         direct: Some(flags.contains(OFlags::DIRECT)),
         append_only: None,
         data: if regular { has_data(fd) } else { None },
+        size: if regular { size(fd) } else { None },
         memory_align,
         offset_align,
     }
@@ -94,6 +94,10 @@ fn kind(fd: BorrowedFd<'_>) -> Option<Kind> {
             }
         }
     })
+}
+
+fn size(fd: BorrowedFd<'_>) -> Option<u64> {
+    u64::try_from(rustix::fs::fstat(fd).ok()?.st_size).ok()
 }
 
 /// `STATX_DIOALIGN`, of files and block devices.
@@ -133,7 +137,10 @@ mod tests {
         let written = std::fs::File::create(&path).unwrap();
         let found = file(&written);
         std::fs::remove_file(&path).unwrap();
-        assert_eq!((found.kind, found.readable, found.writable), (Some(Kind::Regular), Some(false), Some(true)));
+        assert_eq!(
+            (found.kind, found.readable, found.writable),
+            (Some(Kind::Regular), Some(false), Some(true))
+        );
         assert_eq!((found.open, found.direct), (Some(true), Some(false)));
         let directory = std::fs::File::open("/").unwrap();
         assert_eq!(file(&directory).kind, Some(Kind::Directory));

@@ -42,7 +42,8 @@ pub(crate) fn run(limit: Duration, probe: impl FnOnce() -> String) -> Result<End
     }
     if child == 0 {
         drop(read);
-        let said = catch_unwind(AssertUnwindSafe(probe)).unwrap_or_else(|_| "Uthe probe panicked".to_owned());
+        let said = catch_unwind(AssertUnwindSafe(probe))
+            .unwrap_or_else(|_| "Uthe probe panicked".to_owned());
         let _ = File::from(write).write_all(said.as_bytes());
         // SAFETY: ends this process at once, with nothing of the parent's run a second time.
         unsafe { libc::_exit(0) };
@@ -120,9 +121,11 @@ mod tests {
 
     #[test]
     fn a_child_that_hangs_or_dies_is_told() {
-        let late = run(Duration::from_millis(20), || loop {
-            // SAFETY: sleeps until a signal.
-            unsafe { libc::pause() };
+        let late = run(Duration::from_millis(20), || {
+            loop {
+                // SAFETY: sleeps until a signal.
+                unsafe { libc::pause() };
+            }
         });
         assert_eq!(late, Ok(Ended::Late));
         let killed = run(Duration::from_secs(10), || {

@@ -188,7 +188,10 @@ impl Env {
         let empty = self.memory.at(self.offset(PATHS));
         raw::statx(fd, empty, libc::AT_EMPTY_PATH, STATX_DIOALIGN, self.memory.at(at))
             .map_err(|errno| unavailable("statx", errno))?;
-        Ok((self.memory.get_u32(at.saturating_add(152)), self.memory.get_u32(at.saturating_add(156))))
+        Ok((
+            self.memory.get_u32(at.saturating_add(152)),
+            self.memory.get_u32(at.saturating_add(156)),
+        ))
     }
 
     /// The read end and the write end.
@@ -211,7 +214,9 @@ impl Env {
     }
 
     pub(crate) fn eventfd(&self) -> Try<i32> {
-        raw::eventfd2(0, libc::EFD_NONBLOCK).map(number).map_err(|errno| unavailable("an eventfd", errno))
+        raw::eventfd2(0, libc::EFD_NONBLOCK)
+            .map(number)
+            .map_err(|errno| unavailable("an eventfd", errno))
     }
 
     pub(crate) fn epoll(&self) -> Try<i32> {
@@ -327,7 +332,12 @@ impl Env {
             self.offset(EVENTS).saturating_add(index.saturating_mul(32)).saturating_add(field)
         };
         let memory = &self.memory;
-        (memory.get_u64(at(0)), memory.get_u64(at(8)), memory.get_i64(at(16)), memory.get_i64(at(24)))
+        (
+            memory.get_u64(at(0)),
+            memory.get_u64(at(8)),
+            memory.get_i64(at(16)),
+            memory.get_i64(at(24)),
+        )
     }
 
     pub(crate) fn time(&self, seconds: i64, nanoseconds: i64) -> Address {
@@ -354,7 +364,13 @@ impl Env {
     /// Waits for one event, for at most five seconds.
     pub(crate) fn fetch(&self, context: u64) -> Observed {
         let limit = self.time(5, 0);
-        match raw::io_getevents(context, 1, 1, self.events(), limit) {
+        let fetch = || raw::io_getevents(context, 1, 1, self.events(), limit);
+        // Rings of the same process interrupt the wait for work of their own.
+        let mut fetched = fetch();
+        while fetched == Err(Errno::INTR) {
+            fetched = fetch();
+        }
+        match fetched {
             Ok(1) => {
                 let (_, _, res, _) = self.event(0);
                 Observed::Event(result_of(res))

@@ -27,7 +27,16 @@ impl Address {
     /// at times and something else at others.
     pub(crate) const fn low(number: u16) -> Address {
         // Lossless; `u64::from` is not const.
-        Address(u64::from_le_bytes([number.to_le_bytes()[0], number.to_le_bytes()[1], 0, 0, 0, 0, 0, 0]))
+        Address(u64::from_le_bytes([
+            number.to_le_bytes()[0],
+            number.to_le_bytes()[1],
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ]))
     }
 
     pub(crate) const fn get(self) -> u64 {
@@ -63,7 +72,8 @@ impl Memory {
     fn protect(&self, first: usize, protection: i32) -> Result<(), Errno> {
         let place = self.place(first.saturating_mul(self.page));
         // SAFETY: four pages of this mapping (`first` is at most 44 of 48), of which Rust has no reference.
-        let result = unsafe { libc::mprotect(place.cast(), self.page.saturating_mul(4), protection) };
+        let result =
+            unsafe { libc::mprotect(place.cast(), self.page.saturating_mul(4), protection) };
         if result == 0 { Ok(()) } else { Err(Errno::last()) }
     }
 

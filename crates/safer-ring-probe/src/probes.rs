@@ -125,9 +125,13 @@ pub fn run(probe: &Probe, place: &Place, expect: &Expect) -> Verdict {
         Ok(Ended::Said(line)) => match Observed::decode(&line) {
             Some(Observed::Unavailable(why)) => return Verdict::NotTestable { why },
             Some(observed) => observed,
-            None => return Verdict::NotTestable { why: "the probe said nothing sensible".to_owned() },
+            None => {
+                return Verdict::NotTestable { why: "the probe said nothing sensible".to_owned() };
+            }
         },
-        Ok(Ended::Killed(signal)) => Observed::Seen(false, format!("signal {signal} ended the probe")),
+        Ok(Ended::Killed(signal)) => {
+            Observed::Seen(false, format!("signal {signal} ended the probe"))
+        }
         Ok(Ended::Late) => Observed::Seen(false, "the probe hung and was ended".to_owned()),
         Ok(Ended::Silent) => Observed::Seen(false, "the probe ended without a word".to_owned()),
         Err(errno) => return Verdict::NotTestable { why: format!("no child process: {errno:?}") },

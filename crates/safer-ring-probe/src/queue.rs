@@ -41,7 +41,8 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new(entries: u32, flags: u32) -> Try<Queue> {
         let params = Params { flags, ..Params::default() };
-        let ring = Uring::new(entries, params).map_err(|errno| unavailable("such a ring", errno))?;
+        let ring =
+            Uring::new(entries, params).map_err(|errno| unavailable("such a ring", errno))?;
         Ok(Queue { ring })
     }
 
@@ -114,7 +115,10 @@ impl Queue {
     }
 
     /// Runs several requests to their ends: names and results in the order of the completions.
-    pub(crate) fn all(&mut self, entries: &[Entry]) -> Try<Vec<(u64, Result<i64, safer_ring_sys::Errno>)>> {
+    pub(crate) fn all(
+        &mut self,
+        entries: &[Entry],
+    ) -> Try<Vec<(u64, Result<i64, safer_ring_sys::Errno>)>> {
         for entry in entries {
             self.push(entry)?;
         }

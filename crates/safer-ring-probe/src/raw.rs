@@ -23,8 +23,6 @@ unsafe fn call(number: libc::c_long, arguments: [u64; 6]) -> Outcome {
     let [a, b, c, d, e, f] = arguments;
     // SAFETY: the caller's promise, and the head of this file.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
-    // `c_long` has 64 bits wherever Linux AIO has 64-bit contexts.
-    let result = i64::from(result);
     if result < 0 { Err(Errno::last()) } else { Ok(result) }
 }
 
@@ -88,7 +86,6 @@ calls! {
     setitimer = SYS_setitimer (which: i32 => fd_bits(which), new: Address => new.get(), old: Address => old.get());
     socket = SYS_socket (domain: i32 => fd_bits(domain), kind: i32 => fd_bits(kind), protocol: i32 => fd_bits(protocol));
     bind = SYS_bind (fd: i32 => fd_bits(fd), name: Address => name.get(), length: u32 => u64::from(length));
-    listen = SYS_listen (fd: i32 => fd_bits(fd), backlog: i32 => fd_bits(backlog));
     getsockname = SYS_getsockname (fd: i32 => fd_bits(fd), name: Address => name.get(), length: Address => length.get());
     unshare = SYS_unshare (flags: i32 => fd_bits(flags));
     mount = SYS_mount (source: Address => source.get(), target: Address => target.get(), kind: Address => kind.get(),
@@ -125,7 +122,7 @@ pub(crate) fn ignore_file_limit() {
 /// A limit or size of the system, `sysconf(3)`.
 pub(crate) fn sysconf(name: i32) -> i64 {
     // SAFETY: reads a number.
-    i64::from(unsafe { libc::sysconf(name) })
+    unsafe { libc::sysconf(name) }
 }
 
 /// The effective user.

@@ -1,8 +1,8 @@
 //! All verdicts of a kernel.
 
 use crate::env::Place;
-use crate::probes::{self, Probe, Verdict};
 use crate::kernel;
+use crate::probes::{self, Probe, Verdict};
 
 /// A probe and what came of it.
 #[derive(Clone, Debug)]
@@ -25,10 +25,10 @@ pub struct Report {
 /// Runs all probes of a system call, or of all.
 #[must_use]
 pub fn report(place: &Place, call: Option<&str>) -> Report {
-    let wanted = |probe: &Probe| {
-        call.is_none_or(|call| probe.statement.split('/').next() == Some(call))
-    };
+    let wanted =
+        |probe: &Probe| call.is_none_or(|call| probe.statement.split('/').next() == Some(call));
     let found = probes::probes().into_iter().filter(wanted);
-    let found = found.map(|probe| Found { verdict: probes::run(&probe, place, &probe.expect), probe });
+    let found =
+        found.map(|probe| Found { verdict: probes::run(&probe, place, &probe.expect), probe });
     Report { kernel: kernel::release(), found: found.collect() }
 }

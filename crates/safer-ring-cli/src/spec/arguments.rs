@@ -25,8 +25,9 @@ pub(super) fn parse(call: &str, arguments: &[String]) -> Result<(Call, Facts), S
     }
     let mut made = start(call, good)?;
     for argument in arguments {
-        let (key, value) =
-            argument.split_once('=').ok_or_else(|| format!("{argument}: not of the form KEY=VALUE"))?;
+        let (key, value) = argument
+            .split_once('=')
+            .ok_or_else(|| format!("{argument}: not of the form KEY=VALUE"))?;
         let known = fact(&mut facts, &mut file, key, value)? || field(&mut made, key, value)?;
         if !known {
             return Err(format!("{key}: {call} has no such argument"));
@@ -64,9 +65,12 @@ fn start(call: &str, good: Pointer) -> Result<Call, String> {
         "io_uring_enter" => {
             Call::RingEnter(RingEnter { fd: 3, arg: Pointer::NULL, ..RingEnter::default() })
         }
-        "io_uring_register" => {
-            Call::RingRegister(RingRegister { fd: 3, arg: good, nr_args: 1, ..RingRegister::default() })
-        }
+        "io_uring_register" => Call::RingRegister(RingRegister {
+            fd: 3,
+            arg: good,
+            nr_args: 1,
+            ..RingRegister::default()
+        }),
         _ => return Err(format!("{call}: there are no rules of this call")),
     })
 }
@@ -89,7 +93,9 @@ fn signed(value: &str) -> Result<i64, String> {
 /// A number that fits; a negative one of fewer bits fits too.
 fn small<T: TryFrom<u64> + TryFrom<i64>>(value: &str) -> Result<T, String> {
     let wide = number(value)?;
-    T::try_from(wide).ok().or_else(|| T::try_from(i64::from_ne_bytes(wide.to_ne_bytes())).ok())
+    T::try_from(wide)
+        .ok()
+        .or_else(|| T::try_from(i64::from_ne_bytes(wide.to_ne_bytes())).ok())
         .ok_or_else(|| format!("{value}: too large"))
 }
 
@@ -117,7 +123,8 @@ fn pointer(value: &str) -> Result<Pointer, String> {
 fn fact(facts: &mut Facts, file: &mut File, key: &str, value: &str) -> Result<bool, String> {
     match key {
         "kernel" => {
-            let (major, minor) = value.split_once('.').ok_or_else(|| format!("{value}: such as 6.18"))?;
+            let (major, minor) =
+                value.split_once('.').ok_or_else(|| format!("{value}: such as 6.18"))?;
             facts.kernel = Some((small(major)?, small(minor)?));
         }
         "memlock" => facts.memlock = Some(number(value)?),
@@ -137,7 +144,9 @@ fn fact(facts: &mut Facts, file: &mut File, key: &str, value: &str) -> Result<bo
         "has-buffers" => facts.ring.buffers = Some(yes(value)?),
         "has-files" => facts.ring.files = Some(yes(value)?),
         "has-eventfd" => facts.ring.eventfd = Some(yes(value)?),
-        "align" => (file.memory_align, file.offset_align) = (Some(small(value)?), Some(small(value)?)),
+        "align" => {
+            (file.memory_align, file.offset_align) = (Some(small(value)?), Some(small(value)?))
+        }
         "fd" => descriptor(file, value)?,
         _ => return Ok(false),
     }

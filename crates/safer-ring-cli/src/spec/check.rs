@@ -51,7 +51,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, String> {
     let call = (args.call != "all").then_some(args.call.as_str());
     let wanted = wanted(call)?;
     let directory = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let place = Place::new(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let place =
+        Place::new(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let found = safer_ring_probe::report(&place, call);
     drop(place);
     let report = gather(wanted, &found.found, found.kernel, directory);
@@ -61,7 +62,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, String> {
     } else {
         super::print(&text(&report, args.verbose))?;
     }
-    let contradicted = report.statements.iter().any(|statement| statement.verdict == "contradicted");
+    let contradicted =
+        report.statements.iter().any(|statement| statement.verdict == "contradicted");
     Ok(if contradicted { ExitCode::from(DIFFERS) } else { ExitCode::SUCCESS })
 }
 
@@ -69,7 +71,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, String> {
 /// out.
 fn wanted(call: Option<&str>) -> Result<Vec<(String, Option<String>)>, String> {
     let all = safer_ring_spec::shipped();
-    let chosen = all.iter().filter(|specification| call.is_none_or(|call| specification.name == call));
+    let chosen =
+        all.iter().filter(|specification| call.is_none_or(|call| specification.name == call));
     let mut list = Vec::new();
     for specification in chosen {
         for statement in specification.statements() {
@@ -79,7 +82,10 @@ fn wanted(call: Option<&str>) -> Result<Vec<(String, Option<String>)>, String> {
         }
     }
     if list.is_empty() {
-        return Err(format!("there is no specification of this name; there are: {}", super::names()));
+        return Err(format!(
+            "there is no specification of this name; there are: {}",
+            super::names()
+        ));
     }
     Ok(list)
 }
@@ -144,7 +150,11 @@ fn text(report: &Report, verbose: bool) -> String {
         for probe in &statement.probes {
             match (&probe.observed, probe.verdict.as_str()) {
                 (Some(observed), "contradicted") => {
-                    let _ = writeln!(text, "    {}: expected {}; {observed}", probe.case, probe.expected);
+                    let _ = writeln!(
+                        text,
+                        "    {}: expected {}; {observed}",
+                        probe.case, probe.expected
+                    );
                 }
                 (Some(why), _) => {
                     let _ = writeln!(text, "    {}: {why}", probe.case);
@@ -203,10 +213,14 @@ mod tests {
             statement("io_submit/EINVAL/one", vec![probe("holds")]),
             statement("io_submit/EINVAL/two", vec![probe("contradicted")]),
         ];
-        let report = Report { format: FORMAT, kernel: "6.18".to_owned(), file_system: None, statements };
+        let report =
+            Report { format: FORMAT, kernel: "6.18".to_owned(), file_system: None, statements };
         let short = text(&report, false);
         assert!(!short.contains("one") && short.contains("two: contradicted"), "{short}");
-        assert!(short.contains("a case: expected the call gives EINVAL; the call gives 0"), "{short}");
+        assert!(
+            short.contains("a case: expected the call gives EINVAL; the call gives 0"),
+            "{short}"
+        );
         assert!(short.contains("of 2 statements 1 hold, 1 are contradicted, 0 cannot"), "{short}");
         assert!(text(&report, true).contains("one: holds"));
     }

@@ -16,7 +16,13 @@ pub(super) fn run(first: &Path, second: &Path) -> Result<ExitCode, String> {
     for difference in &differences {
         let _ = writeln!(text, "{difference}");
     }
-    let _ = writeln!(text, "Linux {} and {}: {} differences", first.kernel, second.kernel, differences.len());
+    let _ = writeln!(
+        text,
+        "Linux {} and {}: {} differences",
+        first.kernel,
+        second.kernel,
+        differences.len()
+    );
     super::print(&text)?;
     Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
 }
@@ -51,7 +57,11 @@ fn differences(first: &Report, second: &Report) -> Vec<String> {
     let names: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
     let absent = || "not tried".to_owned();
     let pairs = names.into_iter().map(|name| {
-        (name, left.get(name).cloned().unwrap_or_else(absent), right.get(name).cloned().unwrap_or_else(absent))
+        (
+            name,
+            left.get(name).cloned().unwrap_or_else(absent),
+            right.get(name).cloned().unwrap_or_else(absent),
+        )
     });
     let differing = pairs.filter(|(_, left, right)| left != right);
     differing
@@ -79,7 +89,12 @@ mod tests {
             why: None,
             probes: probes.collect(),
         };
-        Report { format: FORMAT, kernel: kernel.to_owned(), file_system: None, statements: vec![statement] }
+        Report {
+            format: FORMAT,
+            kernel: kernel.to_owned(),
+            file_system: None,
+            statements: vec![statement],
+        }
     }
 
     #[test]

@@ -35,7 +35,9 @@ pub(super) fn show(name: &str, format: Format) -> Result<ExitCode, String> {
 
 fn named(name: &str) -> Result<Specification, String> {
     let found = safer_ring_spec::find(name);
-    found.ok_or_else(|| format!("{name}: there is no such specification; there are: {}", super::names()))
+    found.ok_or_else(|| {
+        format!("{name}: there is no such specification; there are: {}", super::names())
+    })
 }
 
 fn json(specifications: &[Specification]) -> Result<(), String> {

@@ -12,7 +12,11 @@ pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode, String> {
     let errno = args.errno.to_uppercase();
     let rules = contract::rules(&args.call);
     if rules.is_empty() {
-        return Err(format!("{}: there are no rules of this call; there are those of {}", args.call, super::names()));
+        return Err(format!(
+            "{}: there are no rules of this call; there are those of {}",
+            args.call,
+            super::names()
+        ));
     }
     let causes = if args.arguments.is_empty() {
         contract::causes(&args.call, &errno)
@@ -48,7 +52,8 @@ fn text(causes: &[Cause]) -> String {
             Place::Return => "",
             Place::Result => ", in the result of the operation",
         };
-        let _ = writeln!(text, "{mark}: {cause}\n    {}{place}", cause.rule.statements().join(", "));
+        let _ =
+            writeln!(text, "{mark}: {cause}\n    {}{place}", cause.rule.statements().join(", "));
     }
     text
 }

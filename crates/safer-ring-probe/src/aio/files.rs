@@ -77,7 +77,9 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_submit/EINVAL/no-read", "a directory", Fails("EINVAL"), |env| {
         on(env, env.open(".", libc::O_RDONLY | libc::O_DIRECTORY)?, 0, 0)
     }),
-    p("io_submit/EINVAL/no-read", "epoll, read", Fails("EINVAL"), |env| on(env, env.epoll()?, 0, 0)),
+    p("io_submit/EINVAL/no-read", "epoll, read", Fails("EINVAL"), |env| {
+        on(env, env.epoll()?, 0, 0)
+    }),
     p("io_submit/EINVAL/no-write", "epoll, written", Fails("EINVAL"), |env| {
         on(env, env.epoll()?, PWRITE, 0)
     }),
@@ -112,12 +114,18 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_submit/EOPNOTSUPP/nowait", "a file of proc", Fails("EOPNOTSUPP"), |env| {
         on(env, env.open("/proc/self/status", libc::O_RDONLY)?, 0, NOWAIT)
     }),
-    p("io_submit/EOPNOTSUPP/atomic-write", "RWF_ATOMIC of a file in memory", Fails("EOPNOTSUPP"), |env| {
-        on(env, env.memfd()?, PWRITE, 0x40)
-    }),
-    p("io_submit/EOPNOTSUPP/dontcache", "RWF_DONTCACHE of a file in memory", Fails("EOPNOTSUPP"), |env| {
-        on(env, env.memfd()?, PWRITE, 0x80)
-    }),
+    p(
+        "io_submit/EOPNOTSUPP/atomic-write",
+        "RWF_ATOMIC of a file in memory",
+        Fails("EOPNOTSUPP"),
+        |env| on(env, env.memfd()?, PWRITE, 0x40),
+    ),
+    p(
+        "io_submit/EOPNOTSUPP/dontcache",
+        "RWF_DONTCACHE of a file in memory",
+        Fails("EOPNOTSUPP"),
+        |env| on(env, env.memfd()?, PWRITE, 0x80),
+    ),
     p("io_submit/EOPNOTSUPP/atomic-write", "RWF_ATOMIC of a pipe", Fails("EOPNOTSUPP"), |env| {
         on(env, env.pipe(0)?.1, PWRITE, 0x40)
     }),
@@ -131,24 +139,35 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_submit/EAGAIN/nowait-pipe", "an empty pipe", EventFails("EAGAIN"), |env| {
         on(env, env.pipe(0)?.0, 0, NOWAIT)
     }),
-    p("io_submit/EAGAIN/nonblocking-pipe", "an empty pipe with O_NONBLOCK", EventFails("EAGAIN"), |env| {
-        on(env, env.pipe(libc::O_NONBLOCK)?.0, 0, 0)
-    }),
+    p(
+        "io_submit/EAGAIN/nonblocking-pipe",
+        "an empty pipe with O_NONBLOCK",
+        EventFails("EAGAIN"),
+        |env| on(env, env.pipe(libc::O_NONBLOCK)?.0, 0, 0),
+    ),
     p("io_submit/EAGAIN/nowait-pipe", "an empty socket", EventFails("EAGAIN"), |env| {
         on(env, env.sockets()?.0, 0, NOWAIT)
     }),
     p("io_submit/EAGAIN/nonblocking-pipe", "an eventfd of 0", EventFails("EAGAIN"), |env| {
         on(env, env.eventfd()?, 0, 0)
     }),
+    p("io_submit/EINVAL/eventfd-length", "7 bytes", EventFails("EINVAL"), |env| {
+        env.submit(&Command { fd: env.eventfd()?, nbytes: 7, ..read(env)? })
+    }),
     p("io_submit/ESPIPE/socket-offset", "a socket at offset 1", EventFails("ESPIPE"), |env| {
         let (socket, _) = env.sockets()?;
         env.submit(&Command { fd: socket, offset: 1, ..read(env)? })
     }),
-    p("io_submit/EINVAL/direct-memory", "a buffer at +1, over the end of a page", EventFails("EINVAL"), |env| {
-        let (fd, ..) = env.direct()?;
-        let buf = env.memory.at(env.page.saturating_mul(12).saturating_add(1));
-        env.submit(&Command { fd, buf, nbytes: 65_536, ..read(env)? })
-    }),
+    p(
+        "io_submit/EINVAL/direct-memory",
+        "a buffer at +1, over the end of a page",
+        EventFails("EINVAL"),
+        |env| {
+            let (fd, ..) = env.direct()?;
+            let buf = env.memory.at(env.page.saturating_mul(12).saturating_add(1));
+            env.submit(&Command { fd, buf, nbytes: 65_536, ..read(env)? })
+        },
+    ),
     p("io_submit/EINVAL/direct-length", "a length of one byte", EventFails("EINVAL"), |env| {
         let (fd, _, _) = env.direct()?;
         env.submit(&Command { fd, nbytes: 1, ..read(env)? })

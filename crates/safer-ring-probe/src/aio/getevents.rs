@@ -78,11 +78,16 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_getevents/EINVAL/unmapped", "memory of zeros", Fails("EINVAL"), |env| {
         returned(raw::io_getevents(env.buffer().get(), 0, 1, env.events(), env.time(0, 0)))
     }),
-    p("io_getevents/EINVAL/forked-child", "the parent's context, in a child", Fails("EINVAL"), |env| {
-        let context = env.context(1)?;
-        let events = env.events();
-        in_fork(|| Observed::Returned(raw::io_getevents(context, 0, 0, events, Address::NULL)))
-    }),
+    p(
+        "io_getevents/EINVAL/forked-child",
+        "the parent's context, in a child",
+        Fails("EINVAL"),
+        |env| {
+            let context = env.context(1)?;
+            let events = env.events();
+            in_fork(|| Observed::Returned(raw::io_getevents(context, 0, 0, events, Address::NULL)))
+        },
+    ),
     p("io_getevents/EINVAL/min-negative", "-1", Fails("EINVAL"), |env| {
         empty(env, -1, 1, env.events(), env.time(0, 0))
     }),

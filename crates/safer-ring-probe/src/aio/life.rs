@@ -25,7 +25,8 @@ const fn p(
 /// The mappings of this process whose name begins so.
 fn mapped(name: &str) -> Vec<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let lines = maps.lines().filter(|line| line.ends_with(name) || line.contains(&format!("{name} ")));
+    let lines =
+        maps.lines().filter(|line| line.ends_with(name) || line.contains(&format!("{name} ")));
     lines.map(str::to_owned).collect()
 }
 
@@ -34,7 +35,8 @@ fn ring_word(context: u64, index: u64) -> Try<u32> {
     let at = context.saturating_add(index.saturating_mul(4));
     let mut bytes = [0u8; 4];
     let memory = std::fs::File::open("/proc/self/mem");
-    let read = memory.and_then(|file| std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, at));
+    let read =
+        memory.and_then(|file| std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, at));
     read.map_err(|error| Observed::Unavailable(format!("the ring cannot be read: {error}")))?;
     Ok(u32::from_ne_bytes(bytes))
 }
@@ -60,7 +62,8 @@ fn waiting(env: &Env) -> Try<(u64, i32, i32)> {
 fn woken(env: &Env) -> Try {
     let context = env.context(8)?;
     let events = env.events();
-    let waiter = std::thread::spawn(move || raw::io_getevents(context, 1, 1, events, Address::NULL));
+    let waiter =
+        std::thread::spawn(move || raw::io_getevents(context, 1, 1, events, Address::NULL));
     // If it has not begun to wait, it finds no context, with the same answer.
     while !waiter.is_finished() && !mapped("/[aio]").is_empty() {
         let _ = raw::io_destroy(context);
@@ -88,7 +91,10 @@ fn after_exec(env: &Env) -> Try {
         return Err(Observed::Unavailable(format!("no program to become: {error}")));
     }
     let maps = std::fs::read_to_string(&name).unwrap_or_default();
-    seen(!maps.is_empty() && !maps.contains("[aio]"), format!("{context:#x}; {} bytes of mappings", maps.len()))
+    seen(
+        !maps.is_empty() && !maps.contains("[aio]"),
+        format!("{context:#x}; {} bytes of mappings", maps.len()),
+    )
 }
 
 pub(crate) const PROBES: &[Probe] = &[
@@ -127,11 +133,15 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_setup/doubled", "at least eight for each CPU", Seen, |env| {
         let slots = ring_word(env.context(1)?, 1)?;
         let cpus = u32::try_from(raw::sysconf(libc::_SC_NPROCESSORS_CONF)).unwrap_or(1);
-        seen(slots >= cpus.saturating_mul(8).saturating_sub(1), format!("{slots} slots, {cpus} CPUs"))
+        seen(
+            slots >= cpus.saturating_mul(8).saturating_sub(1),
+            format!("{slots} slots, {cpus} CPUs"),
+        )
     }),
     p("io_setup/ring-header", "number, features and length", Seen, |env| {
         let context = env.context(4)?;
-        let (magic, features, length) = (ring_word(context, 4)?, ring_word(context, 6)?, ring_word(context, 7)?);
+        let (magic, features, length) =
+            (ring_word(context, 4)?, ring_word(context, 6)?, ring_word(context, 7)?);
         let right = magic == 0xa10a_10a1 && features == 0 && length == 32;
         seen(right, format!("{magic:#x}, {features}, {length}"))
     }),
@@ -173,7 +183,8 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_destroy/waits", "a direct read has ended", Seen, |env| {
         let (fd, ..) = env.direct()?;
         let context = env.context(1)?;
-        let command = Command { opcode: PREAD, fd, buf: env.buffer(), nbytes: 4096, ..Command::default() };
+        let command =
+            Command { opcode: PREAD, fd, buf: env.buffer(), nbytes: 4096, ..Command::default() };
         env.put(0, &command);
         let submitted = raw::io_submit(context, 1, env.pointers(0));
         let destroyed = raw::io_destroy(context);
@@ -210,19 +221,38 @@ pub(crate) const PROBES: &[Probe] = &[
         env.memory.share().map_err(|errno| unavailable("sharing", errno))?;
         in_fork(move || Observed::Returned(raw::io_cancel(context, iocb, events)))
     }),
-    p("io_cancel/EINVAL/not-cancellable", "a read that has ended inside of the call", Fails("EINVAL"), |env| {
-        let context = env.context(8)?;
-        env.put(0, &read(env)?);
-        let _ = raw::io_submit(context, 1, env.pointers(0));
-        returned(raw::io_cancel(context, env.iocb(0), env.events()))
-    }),
-    p("io_cancel/EINVAL/not-cancellable", "a direct read that was just submitted", Fails("EINVAL"), |env| {
-        let (fd, ..) = env.direct()?;
-        let context = env.context(8)?;
-        env.put(0, &Command { opcode: PREAD, fd, buf: env.buffer(), nbytes: 65_536, ..Command::default() });
-        let _ = raw::io_submit(context, 1, env.pointers(0));
-        returned(raw::io_cancel(context, env.iocb(0), env.events()))
-    }),
+    p(
+        "io_cancel/EINVAL/not-cancellable",
+        "a read that has ended inside of the call",
+        Fails("EINVAL"),
+        |env| {
+            let context = env.context(8)?;
+            env.put(0, &read(env)?);
+            let _ = raw::io_submit(context, 1, env.pointers(0));
+            returned(raw::io_cancel(context, env.iocb(0), env.events()))
+        },
+    ),
+    p(
+        "io_cancel/EINVAL/not-cancellable",
+        "a direct read that was just submitted",
+        Fails("EINVAL"),
+        |env| {
+            let (fd, ..) = env.direct()?;
+            let context = env.context(8)?;
+            env.put(
+                0,
+                &Command {
+                    opcode: PREAD,
+                    fd,
+                    buf: env.buffer(),
+                    nbytes: 65_536,
+                    ..Command::default()
+                },
+            );
+            let _ = raw::io_submit(context, 1, env.pointers(0));
+            returned(raw::io_cancel(context, env.iocb(0), env.events()))
+        },
+    ),
     p("io_cancel/EINVAL/sync", "a sync that was just submitted", Fails("EINVAL"), |env| {
         let context = env.context(8)?;
         env.put(0, &Command { opcode: 2, fd: env.data()?, ..Command::default() });

@@ -33,7 +33,13 @@ pub(crate) fn returned(outcome: Outcome) -> Try {
 
 /// A read of 512 bytes of the data.
 pub(crate) fn read(env: &Env) -> Try<Command> {
-    Ok(Command { opcode: PREAD, fd: env.data()?, buf: env.buffer(), nbytes: 512, ..Command::default() })
+    Ok(Command {
+        opcode: PREAD,
+        fd: env.data()?,
+        buf: env.buffer(),
+        nbytes: 512,
+        ..Command::default()
+    })
 }
 
 /// A poll that waits, of a pipe whose ends are given too.

@@ -99,19 +99,27 @@ pub(crate) const CALL: &[Probe] = &[
     p("io_submit/EINVAL/context-foreign", "memory of zeros", Fails("EINVAL"), |env| {
         returned(raw::io_submit(env.buffer().get(), 1, env.pointers(0)))
     }),
-    p("io_submit/EINVAL/context-destroyed", "a context that was destroyed", Fails("EINVAL"), |env| {
-        let context = env.context(1)?;
-        let _ = raw::io_destroy(context);
-        returned(raw::io_submit(context, 1, env.pointers(0)))
-    }),
-    p("io_submit/EINVAL/forked-child", "the parent's context, in a child", Fails("EINVAL"), |env| {
-        let context = env.context(1)?;
-        env.put(0, &read(env)?);
-        in_fork(|| Observed::Returned(raw::io_submit(context, 1, Address::LAST)))
-    }),
-    p("io_submit/EFAULT/array", "a null array", Fails("EFAULT"), |env| {
-        from(env, 1, Address::NULL)
-    }),
+    p(
+        "io_submit/EINVAL/context-destroyed",
+        "a context that was destroyed",
+        Fails("EINVAL"),
+        |env| {
+            let context = env.context(1)?;
+            let _ = raw::io_destroy(context);
+            returned(raw::io_submit(context, 1, env.pointers(0)))
+        },
+    ),
+    p(
+        "io_submit/EINVAL/forked-child",
+        "the parent's context, in a child",
+        Fails("EINVAL"),
+        |env| {
+            let context = env.context(1)?;
+            env.put(0, &read(env)?);
+            in_fork(|| Observed::Returned(raw::io_submit(context, 1, Address::LAST)))
+        },
+    ),
+    p("io_submit/EFAULT/array", "a null array", Fails("EFAULT"), |env| from(env, 1, Address::NULL)),
     p("io_submit/EFAULT/array", "memory that cannot be touched", Fails("EFAULT"), |env| {
         from(env, 1, env.memory.forbidden())
     }),
@@ -191,16 +199,21 @@ pub(crate) const CALL: &[Probe] = &[
         env.put(1, &read(env)?);
         from(env, 2, env.pointers(0))
     }),
-    p("io_submit/partial-then-error", "what was refused shows as the first", Fails("EBADF"), |env| {
-        let context = env.context(8)?;
-        env.put(0, &read(env)?);
-        env.put(1, &Command { fd: -1, ..read(env)? });
-        let first = raw::io_submit(context, 2, env.pointers(0));
-        if first != Ok(1) {
-            return returned(first);
-        }
-        returned(raw::io_submit(context, 1, env.pointers(1)))
-    }),
+    p(
+        "io_submit/partial-then-error",
+        "what was refused shows as the first",
+        Fails("EBADF"),
+        |env| {
+            let context = env.context(8)?;
+            env.put(0, &read(env)?);
+            env.put(1, &Command { fd: -1, ..read(env)? });
+            let first = raw::io_submit(context, 2, env.pointers(0));
+            if first != Ok(1) {
+                return returned(first);
+            }
+            returned(raw::io_submit(context, 1, env.pointers(1)))
+        },
+    ),
 ];
 
 pub(crate) const FIELDS: &[Probe] = &[
@@ -217,9 +230,12 @@ pub(crate) const FIELDS: &[Probe] = &[
     p("io_submit/EINVAL/nbytes-overflow", "all bits", Fails("EINVAL"), |env| {
         changed(env, |c| c.nbytes = u64::MAX)
     }),
-    p("io_submit/EINVAL/nbytes-overflow", "is seen before a closed descriptor", Fails("EINVAL"), |env| {
-        changed(env, |c| (c.nbytes, c.fd) = (u64::MAX, -1))
-    }),
+    p(
+        "io_submit/EINVAL/nbytes-overflow",
+        "is seen before a closed descriptor",
+        Fails("EINVAL"),
+        |env| changed(env, |c| (c.nbytes, c.fd) = (u64::MAX, -1)),
+    ),
     p("io_submit/EBADF/not-open", "-1", Fails("EBADF"), |env| changed(env, |c| c.fd = -1)),
     p("io_submit/EBADF/not-open", "a closed descriptor", Fails("EBADF"), |env| {
         let command = read(env)?;
@@ -236,7 +252,9 @@ pub(crate) const FIELDS: &[Probe] = &[
     p("io_submit/EBADF/not-open", "is seen before an unknown command", Fails("EBADF"), |env| {
         changed(env, |c| (c.fd, c.opcode) = (-1, 99))
     }),
-    p("io_submit/EBADF/not-open", "of a sync", Fails("EBADF"), |env| sync(env, FSYNC, |c| c.fd = -1)),
+    p("io_submit/EBADF/not-open", "of a sync", Fails("EBADF"), |env| {
+        sync(env, FSYNC, |c| c.fd = -1)
+    }),
     p("io_submit/EBADF/not-open", "of a poll", Fails("EBADF"), |env| polled(env, |c| c.fd = -1)),
     p("io_submit/EBADF/resfd", "-1", Fails("EBADF"), |env| {
         changed(env, |c| (c.flags, c.resfd) = (RESFD, -1))
@@ -316,11 +334,16 @@ pub(crate) const FIELDS: &[Probe] = &[
         env.drop_privileges()?;
         env.submit(&command)
     }),
-    p("io_submit/EPERM/ioprio-realtime", "best effort needs no privilege", EventGives(512), |env| {
-        let command = Command { flags: IOPRIO, reqprio: 2 << 13 | 4, ..read(env)? };
-        env.drop_privileges()?;
-        env.submit(&command)
-    }),
+    p(
+        "io_submit/EPERM/ioprio-realtime",
+        "best effort needs no privilege",
+        EventGives(512),
+        |env| {
+            let command = Command { flags: IOPRIO, reqprio: 2 << 13 | 4, ..read(env)? };
+            env.drop_privileges()?;
+            env.submit(&command)
+        },
+    ),
     p("io_submit/EINVAL/ioprio-class", "class 4", Fails("EINVAL"), |env| priority(env, 4, 0)),
     p("io_submit/EINVAL/ioprio-class", "class 7", Fails("EINVAL"), |env| priority(env, 7, 0)),
     p("io_submit/EINVAL/ioprio-class", "no class, with a level", Fails("EINVAL"), |env| {
@@ -339,9 +362,12 @@ pub(crate) const FIELDS: &[Probe] = &[
     p("io_submit/EOPNOTSUPP/rw-flags", "all bits", Fails("EOPNOTSUPP"), |env| {
         changed(env, |c| c.rw_flags = u32::MAX)
     }),
-    p("io_submit/EOPNOTSUPP/rw-flags", "is seen before the mode of the file", Fails("EOPNOTSUPP"), |env| {
-        changed(env, |c| (c.opcode, c.rw_flags) = (PWRITE, 1 << 31))
-    }),
+    p(
+        "io_submit/EOPNOTSUPP/rw-flags",
+        "is seen before the mode of the file",
+        Fails("EOPNOTSUPP"),
+        |env| changed(env, |c| (c.opcode, c.rw_flags) = (PWRITE, 1 << 31)),
+    ),
     p("io_submit/EOPNOTSUPP/atomic-read", "a read", Fails("EOPNOTSUPP"), |env| {
         changed(env, |c| c.rw_flags = 0x40)
     }),
@@ -387,7 +413,9 @@ pub(crate) const FIELDS: &[Probe] = &[
         env.put_vector(0, Address::KERNEL, 16);
         vectored(env, env.vectors(), 1)
     }),
-    p("io_submit/EINVAL/offset-negative", "-1", Fails("EINVAL"), |env| changed(env, |c| c.offset = -1)),
+    p("io_submit/EINVAL/offset-negative", "-1", Fails("EINVAL"), |env| {
+        changed(env, |c| c.offset = -1)
+    }),
     p("io_submit/EINVAL/offset-negative", "the least number", Fails("EINVAL"), |env| {
         changed(env, |c| c.offset = i64::MIN)
     }),
@@ -405,9 +433,12 @@ pub(crate) const FIELDS: &[Probe] = &[
     p("io_submit/EINVAL/offset-overflow", "by one byte", Fails("EINVAL"), |env| {
         changed(env, |c| c.offset = i64::MAX - 511)
     }),
-    p("io_submit/EINVAL/offset-overflow", "up to the largest offset is right", EventGives(0), |env| {
-        changed(env, |c| c.offset = i64::MAX - 512)
-    }),
+    p(
+        "io_submit/EINVAL/offset-overflow",
+        "up to the largest offset is right",
+        EventGives(0),
+        |env| changed(env, |c| c.offset = i64::MAX - 512),
+    ),
     p("io_submit/unknown-aio-flags", "unknown aio_flags do nothing", EventGives(512), |env| {
         changed(env, |c| c.flags = 0xffff_fffc)
     }),
@@ -417,4 +448,3 @@ pub(crate) const FIELDS: &[Probe] = &[
 fn vectored(env: &Env, array: Address, count: u64) -> Try {
     changed(env, |c| (c.opcode, c.buf, c.nbytes) = (PREADV, array, count))
 }
-

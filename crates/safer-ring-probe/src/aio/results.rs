@@ -96,22 +96,33 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_submit/no-vectors", "no buffers", EventGives(0), |env| {
         changed(env, |c| (c.opcode, c.buf, c.nbytes) = (PREADV, env.vectors(), 0))
     }),
-    p("io_submit/EFAULT/buffer-unmapped", "memory that cannot be touched", EventFails("EFAULT"), |env| {
-        changed(env, |c| c.buf = env.memory.forbidden())
-    }),
-    p("io_submit/EFAULT/buffer-read-only", "a read into read-only memory", EventFails("EFAULT"), |env| {
-        changed(env, |c| c.buf = env.memory.read_only())
-    }),
+    p(
+        "io_submit/EFAULT/buffer-unmapped",
+        "memory that cannot be touched",
+        EventFails("EFAULT"),
+        |env| changed(env, |c| c.buf = env.memory.forbidden()),
+    ),
+    p(
+        "io_submit/EFAULT/buffer-read-only",
+        "a read into read-only memory",
+        EventFails("EFAULT"),
+        |env| changed(env, |c| c.buf = env.memory.read_only()),
+    ),
     p("io_submit/EFAULT/buffer-unmapped", "a null pointer", EventFails("EFAULT"), |env| {
         changed(env, |c| c.buf = Address::NULL)
     }),
     p("io_submit/read-nothing", "a null pointer of no bytes", EventGives(0), |env| {
         changed(env, |c| (c.buf, c.nbytes) = (Address::NULL, 0))
     }),
-    p("io_submit/EFAULT/buffer-unmapped", "a write from memory that cannot be touched", EventFails("EFAULT"), |env| {
-        let fd = env.scratch(libc::O_RDWR)?;
-        changed(env, |c| (c.opcode, c.fd, c.buf) = (PWRITE, fd, env.memory.forbidden()))
-    }),
+    p(
+        "io_submit/EFAULT/buffer-unmapped",
+        "a write from memory that cannot be touched",
+        EventFails("EFAULT"),
+        |env| {
+            let fd = env.scratch(libc::O_RDWR)?;
+            changed(env, |c| (c.opcode, c.fd, c.buf) = (PWRITE, fd, env.memory.forbidden()))
+        },
+    ),
     p("io_submit/read-at-end", "at the end of the file nobody looks", EventGives(0), |env| {
         changed(env, |c| (c.buf, c.offset) = (env.memory.forbidden(), 65_536))
     }),

@@ -41,10 +41,15 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_setup/EINVAL/handle-not-zero", "the context is 1", Fails("EINVAL"), |env| {
         at(1, env.context_word(1))
     }),
-    p("io_setup/EINVAL/handle-not-zero", "the context is one that exists", Fails("EINVAL"), |env| {
-        let context = env.context(1)?;
-        at(1, env.context_word(context))
-    }),
+    p(
+        "io_setup/EINVAL/handle-not-zero",
+        "the context is one that exists",
+        Fails("EINVAL"),
+        |env| {
+            let context = env.context(1)?;
+            at(1, env.context_word(context))
+        },
+    ),
     p("io_setup/EINVAL/no-events", "no events", Fails("EINVAL"), |env| at(0, env.context_word(0))),
     p("io_setup/EINVAL/too-many", "one above 4,194,304", Fails("EINVAL"), |env| {
         at(4_194_305, env.context_word(0))

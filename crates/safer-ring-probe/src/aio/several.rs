@@ -45,7 +45,15 @@ fn file(env: &Env, flags: i32, content: &[u8]) -> Try<i32> {
 /// A write of three bytes.
 fn write3(env: &Env, fd: i32, offset: i64, rw_flags: u32) -> Command {
     env.memory.put(env.page.saturating_mul(12), b"new");
-    Command { opcode: PWRITE, fd, buf: env.buffer(), nbytes: 3, offset, rw_flags, ..Command::default() }
+    Command {
+        opcode: PWRITE,
+        fd,
+        buf: env.buffer(),
+        nbytes: 3,
+        offset,
+        rw_flags,
+        ..Command::default()
+    }
 }
 
 /// What a file of at most eight bytes has.
@@ -91,7 +99,8 @@ fn shared(env: &Env) -> Try {
         sum
     };
     let other = env.vectors();
-    let (first, second) = (std::thread::spawn(move || fetch(events)), std::thread::spawn(move || fetch(other)));
+    let (first, second) =
+        (std::thread::spawn(move || fetch(events)), std::thread::spawn(move || fetch(other)));
     let sum = first.join().unwrap_or(0).saturating_add(second.join().unwrap_or(0));
     seen(counts == (16, 16) && sum == 32, format!("{counts:?} were taken, {sum} events came"))
 }
@@ -146,18 +155,24 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_submit/key-ignored", "77 before", EventGives(512), |env| {
         env.submit(&Command { key: 77, ..read(env)? })
     }),
-    p("io_submit/refusal-frees-slot", "ten thousand refusals, then a read", EventGives(512), |env| {
-        let context = env.context(1)?;
-        env.put(0, &Command { opcode: 99, ..read(env)? });
-        for _ in 0..10_000 {
-            let _ = raw::io_submit(context, 1, env.pointers(0));
-        }
-        env.put(0, &read(env)?);
-        Ok(env.submit_in(context))
-    }),
+    p(
+        "io_submit/refusal-frees-slot",
+        "ten thousand refusals, then a read",
+        EventGives(512),
+        |env| {
+            let context = env.context(1)?;
+            env.put(0, &Command { opcode: 99, ..read(env)? });
+            for _ in 0..10_000 {
+                let _ = raw::io_submit(context, 1, env.pointers(0));
+            }
+            env.put(0, &read(env)?);
+            Ok(env.submit_in(context))
+        },
+    ),
     p("io_submit/eventfd-not-on-refusal", "of a command that does not exist", Seen, |env| {
         let eventfd = env.eventfd()?;
-        let refused = env.submit(&Command { opcode: 99, flags: RESFD, resfd: eventfd, ..read(env)? })?;
+        let refused =
+            env.submit(&Command { opcode: 99, flags: RESFD, resfd: eventfd, ..read(env)? })?;
         let read = raw::read(eventfd, env.argument_address(), 8);
         seen(read.is_err(), format!("{refused}; then {read:?}"))
     }),
@@ -174,7 +189,13 @@ pub(crate) const PROBES: &[Probe] = &[
         let _ = raw::write(writer, env.argument_address(), 5);
         env.put_vector(0, env.buffer(), 5);
         let context = env.context(1)?;
-        let command = Command { opcode: PREADV, fd: reader, buf: env.vectors(), nbytes: 1, ..Command::default() };
+        let command = Command {
+            opcode: PREADV,
+            fd: reader,
+            buf: env.vectors(),
+            nbytes: 1,
+            ..Command::default()
+        };
         env.put(0, &command);
         taken(env, context, 1)?;
         env.put_vector(0, Address::KERNEL, 5);

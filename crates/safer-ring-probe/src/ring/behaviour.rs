@@ -53,8 +53,12 @@ fn filled(env: &Env) -> Try<(i32, i32)> {
 fn forbidden(env: &Env) -> Try {
     let number = u32::try_from(libc::SYS_io_uring_setup).unwrap_or_default();
     // Load the number; if it is this one, EPERM; else allow. Each: code, jumps, value.
-    let program: [(u16, u8, u8, u32); 4] =
-        [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x0005_0001), (0x06, 0, 0, 0x7fff_0000)];
+    let program: [(u16, u8, u8, u32); 4] = [
+        (0x20, 0, 0, 0),
+        (0x15, 0, 1, number),
+        (0x06, 0, 0, 0x0005_0001),
+        (0x06, 0, 0, 0x7fff_0000),
+    ];
     let mut at = env.argument().saturating_add(16);
     let first = env.memory.at(at);
     for (code, yes, no, value) in program {
@@ -98,13 +102,19 @@ fn unlimited(env: &Env) -> Try<i32> {
 pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_setup/EPERM/filter", "a filter that answers EPERM", Fails("EPERM"), forbidden),
     p("io_uring_setup/EPERM/disabled", "where it is set", Fails("EPERM"), switched_off),
-    p("io_uring_setup/capability/sys-admin", "where kernel.io_uring_disabled is 1", Succeeds, |env| {
-        let value = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-        if value.trim() != "1" || raw::user() != 0 {
-            return Err(Observed::Unavailable("it takes root, and a setting of 1".to_owned()));
-        }
-        returned(make(env, 8, 0, &[]))
-    }),
+    p(
+        "io_uring_setup/capability/sys-admin",
+        "where kernel.io_uring_disabled is 1",
+        Succeeds,
+        |env| {
+            let value =
+                std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+            if value.trim() != "1" || raw::user() != 0 {
+                return Err(Observed::Unavailable("it takes root, and a setting of 1".to_owned()));
+            }
+            returned(make(env, 8, 0, &[]))
+        },
+    ),
     p("io_uring_setup/capability/ipc-lock", "no locked memory allowed", Seen, |env| {
         unlimited(env)?;
         seen(true, "a ring is made")
@@ -116,7 +126,10 @@ pub(crate) const PROBES: &[Probe] = &[
     }),
     p("io_uring_setup/begins-empty", "no completion is there", Seen, |_| {
         let queue = Queue::new(8, 0)?;
-        seen((queue.pending(), queue.ready()) == (0, 0), format!("{} and {}", queue.pending(), queue.ready()))
+        seen(
+            (queue.pending(), queue.ready()) == (0, 0),
+            format!("{} and {}", queue.pending(), queue.ready()),
+        )
     }),
     p("io_uring_setup/disabled-ring", "then enabled", Gives(1), |_| {
         let mut queue = Queue::new(8, R_DISABLED)?;
@@ -158,17 +171,24 @@ pub(crate) const PROBES: &[Probe] = &[
         }
         returned(Ok(count))
     }),
-    p("io_uring_setup/submit-stable", "the array of vectors is overwritten", EventGives(1), |env| {
-        let (reader, writer) = env.pipe(0)?;
-        env.put_vector(0, env.buffer(), 8);
-        let mut queue = Queue::new(8, 0)?;
-        queue.push(&Entry { buffer: env.vectors(), length: 1, ..on(opcode::READV, reader) })?;
-        let _ = queue.submit();
-        env.put_vector(0, Address::KERNEL, 8);
-        let _ = raw::write(writer, env.buffer(), 1);
-        let _ = queue.enter(1);
-        Ok(queue.next().map_or(Observed::Seen(false, "nothing came".to_owned()), |c| Observed::Event(c.1)))
-    }),
+    p(
+        "io_uring_setup/submit-stable",
+        "the array of vectors is overwritten",
+        EventGives(1),
+        |env| {
+            let (reader, writer) = env.pipe(0)?;
+            env.put_vector(0, env.buffer(), 8);
+            let mut queue = Queue::new(8, 0)?;
+            queue.push(&Entry { buffer: env.vectors(), length: 1, ..on(opcode::READV, reader) })?;
+            let _ = queue.submit();
+            env.put_vector(0, Address::KERNEL, 8);
+            let _ = raw::write(writer, env.buffer(), 1);
+            let _ = queue.enter(1);
+            Ok(queue
+                .next()
+                .map_or(Observed::Seen(false, "nothing came".to_owned()), |c| Observed::Event(c.1)))
+        },
+    ),
     p("io_uring_enter/EBADF/registered-ring", "an empty place", Fails("EBADF"), |env| {
         let fd = ring(env, 0)?;
         let arg = crate::ring::words(env, &[u32::MAX, 0, fd.unsigned_abs(), 0]);
@@ -188,7 +208,10 @@ pub(crate) const PROBES: &[Probe] = &[
             queue.push(&nop(name))?;
         }
         let (before, outcome) = (queue.pending(), queue.submit());
-        seen((before, queue.pending()) == (3, 0), format!("{before}, {outcome:?}, {}", queue.pending()))
+        seen(
+            (before, queue.pending()) == (3, 0),
+            format!("{before}, {outcome:?}, {}", queue.pending()),
+        )
     }),
     p("io_uring_enter/tail-moves", "three NOPs", Seen, |_| {
         let mut queue = Queue::new(8, 0)?;
@@ -210,16 +233,23 @@ pub(crate) const PROBES: &[Probe] = &[
         let (outcome, left, _) = malformed(1 << 7)?;
         seen(outcome == Ok(4) && left == 0, format!("{outcome:?}, {left} left"))
     }),
-    p("io_uring_enter/holds-file", "a pipe whose reader is closed meanwhile", EventGives(1), |env| {
-        let (reader, writer) = env.pipe(0)?;
-        let mut queue = Queue::new(8, 0)?;
-        queue.push(&read(env, reader))?;
-        let _ = queue.submit();
-        let _ = raw::close(reader);
-        let _ = raw::write(writer, env.buffer(), 1);
-        let _ = queue.enter(1);
-        Ok(queue.next().map_or(Observed::Seen(false, "nothing came".to_owned()), |c| Observed::Event(c.1)))
-    }),
+    p(
+        "io_uring_enter/holds-file",
+        "a pipe whose reader is closed meanwhile",
+        EventGives(1),
+        |env| {
+            let (reader, writer) = env.pipe(0)?;
+            let mut queue = Queue::new(8, 0)?;
+            queue.push(&read(env, reader))?;
+            let _ = queue.submit();
+            let _ = raw::close(reader);
+            let _ = raw::write(writer, env.buffer(), 1);
+            let _ = queue.enter(1);
+            Ok(queue
+                .next()
+                .map_or(Observed::Seen(false, "nothing came".to_owned()), |c| Observed::Event(c.1)))
+        },
+    ),
     p("io_uring_enter/cursor", "two reads at -1, one at 100", Seen, |env| {
         let fd = env.data()?;
         let mut queue = Queue::new(8, 0)?;
@@ -257,16 +287,29 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_enter/user-data", "a word", Seen, |_| {
         let mut queue = Queue::new(4, 0)?;
         let found = queue.all(&[nop(0x0123_4567_89ab_cdef)])?;
-        seen(found.first().map(|(name, _)| *name) == Some(0x0123_4567_89ab_cdef), format!("{found:?}"))
+        seen(
+            found.first().map(|(name, _)| *name) == Some(0x0123_4567_89ab_cdef),
+            format!("{found:?}"),
+        )
     }),
     p("io_uring_enter/recv-end", "the other end is closed", EventGives(0), |env| {
         let (socket, other) = env.sockets()?;
         let _ = raw::close(other);
-        Queue::new(4, 0)?.run(&Entry { buffer: env.buffer(), length: 8, ..on(opcode::RECV, socket) })
+        Queue::new(4, 0)?.run(&Entry {
+            buffer: env.buffer(),
+            length: 8,
+            ..on(opcode::RECV, socket)
+        })
     }),
     p("io_uring_enter/timeout-count", "one NOP", Seen, |env| {
         let mut queue = Queue::new(8, 0)?;
-        let timer = Entry { buffer: env.time(60, 0), length: 1, offset: 1, name: 1, ..on(opcode::TIMEOUT, -1) };
+        let timer = Entry {
+            buffer: env.time(60, 0),
+            length: 1,
+            offset: 1,
+            name: 1,
+            ..on(opcode::TIMEOUT, -1)
+        };
         let found = queue.all(&[timer, nop(2)])?;
         let ended = found.iter().find(|(name, _)| *name == 1).map(|(_, result)| *result);
         seen(ended == Some(Ok(0)), format!("{found:?}"))
@@ -305,7 +348,8 @@ pub(crate) const PROBES: &[Probe] = &[
     }),
     p("io_uring_enter/descriptors", "of an opened file", Seen, |env| {
         let mut queue = Queue::new(4, 0)?;
-        let found = queue.all(&[Entry { buffer: env.path("data"), ..on(opcode::OPENAT, libc::AT_FDCWD) }])?;
+        let found = queue
+            .all(&[Entry { buffer: env.path("data"), ..on(opcode::OPENAT, libc::AT_FDCWD) }])?;
         let Some((_, Ok(fd))) = found.first() else { return seen(false, format!("{found:?}")) };
         let read = raw::pread(i32::try_from(*fd).unwrap_or(-1), env.buffer(), 8, 0);
         seen(read == Ok(8), format!("{found:?}; then {read:?}"))

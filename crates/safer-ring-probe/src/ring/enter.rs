@@ -45,23 +45,32 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_enter/EINVAL/unknown-flag", "bit 16", Fails("EINVAL"), |env| {
         enter(env, 1 << 16, Address::NULL, 0)
     }),
-    p("io_uring_enter/EINVAL/unknown-flag", "is seen before the descriptor", Fails("EINVAL"), |_| {
-        on(-1, u32::MAX)
-    }),
+    p(
+        "io_uring_enter/EINVAL/unknown-flag",
+        "is seen before the descriptor",
+        Fails("EINVAL"),
+        |_| on(-1, u32::MAX),
+    ),
     p("io_uring_enter/EINVAL/registered-ring", "the index 16", Fails("EINVAL"), |_| {
         on(16, REGISTERED_RING)
     }),
     p("io_uring_enter/EINVAL/registered-ring", "-1", Fails("EINVAL"), |_| on(-1, REGISTERED_RING)),
     p("io_uring_enter/EBADF/closed", "-1", Fails("EBADF"), |_| on(-1, 0)),
-    p("io_uring_enter/EBADF/closed", "a closed descriptor", Fails("EBADF"), |env| on(env.closed()?, 0)),
+    p("io_uring_enter/EBADF/closed", "a closed descriptor", Fails("EBADF"), |env| {
+        on(env.closed()?, 0)
+    }),
     p("io_uring_enter/EBADF/closed", "one that is open for its path only", Fails("EBADF"), |env| {
         on(env.open("data", libc::O_PATH)?, 0)
     }),
     p("io_uring_enter/EOPNOTSUPP/no-ring", "a regular file", Fails("EOPNOTSUPP"), |env| {
         on(env.data()?, 0)
     }),
-    p("io_uring_enter/EOPNOTSUPP/no-ring", "a pipe", Fails("EOPNOTSUPP"), |env| on(env.pipe(0)?.0, 0)),
-    p("io_uring_enter/EOPNOTSUPP/no-ring", "an eventfd", Fails("EOPNOTSUPP"), |env| on(env.eventfd()?, 0)),
+    p("io_uring_enter/EOPNOTSUPP/no-ring", "a pipe", Fails("EOPNOTSUPP"), |env| {
+        on(env.pipe(0)?.0, 0)
+    }),
+    p("io_uring_enter/EOPNOTSUPP/no-ring", "an eventfd", Fails("EOPNOTSUPP"), |env| {
+        on(env.eventfd()?, 0)
+    }),
     p("io_uring_enter/EBADFD/disabled", "a ring that was not enabled", Fails("EBADFD"), |env| {
         on(ring(env, R_DISABLED)?, 0)
     }),
@@ -75,10 +84,15 @@ pub(crate) const PROBES: &[Probe] = &[
         elsewhere(move || raw::ring_enter(fd, 1, 0, 0, Address::NULL, 0))
     })
     .since(6, 0),
-    p("io_uring_enter/EEXIST/wait", "waiting on another thread, with DEFER_TASKRUN", Fails("EEXIST"), |env| {
-        let fd = ring(env, SINGLE_ISSUER | DEFER_TASKRUN)?;
-        elsewhere(move || raw::ring_enter(fd, 0, 0, GETEVENTS, Address::NULL, 0))
-    })
+    p(
+        "io_uring_enter/EEXIST/wait",
+        "waiting on another thread, with DEFER_TASKRUN",
+        Fails("EEXIST"),
+        |env| {
+            let fd = ring(env, SINGLE_ISSUER | DEFER_TASKRUN)?;
+            elsewhere(move || raw::ring_enter(fd, 0, 0, GETEVENTS, Address::NULL, 0))
+        },
+    )
     .since(6, 1),
     p("io_uring_enter/EEXIST/submit", "of a plain ring it is right", Gives(0), |env| {
         let fd = ring(env, 0)?;
@@ -90,9 +104,12 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_enter/EINVAL/argument-size", "25", Fails("EINVAL"), |env| {
         enter(env, GETEVENTS | EXT_ARG, env.argument_address(), 25)
     }),
-    p("io_uring_enter/EINVAL/argument-size", "is seen before the address", Fails("EINVAL"), |env| {
-        enter(env, GETEVENTS | EXT_ARG, Address::KERNEL, 8)
-    }),
+    p(
+        "io_uring_enter/EINVAL/argument-size",
+        "is seen before the address",
+        Fails("EINVAL"),
+        |env| enter(env, GETEVENTS | EXT_ARG, Address::KERNEL, 8),
+    ),
     p("io_uring_enter/EFAULT/argument", "memory that cannot be touched", Fails("EFAULT"), |env| {
         enter(env, GETEVENTS | EXT_ARG, env.memory.forbidden(), 24)
     }),
@@ -129,14 +146,19 @@ pub(crate) const PROBES: &[Probe] = &[
         let _ = raw::setitimer(0, env.argument_address(), Address::NULL);
         returned(raw::ring_enter(fd, 0, 1, GETEVENTS, Address::NULL, 0))
     }),
-    p("io_uring_enter/nothing-to-submit", "nothing to do", Gives(0), |env| enter(env, 0, Address::NULL, 0)),
+    p("io_uring_enter/nothing-to-submit", "nothing to do", Gives(0), |env| {
+        enter(env, 0, Address::NULL, 0)
+    }),
     p("io_uring_enter/more-than-queued", "more than is in the queue", Gives(0), |env| {
         let fd = ring(env, 0)?;
         returned(raw::ring_enter(fd, 1000, 0, 0, Address::NULL, 0))
     }),
-    p("io_uring_enter/unused-argument", "without GETEVENTS the argument does not count", Gives(0), |env| {
-        enter(env, 0, Address::KERNEL, 3)
-    }),
+    p(
+        "io_uring_enter/unused-argument",
+        "without GETEVENTS the argument does not count",
+        Gives(0),
+        |env| enter(env, 0, Address::KERNEL, 3),
+    ),
     p("io_uring_enter/forked-child", "in a forked child too", Gives(0), |env| {
         let fd = ring(env, 0)?;
         crate::aio::in_fork(|| Observed::Returned(raw::ring_enter(fd, 0, 0, 0, Address::NULL, 0)))

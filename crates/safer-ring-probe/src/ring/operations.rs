@@ -57,7 +57,8 @@ fn bound(env: &Env, fd: i32) -> Try<[u8; 2]> {
     raw::bind(fd, name, 16).map_err(|errno| unavailable("an address", errno))?;
     let length = env.argument().saturating_add(64);
     env.memory.put_u32(length, 16);
-    raw::getsockname(fd, name, env.memory.at(length)).map_err(|errno| unavailable("a name", errno))?;
+    raw::getsockname(fd, name, env.memory.at(length))
+        .map_err(|errno| unavailable("a name", errno))?;
     Ok(env.memory.get(env.argument().saturating_add(2)))
 }
 
@@ -85,30 +86,45 @@ fn beside_a_read(env: &Env, second: Entry) -> Try<Vec<(u64, Result<i64, safer_ri
 const NOBODY: Address = Address::low(0x7777);
 
 pub(crate) const PROBES: &[Probe] = &[
-    p("io_uring_enter/EACCES/restricted", "a read where NOP is allowed", EventFails("EACCES"), |env| {
-        let mut queue = Queue::new(4, R_DISABLED)?;
-        // SQE_OP of NOP alone.
-        let restriction = u32::from_ne_bytes([1, 0, 0, 0]);
-        let arg = words(env, &[restriction, 0, 0, 0]);
-        let restricted = raw::ring_register(queue.fd(), 11, arg, 1);
-        let enabled = raw::ring_register(queue.fd(), 12, Address::NULL, 0);
-        if restricted.and(enabled).is_err() {
-            return Ok(Observed::Returned(restricted.and(enabled)));
-        }
-        queue.run(&on(opcode::READ, env.data()?))
-    }),
-    p("io_uring_enter/EADDRINUSE/bind", "an address that is taken", EventFails("EADDRINUSE"), |env| {
-        let (first, second) = (tcp()?, tcp()?);
-        let port = bound(env, first)?;
-        run(Entry { buffer: loopback(env, port), offset: 16, ..on(opcode::BIND, second) })
-    })
+    p(
+        "io_uring_enter/EACCES/restricted",
+        "a read where NOP is allowed",
+        EventFails("EACCES"),
+        |env| {
+            let mut queue = Queue::new(4, R_DISABLED)?;
+            // SQE_OP of NOP alone.
+            let restriction = u32::from_ne_bytes([1, 0, 0, 0]);
+            let arg = words(env, &[restriction, 0, 0, 0]);
+            let restricted = raw::ring_register(queue.fd(), 11, arg, 1);
+            let enabled = raw::ring_register(queue.fd(), 12, Address::NULL, 0);
+            if restricted.and(enabled).is_err() {
+                return Ok(Observed::Returned(restricted.and(enabled)));
+            }
+            queue.run(&on(opcode::READ, env.data()?))
+        },
+    ),
+    p(
+        "io_uring_enter/EADDRINUSE/bind",
+        "an address that is taken",
+        EventFails("EADDRINUSE"),
+        |env| {
+            let (first, second) = (tcp()?, tcp()?);
+            let port = bound(env, first)?;
+            run(Entry { buffer: loopback(env, port), offset: 16, ..on(opcode::BIND, second) })
+        },
+    )
     .since(6, 11),
     p("io_uring_enter/EAFNOSUPPORT/socket", "the family 99", EventFails("EAFNOSUPPORT"), |_| {
         run(Entry { offset: 1, ..on(opcode::SOCKET, 99) })
     }),
     p("io_uring_enter/EAGAIN/dontwait", "an empty socket", EventFails("EAGAIN"), |env| {
         let wait = libc::MSG_DONTWAIT.unsigned_abs();
-        run(Entry { buffer: env.buffer(), length: 8, rw_flags: wait, ..on(opcode::RECV, env.sockets()?.0) })
+        run(Entry {
+            buffer: env.buffer(),
+            length: 8,
+            rw_flags: wait,
+            ..on(opcode::RECV, env.sockets()?.0)
+        })
     }),
     p("io_uring_enter/EBADF/close", "a closed descriptor", EventFails("EBADF"), |_| {
         run(on(opcode::CLOSE, 1_000_000))
@@ -152,11 +168,16 @@ pub(crate) const PROBES: &[Probe] = &[
         let right = matches!(second, Some(Err(errno)) if errno.name() == Some("ECANCELED"));
         seen(right, format!("{found:?}"))
     }),
-    p("io_uring_enter/ECONNREFUSED/connect", "a port that nobody listens on", EventFails("ECONNREFUSED"), |env| {
-        let (first, second) = (tcp()?, tcp()?);
-        let port = bound(env, first)?;
-        run(Entry { buffer: loopback(env, port), offset: 16, ..on(opcode::CONNECT, second) })
-    }),
+    p(
+        "io_uring_enter/ECONNREFUSED/connect",
+        "a port that nobody listens on",
+        EventFails("ECONNREFUSED"),
+        |env| {
+            let (first, second) = (tcp()?, tcp()?);
+            let port = bound(env, first)?;
+            run(Entry { buffer: loopback(env, port), offset: 16, ..on(opcode::CONNECT, second) })
+        },
+    ),
     p("io_uring_enter/EEXIST/names", "the name of the data", Seen, |env| {
         let data = path(env, "data");
         let other = second_path(env, "data");
@@ -164,24 +185,43 @@ pub(crate) const PROBES: &[Probe] = &[
         let directory = Entry { buffer: data, length: 0o700, ..on(opcode::MKDIRAT, at) };
         let symbolic = Entry { buffer: other, offset: data.get(), ..on(opcode::SYMLINKAT, at) };
         let to = u32::from_ne_bytes(at.to_ne_bytes());
-        let link = Entry { buffer: other, offset: data.get(), length: to, ..on(opcode::LINKAT, at) };
+        let link =
+            Entry { buffer: other, offset: data.get(), length: to, ..on(opcode::LINKAT, at) };
         all_give(&[directory, symbolic, link], "EEXIST")
     }),
-    p("io_uring_enter/EFAULT/fixed-buffer", "no buffers are registered", EventFails("EFAULT"), |env| {
-        run(Entry { buffer: env.buffer(), length: 8, ..on(opcode::READ_FIXED, env.data()?) })
-    }),
+    p(
+        "io_uring_enter/EFAULT/fixed-buffer",
+        "no buffers are registered",
+        EventFails("EFAULT"),
+        |env| run(Entry { buffer: env.buffer(), length: 8, ..on(opcode::READ_FIXED, env.data()?) }),
+    ),
     p("io_uring_enter/EFAULT/path", "memory that cannot be touched", EventFails("EFAULT"), |env| {
         run(Entry { buffer: env.memory.forbidden(), ..on(opcode::OPENAT, libc::AT_FDCWD) })
     }),
-    p("io_uring_enter/EFAULT/timeout-value", "memory that cannot be touched", EventFails("EFAULT"), |env| {
-        run(Entry { buffer: env.memory.forbidden(), length: 1, ..on(opcode::TIMEOUT, -1) })
-    }),
-    p("io_uring_enter/EFAULT/vectors", "memory that cannot be touched", EventFails("EFAULT"), |env| {
-        run(Entry { buffer: env.memory.forbidden(), length: 1, ..on(opcode::READV, env.data()?) })
-    }),
-    p("io_uring_enter/EINVAL/accept", "a socket that does not listen", EventFails("EINVAL"), |_| {
-        run(on(opcode::ACCEPT, tcp()?))
-    }),
+    p(
+        "io_uring_enter/EFAULT/timeout-value",
+        "memory that cannot be touched",
+        EventFails("EFAULT"),
+        |env| run(Entry { buffer: env.memory.forbidden(), length: 1, ..on(opcode::TIMEOUT, -1) }),
+    ),
+    p(
+        "io_uring_enter/EFAULT/vectors",
+        "memory that cannot be touched",
+        EventFails("EFAULT"),
+        |env| {
+            run(Entry {
+                buffer: env.memory.forbidden(),
+                length: 1,
+                ..on(opcode::READV, env.data()?)
+            })
+        },
+    ),
+    p(
+        "io_uring_enter/EINVAL/accept",
+        "a socket that does not listen",
+        EventFails("EINVAL"),
+        |_| run(on(opcode::ACCEPT, tcp()?)),
+    ),
     p("io_uring_enter/EINVAL/cancel-flags", "bit 31", EventFails("EINVAL"), |_| {
         run(Entry { rw_flags: 1 << 31, ..on(opcode::ASYNC_CANCEL, -1) })
     }),
@@ -202,17 +242,25 @@ pub(crate) const PROBES: &[Probe] = &[
         let mut queue = Queue::new(4, 1)?;
         queue.push(&Entry { buffer: env.time(0, 0), length: 1, ..on(opcode::TIMEOUT, -1) })?;
         let _ = queue.submit();
-        Ok(queue.next().map_or(Observed::Seen(false, "no completion".to_owned()), |(_, result, _)| {
-            Observed::Event(result)
-        }))
+        Ok(queue
+            .next()
+            .map_or(Observed::Seen(false, "no completion".to_owned()), |(_, result, _)| {
+                Observed::Event(result)
+            }))
     }),
     p("io_uring_enter/EOPNOTSUPP/iopoll", "a pipe", EventFails("EOPNOTSUPP"), |env| {
         let mut queue = Queue::new(4, 1)?;
-        queue.push(&Entry { buffer: env.buffer(), length: 8, ..on(opcode::READ, env.pipe(0)?.0) })?;
+        queue.push(&Entry {
+            buffer: env.buffer(),
+            length: 8,
+            ..on(opcode::READ, env.pipe(0)?.0)
+        })?;
         let _ = queue.submit();
-        Ok(queue.next().map_or(Observed::Seen(false, "no completion".to_owned()), |(_, result, _)| {
-            Observed::Event(result)
-        }))
+        Ok(queue
+            .next()
+            .map_or(Observed::Seen(false, "no completion".to_owned()), |(_, result, _)| {
+                Observed::Event(result)
+            }))
     }),
     p("io_uring_enter/EINVAL/offset", "-2", EventFails("EINVAL"), |env| {
         let offset = u64::MAX - 1;
@@ -239,7 +287,12 @@ pub(crate) const PROBES: &[Probe] = &[
         run(Entry { length: 8, file_index: from.unsigned_abs(), ..on(opcode::TEE, to) })
     }),
     p("io_uring_enter/EINVAL/timeout-flags", "bit 31", EventFails("EINVAL"), |env| {
-        run(Entry { buffer: env.time(0, 0), length: 1, rw_flags: 1 << 31, ..on(opcode::TIMEOUT, -1) })
+        run(Entry {
+            buffer: env.time(0, 0),
+            length: 1,
+            rw_flags: 1 << 31,
+            ..on(opcode::TIMEOUT, -1)
+        })
     }),
     p("io_uring_enter/EINVAL/timeout-length", "2", EventFails("EINVAL"), |env| {
         run(Entry { buffer: env.time(0, 0), length: 2, ..on(opcode::TIMEOUT, -1) })
@@ -265,15 +318,24 @@ pub(crate) const PROBES: &[Probe] = &[
         let (none, other) = (path(env, "nothing"), second_path(env, "nothing-else"));
         let at = libc::AT_FDCWD;
         let open = Entry { buffer: none, ..on(opcode::OPENAT, at) };
-        let stat = Entry { buffer: none, offset: env.buffer().get(), length: 0x7ff, ..on(opcode::STATX, at) };
+        let stat = Entry {
+            buffer: none,
+            offset: env.buffer().get(),
+            length: 0x7ff,
+            ..on(opcode::STATX, at)
+        };
         let unlink = Entry { buffer: none, ..on(opcode::UNLINKAT, at) };
         let to = u32::from_ne_bytes(at.to_ne_bytes());
-        let rename = Entry { buffer: none, offset: other.get(), length: to, ..on(opcode::RENAMEAT, at) };
+        let rename =
+            Entry { buffer: none, offset: other.get(), length: to, ..on(opcode::RENAMEAT, at) };
         all_give(&[open, stat, unlink, rename], "ENOENT")
     }),
-    p("io_uring_enter/ENOTCONN/recv", "a socket that is not connected", EventFails("ENOTCONN"), |env| {
-        run(Entry { buffer: env.buffer(), length: 8, ..on(opcode::RECV, tcp()?) })
-    }),
+    p(
+        "io_uring_enter/ENOTCONN/recv",
+        "a socket that is not connected",
+        EventFails("ENOTCONN"),
+        |env| run(Entry { buffer: env.buffer(), length: 8, ..on(opcode::RECV, tcp()?) }),
+    ),
     p("io_uring_enter/ENOTSOCK/socket-operations", "a regular file", Seen, |env| {
         let fd = env.data()?;
         let name = loopback(env, [0, 9]);

@@ -113,9 +113,12 @@ pub(crate) const PROBES: &[Probe] = &[
         returned(region(env, fd, 0))
     })
     .since(6, 13),
-    p("io_uring_register/EINVAL/mem-region", "for waiting, on an enabled ring", Fails("EINVAL"), |env| {
-        returned(region(env, ring(env, 0)?, 1))
-    })
+    p(
+        "io_uring_register/EINVAL/mem-region",
+        "for waiting, on an enabled ring",
+        Fails("EINVAL"),
+        |env| returned(region(env, ring(env, 0)?, 1)),
+    )
     .since(6, 13),
     p("io_uring_register/EINVAL/mem-region", "on a disabled ring it is right", Gives(0), |env| {
         returned(region(env, ring(env, R_DISABLED)?, 1))
@@ -132,9 +135,12 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/EINVAL/restrictions", "the kind 99", Fails("EINVAL"), |env| {
         returned(restrict(env, ring(env, R_DISABLED)?, 99))
     }),
-    p("io_uring_register/EFAULT/buffer-empty", "an address and no length", Fails("EFAULT"), |env| {
-        returned(buffer(env, ring(env, 0)?, env.buffer(), 0))
-    }),
+    p(
+        "io_uring_register/EFAULT/buffer-empty",
+        "an address and no length",
+        Fails("EFAULT"),
+        |env| returned(buffer(env, ring(env, 0)?, env.buffer(), 0)),
+    ),
     p("io_uring_register/ENXIO/buffers-update", "no buffers", Fails("ENXIO"), |env| {
         update_buffer(env, ring(env, 0)?, 0)
     }),
@@ -164,15 +170,24 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/buffers-work", "READ_FIXED", EventGives(512), |env| {
         let mut queue = Queue::new(4, 0)?;
         let _ = buffer(env, queue.fd(), env.buffer(), 4096);
-        queue.run(&Entry { buffer: env.buffer(), length: 512, ..on(opcode::READ_FIXED, env.data()?) })
+        queue.run(&Entry {
+            buffer: env.buffer(),
+            length: 512,
+            ..on(opcode::READ_FIXED, env.data()?)
+        })
     }),
-    p("io_uring_register/files-work", "a read after the descriptor was closed", EventGives(8), |env| {
-        let mut queue = Queue::new(4, 0)?;
-        let fd = env.data()?;
-        let _ = files(env, &queue, fd);
-        let _ = raw::close(fd);
-        queue.run(&Entry { flags: 1, buffer: env.buffer(), length: 8, ..on(opcode::READ, 0) })
-    }),
+    p(
+        "io_uring_register/files-work",
+        "a read after the descriptor was closed",
+        EventGives(8),
+        |env| {
+            let mut queue = Queue::new(4, 0)?;
+            let fd = env.data()?;
+            let _ = files(env, &queue, fd);
+            let _ = raw::close(fd);
+            queue.run(&Entry { flags: 1, buffer: env.buffer(), length: 8, ..on(opcode::READ, 0) })
+        },
+    ),
     p("io_uring_register/files-sparse", "two empty places", Gives(0), |env| {
         let queue = Queue::new(4, 0)?;
         returned(files(env, &queue, -1))
@@ -183,7 +198,10 @@ pub(crate) const PROBES: &[Probe] = &[
         let _ = raw::ring_register(queue.fd(), 4, words(env, &[bits(eventfd)]), 1);
         let ran = queue.run(&on(opcode::NOP, -1))?;
         let read = raw::read(eventfd, env.argument_address(), 8);
-        seen(read == Ok(8) && env.memory.get_u64(env.argument()) >= 1, format!("{ran}; then {read:?}"))
+        seen(
+            read == Ok(8) && env.memory.get_u64(env.argument()) >= 1,
+            format!("{ran}; then {read:?}"),
+        )
     }),
     p("io_uring_register/enabled", "a NOP afterwards", EventGives(0), |_| {
         let mut queue = Queue::new(4, R_DISABLED)?;
@@ -194,7 +212,10 @@ pub(crate) const PROBES: &[Probe] = &[
         let fd = ring(env, 0)?;
         let _ = raw::ring_register(fd, 19, words(env, &[3, 5]), 2);
         let again = raw::ring_register(fd, 19, words(env, &[0, 0]), 2);
-        let old = (env.memory.get_u32(env.argument()), env.memory.get_u32(env.argument().saturating_add(4)));
+        let old = (
+            env.memory.get_u32(env.argument()),
+            env.memory.get_u32(env.argument().saturating_add(4)),
+        );
         let third = raw::ring_register(fd, 19, words(env, &[0, 0]), 2);
         let kept = env.memory.get_u32(env.argument());
         seen(old == (3, 5) && kept == 3, format!("{again:?}, {old:?}; then {third:?}, {kept}"))
@@ -210,7 +231,10 @@ pub(crate) const PROBES: &[Probe] = &[
         let sent = raw::ring_register(-1, 31, words(env, &message), 1);
         let _ = queue.enter(1);
         let found = queue.next();
-        seen(found.is_some_and(|(word, res, _)| word == 0x55 && res == Ok(7)), format!("{sent:?}, {found:?}"))
+        seen(
+            found.is_some_and(|(word, res, _)| word == 0x55 && res == Ok(7)),
+            format!("{sent:?}, {found:?}"),
+        )
     })
     .since(6, 13),
     p("io_uring_register/probe-answers", "NOP is there", Seen, |env| {
@@ -219,7 +243,10 @@ pub(crate) const PROBES: &[Probe] = &[
         let outcome = raw::ring_register(fd, 8, env.argument_address(), 100);
         let [last, count, ..]: [u8; 4] = env.memory.get(env.argument());
         let [op, _, supported, _]: [u8; 4] = env.memory.get(env.argument().saturating_add(16));
-        seen(last > 40 && count > 40 && op == 0 && supported & 1 == 1, format!("{outcome:?}, {last}, {count}"))
+        seen(
+            last > 40 && count > 40 && op == 0 && supported & 1 == 1,
+            format!("{outcome:?}, {last}, {count}"),
+        )
     }),
     p("io_uring_register/query-answers", "operations", Seen, |env| {
         // A header, then room for 48 bytes.
@@ -239,9 +266,17 @@ pub(crate) const PROBES: &[Probe] = &[
         let place = i32::try_from(env.memory.get_u32(env.argument())).unwrap_or(-1);
         returned(raw::ring_enter(place, 0, 0, 1 << 4, Address::NULL, 0))
     }),
+    p("io_uring_register/EOPNOTSUPP/ring-fds", "a file", Fails("EOPNOTSUPP"), |env| {
+        let (fd, data) = (ring(env, 0)?, env.data()?);
+        returned(raw::ring_register(fd, 20, words(env, &[u32::MAX, 0, bits(data), 0]), 1))
+    }),
     p("io_uring_register/sync-cancel-ends", "a read of an empty pipe", Seen, |env| {
         let mut queue = Queue::new(4, 0)?;
-        queue.push(&Entry { buffer: env.buffer(), length: 8, ..on(opcode::READ, env.pipe(0)?.0) })?;
+        queue.push(&Entry {
+            buffer: env.buffer(),
+            length: 8,
+            ..on(opcode::READ, env.pipe(0)?.0)
+        })?;
         let _ = queue.submit();
         let cancelled = cancel_all(env, queue.fd());
         let _ = queue.enter(1);

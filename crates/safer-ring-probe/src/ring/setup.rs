@@ -41,7 +41,9 @@ fn written(env: &Env, entries: u32, flags: u32, field: usize, wanted: u32) -> Tr
 fn locked(env: &Env, limit: u64, entries: u32) -> Try {
     let kernel = kernel::kernel();
     if kernel < (6, 14) {
-        return Err(Observed::Unavailable("queues count as locked memory since Linux 6.14".to_owned()));
+        return Err(Observed::Unavailable(
+            "queues count as locked memory since Linux 6.14".to_owned(),
+        ));
     }
     env.drop_privileges()?;
     env.limit(libc::RLIMIT_MEMLOCK, limit)?;
@@ -90,16 +92,25 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_setup/EINVAL/unknown-flag", "bit 31", Fails("EINVAL"), |env| with(env, 1 << 31)),
     p("io_uring_setup/EINVAL/unknown-flag", "bit 28", Fails("EINVAL"), |env| with(env, 1 << 28)),
     p("io_uring_setup/EINVAL/unknown-flag", "all bits", Fails("EINVAL"), |env| with(env, u32::MAX)),
-    p("io_uring_setup/EINVAL/rewind-with-index", "without NO_SQARRAY", Fails("EINVAL"), |env| with(env, SQ_REWIND)),
+    p("io_uring_setup/EINVAL/rewind-with-index", "without NO_SQARRAY", Fails("EINVAL"), |env| {
+        with(env, SQ_REWIND)
+    }),
     p("io_uring_setup/EINVAL/rewind-and-sqpoll", "with SQPOLL", Fails("EINVAL"), |env| {
         with(env, SQ_REWIND | NO_SQARRAY | SQPOLL)
     }),
-    p("io_uring_setup/EINVAL/registered-only-with-mmap", "without NO_MMAP", Fails("EINVAL"), |env| {
-        with(env, REGISTERED_FD_ONLY)
-    }),
+    p(
+        "io_uring_setup/EINVAL/registered-only-with-mmap",
+        "without NO_MMAP",
+        Fails("EINVAL"),
+        |env| with(env, REGISTERED_FD_ONLY),
+    ),
     p("io_uring_setup/EINVAL/no-entries", "0", Fails("EINVAL"), |env| sized(env, 0, 0, 0)),
-    p("io_uring_setup/EINVAL/no-entries", "0 with CLAMP", Fails("EINVAL"), |env| sized(env, 0, CLAMP, 0)),
-    p("io_uring_setup/EINVAL/too-many-entries", "32,769", Fails("EINVAL"), |env| sized(env, 32_769, 0, 0)),
+    p("io_uring_setup/EINVAL/no-entries", "0 with CLAMP", Fails("EINVAL"), |env| {
+        sized(env, 0, CLAMP, 0)
+    }),
+    p("io_uring_setup/EINVAL/too-many-entries", "32,769", Fails("EINVAL"), |env| {
+        sized(env, 32_769, 0, 0)
+    }),
     p("io_uring_setup/EINVAL/too-many-entries", "all bits", Fails("EINVAL"), |env| {
         sized(env, u32::MAX, 0, 0)
     }),
@@ -113,31 +124,56 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_setup/clamped", "CLAMP for completions", Succeeds, |env| {
         sized(env, 8, CQSIZE | CLAMP, 65_537)
     }),
-    p("io_uring_setup/EINVAL/fewer-completions", "4 for 8", Fails("EINVAL"), |env| sized(env, 8, CQSIZE, 4)),
+    p("io_uring_setup/EINVAL/fewer-completions", "4 for 8", Fails("EINVAL"), |env| {
+        sized(env, 8, CQSIZE, 4)
+    }),
     p("io_uring_setup/EINVAL/fewer-completions", "5 for 8 is rounded up to 8", Succeeds, |env| {
         sized(env, 8, CQSIZE, 5)
     }),
-    p("io_uring_setup/EINVAL/sqpoll-and-coop", "COOP_TASKRUN", Fails("EINVAL"), |env| with(env, SQPOLL | COOP)),
+    p("io_uring_setup/EINVAL/sqpoll-and-coop", "COOP_TASKRUN", Fails("EINVAL"), |env| {
+        with(env, SQPOLL | COOP)
+    }),
     p("io_uring_setup/EINVAL/sqpoll-and-defer", "DEFER_TASKRUN", Fails("EINVAL"), |env| {
         with(env, SQPOLL | DEFER | SINGLE)
     }),
-    p("io_uring_setup/EINVAL/taskrun-flag-alone", "alone", Fails("EINVAL"), |env| with(env, TASKRUN_FLAG)),
-    p("io_uring_setup/EINVAL/taskrun-flag-alone", "with COOP_TASKRUN it is right", Succeeds, |env| {
-        with(env, TASKRUN_FLAG | COOP)
+    p("io_uring_setup/EINVAL/taskrun-flag-alone", "alone", Fails("EINVAL"), |env| {
+        with(env, TASKRUN_FLAG)
     }),
-    p("io_uring_setup/EINVAL/defer-without-single-issuer", "alone", Fails("EINVAL"), |env| with(env, DEFER)),
-    p("io_uring_setup/EINVAL/defer-without-single-issuer", "both are right", Succeeds, |env| with(env, DEFER | SINGLE))
-        .since(6, 1),
-    p("io_uring_setup/EINVAL/hybrid-without-iopoll", "alone", Fails("EINVAL"), |env| with(env, HYBRID)),
-    p("io_uring_setup/EINVAL/hybrid-without-iopoll", "both are right", Succeeds, |env| with(env, HYBRID | IOPOLL))
-        .since(6, 13),
-    p("io_uring_setup/EINVAL/mixed-and-large-completions", "both", Fails("EINVAL"), |env| with(env, CQE32 | CQE_MIXED)),
-    p("io_uring_setup/EINVAL/mixed-and-large-submissions", "both", Fails("EINVAL"), |env| with(env, SQE128 | SQE_MIXED)),
-    p("io_uring_setup/EINVAL/affinity-without-thread", "alone", Fails("EINVAL"), |env| with(env, SQ_AFF)),
+    p(
+        "io_uring_setup/EINVAL/taskrun-flag-alone",
+        "with COOP_TASKRUN it is right",
+        Succeeds,
+        |env| with(env, TASKRUN_FLAG | COOP),
+    ),
+    p("io_uring_setup/EINVAL/defer-without-single-issuer", "alone", Fails("EINVAL"), |env| {
+        with(env, DEFER)
+    }),
+    p("io_uring_setup/EINVAL/defer-without-single-issuer", "both are right", Succeeds, |env| {
+        with(env, DEFER | SINGLE)
+    })
+    .since(6, 1),
+    p("io_uring_setup/EINVAL/hybrid-without-iopoll", "alone", Fails("EINVAL"), |env| {
+        with(env, HYBRID)
+    }),
+    p("io_uring_setup/EINVAL/hybrid-without-iopoll", "both are right", Succeeds, |env| {
+        with(env, HYBRID | IOPOLL)
+    })
+    .since(6, 13),
+    p("io_uring_setup/EINVAL/mixed-and-large-completions", "both", Fails("EINVAL"), |env| {
+        with(env, CQE32 | CQE_MIXED)
+    }),
+    p("io_uring_setup/EINVAL/mixed-and-large-submissions", "both", Fails("EINVAL"), |env| {
+        with(env, SQE128 | SQE_MIXED)
+    }),
+    p("io_uring_setup/EINVAL/affinity-without-thread", "alone", Fails("EINVAL"), |env| {
+        with(env, SQ_AFF)
+    }),
     p("io_uring_setup/EINVAL/no-such-cpu", "4,000,000", Fails("EINVAL"), |env| {
         returned(make(env, 8, SQPOLL | SQ_AFF, &[(SQ_THREAD_CPU, 4_000_000)]))
     }),
-    p("io_uring_setup/ENOMEM/memlock", "no locked memory", Fails("ENOMEM"), |env| locked(env, 0, 8)),
+    p("io_uring_setup/ENOMEM/memlock", "no locked memory", Fails("ENOMEM"), |env| {
+        locked(env, 0, 8)
+    }),
     p("io_uring_setup/ENOMEM/memlock", "64 KiB, for 2048 entries", Fails("ENOMEM"), |env| {
         locked(env, 65_536, 2048)
     }),

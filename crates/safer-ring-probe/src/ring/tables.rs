@@ -58,7 +58,15 @@ fn eventfd(env: &Env, fd: i32, count: u32) -> Try {
 }
 
 /// Registers a ring of buffers: its place, entries, group, flags, and the first reserved word.
-fn buffers_ring(env: &Env, ring: i32, place: Address, entries: u32, group: u16, flags: u16, reserved: u32) -> Try {
+fn buffers_ring(
+    env: &Env,
+    ring: i32,
+    place: Address,
+    entries: u32,
+    group: u16,
+    flags: u16,
+    reserved: u32,
+) -> Try {
     let [low, high] = halves(place);
     let [a, b] = group.to_ne_bytes();
     let [c, d] = flags.to_ne_bytes();
@@ -114,19 +122,31 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/EMFILE/files", "1,048,577", Fails("EMFILE"), |env| {
         returned(raw::ring_register(ring(env, 0)?, FILES, env.buffer(), 1_048_577))
     }),
-    p("io_uring_register/ENXIO/unregister-buffers", "UNREGISTER_BUFFERS without any", Fails("ENXIO"), |env| {
-        returned(raw::ring_register(ring(env, 0)?, 1, Address::NULL, 0))
-    }),
-    p("io_uring_register/ENXIO/unregister-files", "UNREGISTER_FILES without any", Fails("ENXIO"), |env| {
-        returned(raw::ring_register(ring(env, 0)?, 3, Address::NULL, 0))
-    }),
+    p(
+        "io_uring_register/ENXIO/unregister-buffers",
+        "UNREGISTER_BUFFERS without any",
+        Fails("ENXIO"),
+        |env| returned(raw::ring_register(ring(env, 0)?, 1, Address::NULL, 0)),
+    ),
+    p(
+        "io_uring_register/ENXIO/unregister-files",
+        "UNREGISTER_FILES without any",
+        Fails("ENXIO"),
+        |env| returned(raw::ring_register(ring(env, 0)?, 3, Address::NULL, 0)),
+    ),
     p("io_uring_register/ENXIO/files-update", "FILES_UPDATE without any", Fails("ENXIO"), |env| {
         let fd = ring(env, 0)?;
         update(env, fd, 0, 0, 1)
     }),
-    p("io_uring_register/EINVAL/eventfd-count", "0", Fails("EINVAL"), |env| eventfd(env, env.eventfd()?, 0)),
-    p("io_uring_register/EINVAL/eventfd-count", "2", Fails("EINVAL"), |env| eventfd(env, env.eventfd()?, 2)),
-    p("io_uring_register/EBADF/eventfd", "the eventfd -1", Fails("EBADF"), |env| eventfd(env, -1, 1)),
+    p("io_uring_register/EINVAL/eventfd-count", "0", Fails("EINVAL"), |env| {
+        eventfd(env, env.eventfd()?, 0)
+    }),
+    p("io_uring_register/EINVAL/eventfd-count", "2", Fails("EINVAL"), |env| {
+        eventfd(env, env.eventfd()?, 2)
+    }),
+    p("io_uring_register/EBADF/eventfd", "the eventfd -1", Fails("EBADF"), |env| {
+        eventfd(env, -1, 1)
+    }),
     p("io_uring_register/EINVAL/eventfd", "a regular file", Fails("EINVAL"), |env| {
         eventfd(env, env.data()?, 1)
     }),
@@ -161,9 +181,12 @@ pub(crate) const PROBES: &[Probe] = &[
         returned(raw::ring_register(with_buffer(env)?, 1, Address::NULL, 0))
     }),
     p("io_uring_register/return", "an eventfd", Gives(0), |env| eventfd(env, env.eventfd()?, 1)),
-    p("io_uring_register/EFAULT/buffer-unmapped", "memory that cannot be touched", Fails("EFAULT"), |env| {
-        buffer(env, env.memory.forbidden(), 4096)
-    }),
+    p(
+        "io_uring_register/EFAULT/buffer-unmapped",
+        "memory that cannot be touched",
+        Fails("EFAULT"),
+        |env| buffer(env, env.memory.forbidden(), 4096),
+    ),
     p("io_uring_register/EFAULT/buffer-unmapped", "read-only memory", Fails("EFAULT"), |env| {
         buffer(env, env.memory.read_only(), 4096)
     }),
@@ -173,14 +196,19 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/EFAULT/buffer-unmapped", "null with a length", Fails("EFAULT"), |env| {
         buffer(env, Address::NULL, 4096)
     }),
-    p("io_uring_register/ENOMEM/buffers", "64 KiB with a limit of 32 KiB", Fails("ENOMEM"), |env| {
-        // Whether the limit counts is settled when the ring is made.
-        env.drop_privileges()?;
-        env.limit(libc::RLIMIT_MEMLOCK, 32_768)?;
-        let fd = ring(env, 0)?;
-        env.put_vector(0, env.buffer(), 65_536);
-        returned(raw::ring_register(fd, BUFFERS, env.vectors(), 1))
-    }),
+    p(
+        "io_uring_register/ENOMEM/buffers",
+        "64 KiB with a limit of 32 KiB",
+        Fails("ENOMEM"),
+        |env| {
+            // Whether the limit counts is settled when the ring is made.
+            env.drop_privileges()?;
+            env.limit(libc::RLIMIT_MEMLOCK, 32_768)?;
+            let fd = ring(env, 0)?;
+            env.put_vector(0, env.buffer(), 65_536);
+            returned(raw::ring_register(fd, BUFFERS, env.vectors(), 1))
+        },
+    ),
     p("io_uring_register/EINVAL/resource-size", "FILES2 of 31 bytes", Fails("EINVAL"), |env| {
         returned(raw::ring_register(ring(env, 0)?, 13, env.buffer(), 31))
     }),
@@ -207,14 +235,24 @@ pub(crate) const PROBES: &[Probe] = &[
         let fd = with_files(env)?;
         update(env, fd, 2, 0, 1)
     }),
-    p("io_uring_register/EOVERFLOW/update-range", "an offset that wraps", Fails("EOVERFLOW"), |env| {
-        let fd = with_files(env)?;
-        update(env, fd, u32::MAX, 0, 1)
-    }),
-    p("io_uring_register/EINVAL/reserved", "FILES_UPDATE with a reserved word", Fails("EINVAL"), |env| {
-        let fd = with_files(env)?;
-        update(env, fd, 0, 1, 1)
-    }),
+    p(
+        "io_uring_register/EOVERFLOW/update-range",
+        "an offset that wraps",
+        Fails("EOVERFLOW"),
+        |env| {
+            let fd = with_files(env)?;
+            update(env, fd, u32::MAX, 0, 1)
+        },
+    ),
+    p(
+        "io_uring_register/EINVAL/reserved",
+        "FILES_UPDATE with a reserved word",
+        Fails("EINVAL"),
+        |env| {
+            let fd = with_files(env)?;
+            update(env, fd, 0, 1, 1)
+        },
+    ),
     p("io_uring_register/EINVAL/files-update", "no files", Fails("EINVAL"), |env| {
         let fd = with_files(env)?;
         update(env, fd, 0, 0, 0)
@@ -238,15 +276,34 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/EFAULT/pbuf-place", "a null pointer", Fails("EFAULT"), |env| {
         buffers_ring(env, ring(env, 0)?, Address::NULL, 8, 0, 0, 0)
     }),
-    p("io_uring_register/EINVAL/pbuf-alignment", "not at the start of a page", Fails("EINVAL"), |env| {
-        buffers_ring(env, ring(env, 0)?, env.memory.at(env.page.saturating_mul(12).saturating_add(64)), 8, 0, 0, 0)
-    }),
-    p("io_uring_register/EINVAL/pbuf-reserved", "PBUF_RING with a reserved word", Fails("EINVAL"), |env| {
-        buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 0, 0, 1)
-    }),
-    p("io_uring_register/EINVAL/reserved", "PBUF_RING with unknown flags", Fails("EINVAL"), |env| {
-        buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 0, 0x8000, 0)
-    }),
+    p(
+        "io_uring_register/EINVAL/pbuf-alignment",
+        "not at the start of a page",
+        Fails("EINVAL"),
+        |env| {
+            buffers_ring(
+                env,
+                ring(env, 0)?,
+                env.memory.at(env.page.saturating_mul(12).saturating_add(64)),
+                8,
+                0,
+                0,
+                0,
+            )
+        },
+    ),
+    p(
+        "io_uring_register/EINVAL/pbuf-reserved",
+        "PBUF_RING with a reserved word",
+        Fails("EINVAL"),
+        |env| buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 0, 0, 1),
+    ),
+    p(
+        "io_uring_register/EINVAL/reserved",
+        "PBUF_RING with unknown flags",
+        Fails("EINVAL"),
+        |env| buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 0, 0x8000, 0),
+    ),
     p("io_uring_register/EEXIST/pbuf", "a second time", Fails("EEXIST"), |env| {
         let fd = ring(env, 0)?;
         let _ = buffers_ring(env, fd, env.buffer(), 8, 5, 0, 0)?;
@@ -255,10 +312,20 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/return", "a ring of buffers", Succeeds, |env| {
         buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 5, 0, 0)
     }),
-    p("io_uring_register/ENOENT/unregister-pbuf", "UNREGISTER_PBUF_RING of no group", Fails("ENOENT"), |env| {
-        let fd = ring(env, 0)?;
-        returned(raw::ring_register(fd, UNREGISTER_PBUF_RING, words(env, &[0, 0, 0, 9, 0, 0, 0, 0, 0, 0]), 1))
-    }),
+    p(
+        "io_uring_register/ENOENT/unregister-pbuf",
+        "UNREGISTER_PBUF_RING of no group",
+        Fails("ENOENT"),
+        |env| {
+            let fd = ring(env, 0)?;
+            returned(raw::ring_register(
+                fd,
+                UNREGISTER_PBUF_RING,
+                words(env, &[0, 0, 0, 9, 0, 0, 0, 0, 0, 0]),
+                1,
+            ))
+        },
+    ),
     p("io_uring_register/ENOENT/pbuf-status", "PBUF_STATUS of no group", Fails("ENOENT"), |env| {
         let fd = ring(env, 0)?;
         returned(raw::ring_register(fd, 26, words(env, &[9, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1))

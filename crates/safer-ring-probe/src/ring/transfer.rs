@@ -21,7 +21,13 @@ const NOP: u8 = 0;
 
 /// A read of 512 bytes of the data.
 fn read(env: &Env) -> Try<Entry> {
-    Ok(Entry { opcode: READ, fd: env.data()?, buffer: env.buffer(), length: 512, ..Entry::default() })
+    Ok(Entry {
+        opcode: READ,
+        fd: env.data()?,
+        buffer: env.buffer(),
+        length: 512,
+        ..Entry::default()
+    })
 }
 
 pub(crate) const PROBES: &[Probe] = &[
@@ -51,17 +57,25 @@ pub(crate) const PROBES: &[Probe] = &[
         let (fd, _, _) = env.direct()?;
         run(Entry { fd, offset: 1, length: 4096, ..read(env)? })
     }),
-    p("io_uring_enter/EINVAL/direct-memory", "a buffer at +1, over the end of a page", EventFails("EINVAL"), |env| {
-        let (fd, _, _) = env.direct()?;
-        let buffer = env.memory.at(env.page.saturating_mul(12).saturating_add(1));
-        run(Entry { fd, buffer, length: 65_536, ..read(env)? })
-    }),
+    p(
+        "io_uring_enter/EINVAL/direct-memory",
+        "a buffer at +1, over the end of a page",
+        EventFails("EINVAL"),
+        |env| {
+            let (fd, _, _) = env.direct()?;
+            let buffer = env.memory.at(env.page.saturating_mul(12).saturating_add(1));
+            run(Entry { fd, buffer, length: 65_536, ..read(env)? })
+        },
+    ),
     p("io_uring_enter/EOPNOTSUPP/rw-flags", "bit 31", OneOf(FLAGS), |env| {
         run(Entry { rw_flags: 1 << 31, ..read(env)? })
     }),
-    p("io_uring_enter/EAGAIN/nowait", "an empty pipe with RWF_NOWAIT", EventFails("EAGAIN"), |env| {
-        run(Entry { fd: env.pipe(0)?.0, rw_flags: 8, ..read(env)? })
-    }),
+    p(
+        "io_uring_enter/EAGAIN/nowait",
+        "an empty pipe with RWF_NOWAIT",
+        EventFails("EAGAIN"),
+        |env| run(Entry { fd: env.pipe(0)?.0, rw_flags: 8, ..read(env)? }),
+    ),
     p("io_uring_enter/EFAULT/read", "memory that cannot be touched", EventFails("EFAULT"), |env| {
         run(Entry { buffer: env.memory.forbidden(), ..read(env)? })
     }),
@@ -81,9 +95,12 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_enter/nop", "nothing at all", EventGives(0), |env| {
         run(Entry { opcode: NOP, fd: -1, buffer: Address::NULL, length: 0, ..read(env)? })
     }),
-    p("io_uring_enter/EINVAL/opcode", "an operation that does not exist", EventFails("EINVAL"), |env| {
-        run(Entry { opcode: 200, ..read(env)? })
-    }),
+    p(
+        "io_uring_enter/EINVAL/opcode",
+        "an operation that does not exist",
+        EventFails("EINVAL"),
+        |env| run(Entry { opcode: 200, ..read(env)? }),
+    ),
 ];
 
 const FLAGS: &[crate::Expect] = &[EventFails("EOPNOTSUPP"), EventFails("EINVAL")];

@@ -43,6 +43,8 @@ pub struct File {
     pub append_only: Option<bool>,
     /// Whether its file system is one for data. Regular files of others, such as proc(5), may have no writes, reads or syncs.
     pub data: Option<bool>,
+    /// Bytes that a regular file has: at its end direct reads give 0, however they are aligned.
+    pub size: Option<u64>,
     /// Bytes by which the memory of direct I/O must be aligned (`stx_dio_mem_align`); 0 if the file has no direct I/O.
     pub memory_align: Option<u32>,
     /// The same of offsets and lengths (`stx_dio_offset_align`).
@@ -59,9 +61,18 @@ impl File {
         direct: None,
         append_only: None,
         data: None,
+        size: None,
         memory_align: None,
         offset_align: None,
     };
+
+    /// Whether its end is known to be at or before this offset.
+    pub(super) fn ends_before(&self, offset: i64) -> bool {
+        match (self.size, u64::try_from(offset)) {
+            (Some(size), Ok(offset)) => offset >= size,
+            _ => false,
+        }
+    }
 }
 
 /// What is known about a context of Linux AIO.

@@ -8,9 +8,13 @@
 
 mod aio;
 mod call;
+mod enter;
 mod facts;
-mod ring;
+mod iocb;
+mod register;
+mod ring_setup;
 mod statements;
+mod submit;
 mod transfer;
 
 pub use call::{
@@ -171,12 +175,12 @@ pub fn rules(name: &str) -> Vec<&'static Rule> {
     let (first, second): (&'static [Rule], &'static [Rule]) = match name {
         "io_setup" => (aio::SETUP, &[]),
         "io_destroy" => (aio::DESTROY, &[]),
-        "io_submit" => (aio::SUBMIT, &[]),
+        "io_submit" => (submit::RULES, &[]),
         "io_getevents" => (aio::GETEVENTS, &[]),
         "io_cancel" => (aio::CANCEL, &[]),
-        "io_uring_setup" => (ring::SETUP, &[]),
-        "io_uring_enter" => (ring::ENTER, transfer::RULES),
-        "io_uring_register" => (ring::REGISTER, &[]),
+        "io_uring_setup" => (ring_setup::SETUP, &[]),
+        "io_uring_enter" => (enter::RULES, transfer::RULES),
+        "io_uring_register" => (register::RULES, &[]),
         _ => (&[], &[]),
     };
     first.iter().chain(second).collect()
@@ -186,12 +190,12 @@ fn rules_of(call: &Call) -> &'static [Rule] {
     match call {
         Call::IoSetup(_) => aio::SETUP,
         Call::IoDestroy => aio::DESTROY,
-        Call::IoSubmit(_) => aio::SUBMIT,
+        Call::IoSubmit(_) => submit::RULES,
         Call::IoGetevents(_) => aio::GETEVENTS,
         Call::IoCancel(_) => aio::CANCEL,
-        Call::RingSetup(_) => ring::SETUP,
-        Call::RingEnter(_) => ring::ENTER,
-        Call::RingRegister(_) => ring::REGISTER,
+        Call::RingSetup(_) => ring_setup::SETUP,
+        Call::RingEnter(_) => enter::RULES,
+        Call::RingRegister(_) => register::RULES,
         Call::RingTransfer(_) => transfer::RULES,
     }
 }
@@ -237,7 +241,10 @@ pub fn causes(name: &str, errno: &str) -> Vec<Cause> {
 }
 
 /// The middle part of a statement's id.
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which stops at a wrong index")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which stops at a wrong index"
+)]
 pub(crate) const fn errno_of(statement: &'static str) -> &'static str {
     let bytes = statement.as_bytes();
     let mut start = 0;

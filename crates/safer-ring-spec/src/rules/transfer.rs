@@ -17,6 +17,7 @@ fn direct(call: &Call, facts: &Facts, test: impl FnOnce(&Transfer, &File) -> Ans
     transfer(call, facts, |transfer, file| match file.direct {
         Some(false) => Answer::Kept,
         None => Answer::Open,
+        Some(true) if !transfer.write && file.ends_before(transfer.offset) => Answer::Open,
         Some(true) => test(transfer, file),
     })
 }
