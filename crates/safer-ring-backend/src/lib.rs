@@ -28,6 +28,7 @@ mod chain;
 mod clock;
 mod config;
 mod count;
+pub mod contract;
 mod detect;
 mod drain;
 mod driver;

@@ -8,6 +8,8 @@
 //! `safer-ring doctor` says whether io_uring works here, and if not, why, and what to do about it.
 //!
 //! `safer-ring soak` passes bytes between threads millions of times and checks that no wake-up is lost.
+//!
+//! `safer-ring spec` shows what the system calls of Linux AIO and io_uring promise, and whether this kernel keeps it.
 #![deny(unsafe_code)]
 
 mod bench;
@@ -18,6 +20,7 @@ mod load;
 mod num;
 mod profile;
 mod soak;
+mod spec;
 mod torture;
 
 use std::io;
@@ -46,6 +49,8 @@ enum Command {
     Torture(torture::TortureArgs),
     /// Pass bytes between tasks on different threads, and check that every one that waits is woken
     Soak(soak::SoakArgs),
+    /// Specifications of system calls: show, check against this kernel, explain errors
+    Spec(spec::SpecArgs),
     /// The load side of the echo scenarios, in a process of its own
     #[command(hide = true)]
     EchoLoad(load::LoadArgs),
@@ -60,6 +65,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Torture(args) => torture::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::Spec(args) => spec::run(&args),
         Command::EchoLoad(args) => finish(load::run(&args)),
         Command::InstrRun(args) => finish(bench::instr::run_one(&args)),
     }

@@ -59,6 +59,8 @@ mod batch;
 #[cfg(target_os = "linux")]
 mod builder;
 #[cfg(target_os = "linux")]
+pub mod contract;
+
 pub mod cpu;
 #[cfg(target_os = "linux")]
 pub mod fs;

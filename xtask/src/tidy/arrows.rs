@@ -2,19 +2,24 @@
 
 use crate::workspace::Package;
 
-/// Each member of the workspace and the members it may depend on. The leaves (core, buf, sys) do not
-/// know each other; only the backend sees all three.
+/// Each member of the workspace and the members it may depend on. The leaves (core, buf, spec, sys) do not
+/// know each other; only the backend sees core, buf and sys.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("safer-ring", &["safer-ring-backend", "safer-ring-buf"]),
-    ("safer-ring-backend", &["safer-ring-buf", "safer-ring-core", "safer-ring-sys"]),
+    (
+        "safer-ring-backend",
+        &["safer-ring-buf", "safer-ring-core", "safer-ring-spec", "safer-ring-sys"],
+    ),
     ("safer-ring-buf", &[]),
     // The raw baseline loops of the benchmark sit on the raw layer.
-    ("safer-ring-cli", &["safer-ring", "safer-ring-sys"]),
+    ("safer-ring-cli", &["safer-ring", "safer-ring-probe", "safer-ring-spec", "safer-ring-sys"]),
     ("safer-ring-core", &[]),
     // Its tests are programs against the others.
     ("safer-ring-misuse", &[]),
     // The tests of the others use it.
     ("safer-ring-fuzz", &[]),
+    ("safer-ring-probe", &["safer-ring-spec", "safer-ring-sys"]),
+    ("safer-ring-spec", &[]),
     ("safer-ring-sys", &[]),
     ("xtask", &[]),
     // Its tests use safer-ring; the first process of a virtual machine uses nothing.
