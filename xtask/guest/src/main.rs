@@ -13,7 +13,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, setrlimit};
 use rustix::system::{RebootCommand, reboot};
 
 /// Source, target and kind of each file system.
@@ -23,6 +23,9 @@ const MOUNTS: [(&str, &str, &str); 4] = [
     ("devtmpfs", "/dev", "devtmpfs"),
     ("tmpfs", "/tmp", "tmpfs"),
 ];
+/// Limits, current and highest, as a distribution sets them: the kernel's own are of another time.
+const LIMITS: [(Resource, u64, u64); 2] =
+    [(Resource::Memlock, 8 << 20, 8 << 20), (Resource::Nofile, 1024, 524_288)];
 /// How often it is looked whether a program has ended.
 const LOOK: Duration = Duration::from_millis(20);
 /// What timeout(1) gives for a program that it has ended.
@@ -40,6 +43,12 @@ fn main() {
     }
     let kernel = rustix::system::uname();
     println!("guest: kernel {}", kernel.release().to_string_lossy());
+    for (resource, current, maximum) in LIMITS {
+        let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
+        if let Err(error) = setrlimit(resource, limit) {
+            println!("guest: {resource:?} cannot be set: {error}");
+        }
+    }
     if let Err(error) = loopback::raise() {
         println!("guest: no loopback: {error}");
     }

@@ -116,7 +116,7 @@ fn cargo(arguments: Vec<String>, directory: &Path) -> Outcome<String> {
 
 /// Where cargo's temporary directory for tests is, which is compiled into them.
 pub(super) fn temporary(directory: &Path) -> PathBuf {
-    directory.join("build/tmp")
+    directory.join("build").join(TARGET).join("tmp")
 }
 
 /// The path of a program in cargo's messages.

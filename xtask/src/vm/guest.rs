@@ -3,7 +3,8 @@
 //! QEMU emulates the processors in software, so that it runs wherever this does, also inside of other virtual machines.
 //! Nothing about speed can be learnt in it.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -70,17 +71,21 @@ impl Guest {
         Guest { cpus: 2, mebibytes, arguments: Vec::new(), limit, shown: false }
     }
 
-    /// Starts the machine, and waits for its end. What it said is complete if [`Transcript::over`].
+    /// Starts the machine, and waits for its end. What it said is complete if [`Transcript::over`]; it is in the file `log`
+    /// too, as it comes.
     ///
     /// # Errors
     /// It cannot be started.
-    pub(super) fn run(&self, kernel: &Path, archive: &Path) -> Outcome<Transcript> {
+    pub(super) fn run(&self, kernel: &Path, archive: &Path, log: &Path) -> Outcome<Transcript> {
+        let unwritten = |error| format!("cannot write {}: {error}", log.display());
+        let mut log_file = File::create(log).map_err(unwritten)?;
         let mut machine = Machine::start(self.command(kernel, archive))?;
         let start = Instant::now();
         let mut said = Transcript::default();
         loop {
             match machine.lines.recv_timeout(self.limit.saturating_sub(start.elapsed())) {
                 Ok(line) => {
+                    writeln!(log_file, "{line}").map_err(unwritten)?;
                     if said.line(&line) && self.shown {
                         let from = line.find("guest: ").unwrap_or(0);
                         println!("    {}", line.get(from..).unwrap_or(&line));

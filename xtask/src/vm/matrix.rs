@@ -182,7 +182,8 @@ fn side_by_side(
     let next = || queue.lock().ok()?.next();
     let work = || {
         while let Some((index, (name, kernel))) = next() {
-            let report = guest.run(kernel, &archive.path).map(|said| {
+            let log = archive.path.with_file_name(format!("{name}.log"));
+            let report = guest.run(kernel, &archive.path, &log).map(|said| {
                 let report = Report::new(name, runs, said);
                 print!("{}", report.text(options.words.is_empty()));
                 report

@@ -74,7 +74,7 @@ fn on(guest: &Guest, kernel: &Kernel, tests: &[(&'static str, &'static str)]) ->
     }
     let archive = directory.join("initrd.cpio");
     write(&archive, &image.finish()?)?;
-    judge(tests, &guest.run(&kernel, &archive)?)?;
+    judge(tests, &guest.run(&kernel, &archive, &directory.join("numa.log"))?)?;
     Ok(Ok(()))
 }
 

@@ -316,10 +316,16 @@ fn restrict(ring: &Uring, opcodes: u128) -> Result<(), SetupError> {
         allowed.map(|code| Restriction::new(Restriction::SQE_OP, *code)).collect();
     rules.push(Restriction::new(Restriction::SQE_FLAGS_ALLOWED, sqe_flags::IO_LINK));
     // RING_FDS and its undoing; their numbers fit the rule's byte.
-    for operation in [register_op::RING_FDS, register_op::UNREGISTER_RING_FDS] {
-        let operation = u8::try_from(operation).unwrap_or(u8::MAX);
-        rules.push(Restriction::new(Restriction::REGISTER_OP, operation));
-    }
-    ring.register_restrictions(&rules)
+    let own = [register_op::RING_FDS, register_op::UNREGISTER_RING_FDS].map(|operation| {
+        Restriction::new(Restriction::REGISTER_OP, u8::try_from(operation).unwrap_or(u8::MAX))
+    });
+    let with_own = [&rules[..], &own[..]].concat();
+    let restricted = match ring.register_restrictions(&with_own) {
+        // Before 5.18 there is no such operation, and a rule about an unknown one is an error, which leaves the ring as
+        // it was.
+        Err(Errno::INVAL) => ring.register_restrictions(&rules),
+        result => result,
+    };
+    restricted
         .map_err(|errno| SetupError::Refused { step: "ring restrictions (kernel 5.10)", errno })
 }
