@@ -23,7 +23,7 @@ use common::alone::{alone, describe_descriptors, descriptors};
 use common::net::{poll_once, settled, shared, unix_pair, until};
 use common::tracked::{Morgue, Tracked};
 use common::{
-    deadline, Exec, OnLocal, OnPollster, OnTokio, direct_file, of_the_kernel, with_built,
+    Exec, OnLocal, OnPollster, OnTokio, deadline, direct_file, of_the_kernel, with_built,
     with_ring, within_deadline,
 };
 use safer_ring::local::Ring as LocalRing;

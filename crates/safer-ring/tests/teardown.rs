@@ -21,7 +21,7 @@ use common::alone::{alone, describe_descriptors, descriptors};
 use common::net::{poll_once, settled, shared, unix_pair, until};
 use common::tracked::Morgue;
 use common::{
-    deadline(), Exec, OnLocal, OnPollster, OnTokio, direct_file, everywhere, failure, with_ring,
+    Exec, OnLocal, OnPollster, OnTokio, deadline, direct_file, everywhere, failure, with_ring,
     within_deadline,
 };
 use safer_ring::local::Ring as LocalRing;

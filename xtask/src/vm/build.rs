@@ -49,7 +49,11 @@ pub(super) fn program(package: &'static str, directory: &Path) -> Outcome<PathBu
 }
 
 /// A test program of a package, with its default features.
-pub(super) fn test(package: &'static str, name: &'static str, directory: &Path) -> Outcome<PathBuf> {
+pub(super) fn test(
+    package: &'static str,
+    name: &'static str,
+    directory: &Path,
+) -> Outcome<PathBuf> {
     let arguments = ["test", "--no-run", "-p", package, "--test", name];
     one(&arguments, Target::Test(package, name), directory)
 }

@@ -53,7 +53,13 @@ impl Image {
 
     /// Has a program run, after those before it: for so many seconds at most, with these settings (`NAME=value`) and
     /// arguments.
-    pub(super) fn run(&mut self, name: &str, limit: Duration, settings: &[&str], arguments: &[&str]) {
+    pub(super) fn run(
+        &mut self,
+        name: &str,
+        limit: Duration,
+        settings: &[&str],
+        arguments: &[&str],
+    ) {
         let (limit, program) = (limit.as_secs().to_string(), format!("/{name}"));
         let words = [&[limit.as_str()], settings, &[program.as_str()], arguments].concat();
         self.list.push_str(&words.join("\t"));

@@ -34,16 +34,22 @@ pub(crate) const NEWEST: Kernel = Kernel {
 };
 
 /// That of Debian 13.
-const LINUX_6_12: Kernel =
-    Kernel { name: "6.12", suite: "trixie", packages: &[("linux-image-6.12.", "+deb13-cloud-amd64")] };
+const LINUX_6_12: Kernel = Kernel {
+    name: "6.12",
+    suite: "trixie",
+    packages: &[("linux-image-6.12.", "+deb13-cloud-amd64")],
+};
 
 /// That of Debian 12.
 pub(crate) const LINUX_6_1: Kernel =
     Kernel { name: "6.1", suite: "bookworm", packages: &[("linux-image-6.1.0-", "-cloud-amd64")] };
 
 /// That of Debian 11: without setup flags that all newer ones have, and with io_uring of 5.15 in part.
-const LINUX_5_10: Kernel =
-    Kernel { name: "5.10", suite: "bullseye", packages: &[("linux-image-5.10.0-", "-cloud-amd64")] };
+const LINUX_5_10: Kernel = Kernel {
+    name: "5.10",
+    suite: "bullseye",
+    packages: &[("linux-image-5.10.0-", "-cloud-amd64")],
+};
 
 /// Every kernel of the matrix, from old to new.
 pub(super) const ALL: [&Kernel; 4] = [&LINUX_5_10, &LINUX_6_1, &LINUX_6_12, &NEWEST];
@@ -96,9 +102,9 @@ impl Kernel {
         std::fs::write(work.join("suite.list"), list).map_err(|e| lacking(e.to_string()))?;
         apt(work, "apt-get", &["-qq", "update"])?;
         let names = apt(work, "apt-cache", &["pkgnames", "linux-image-"])?;
-        let image = self.newest(&names).ok_or_else(|| {
-            lacking(format!("{} has none of {:?}", self.suite, self.packages))
-        })?;
+        let image = self
+            .newest(&names)
+            .ok_or_else(|| lacking(format!("{} has none of {:?}", self.suite, self.packages)))?;
         let version = image.trim_start_matches("linux-image-");
         apt(work, "apt-get", &["-qq", "download", image])?;
         // Newer kernels are in a package of their own, which does not exist for older ones.

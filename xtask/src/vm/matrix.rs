@@ -92,10 +92,12 @@ fn options<'a>(arguments: &[&'a str]) -> Outcome<Options<'a>> {
             "--" => options.words = rest.by_ref().collect(),
             "--quick" => quick = true,
             "--kernel" | "--program" | "--jobs" | "--json" => {
-                let value = rest.next().ok_or_else(|| wrong(&format!("{option} lacks its value")))?;
+                let value =
+                    rest.next().ok_or_else(|| wrong(&format!("{option} lacks its value")))?;
                 match option {
                     "--kernel" => {
-                        let found = kernels(value).ok_or_else(|| wrong(&format!("no kernel {value}")))?;
+                        let found =
+                            kernels(value).ok_or_else(|| wrong(&format!("no kernel {value}")))?;
                         options.kernels.extend(found);
                     }
                     "--program" => chosen.extend(value.split(',')),

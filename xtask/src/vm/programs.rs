@@ -160,8 +160,12 @@ impl Program {
         let name = self.target.name();
         match self.target {
             Target::Test("safer-ring", _) => name.to_owned(),
-            Target::Test(package, _) => format!("{}/{name}", package.trim_start_matches("safer-ring-")),
-            Target::Unit(package, _) => format!("{}/unit", package.trim_start_matches("safer-ring-")),
+            Target::Test(package, _) => {
+                format!("{}/{name}", package.trim_start_matches("safer-ring-"))
+            }
+            Target::Unit(package, _) => {
+                format!("{}/unit", package.trim_start_matches("safer-ring-"))
+            }
             Target::Program(..) => {
                 let first = self.arguments.first().copied().unwrap_or_default();
                 format!("{name} {first}")

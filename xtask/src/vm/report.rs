@@ -111,8 +111,12 @@ impl Report {
                 let _ = writeln!(text, "    {line}");
             }
         }
-        let missing: Vec<&str> =
-            self.rows.iter().filter(|row| row.ended.is_none()).map(|row| row.title.as_str()).collect();
+        let missing: Vec<&str> = self
+            .rows
+            .iter()
+            .filter(|row| row.ended.is_none())
+            .map(|row| row.title.as_str())
+            .collect();
         if !missing.is_empty() {
             let _ = writeln!(text, "{kernel}: did not end: {}", missing.join("; "));
         }

@@ -88,10 +88,8 @@ impl Ended {
 
     /// The names of the tests that failed.
     pub(super) fn failures(&self) -> Vec<&str> {
-        fn name(line: &String) -> Option<&str> {
-            line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
-        }
-        self.said.iter().filter_map(name).collect()
+        let lines = self.said.iter().map(String::as_str);
+        lines.filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED")).collect()
     }
 
     /// What it said about its failures: all from the harness's heading on, or the last lines.
