@@ -43,6 +43,10 @@ fn main() {
     }
     let kernel = rustix::system::uname();
     println!("guest: kernel {}", kernel.release().to_string_lossy());
+    // Tests ask for large buffers, of which they touch little.
+    if let Err(error) = std::fs::write("/proc/sys/vm/overcommit_memory", "1") {
+        println!("guest: overcommit_memory cannot be set: {error}");
+    }
     for (resource, current, maximum) in LIMITS {
         let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
         if let Err(error) = setrlimit(resource, limit) {

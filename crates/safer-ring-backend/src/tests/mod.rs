@@ -9,6 +9,7 @@ mod requeue;
 mod shutdown;
 mod strange;
 mod timers;
+mod whole;
 mod wrap;
 
 use std::mem::ManuallyDrop;

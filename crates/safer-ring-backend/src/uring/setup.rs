@@ -6,6 +6,7 @@ use safer_ring_sys::{
     Errno, Params, Restriction, Uring, enter, feat, opcode, probe, register_op, setup, sqe_flags,
 };
 
+use super::whole::Steps;
 use super::{RingBackend, prep};
 use crate::config::{BackendChoice, BackendKind, Config};
 use crate::detect;
@@ -135,6 +136,7 @@ impl RingBackend {
             can_wait_with_timeout: false,
             can_hush: false,
             all_hot: false,
+            steps: None,
         })
     }
 
@@ -156,6 +158,8 @@ impl RingBackend {
         opcodes &= !detect::denied();
         // Before 5.19 the kernel has no barrier between a completion and its look at the word that silences the bell.
         let can_hush = opcodes & (1 << opcode::SOCKET) != 0;
+        // Of the same kernel as the repair of `MSG_WAITALL`.
+        let steps = opcodes & (1 << opcode::SENDMSG_ZC) == 0;
         if config.restricted {
             restrict(&ring, opcodes)?;
             opcodes &= used_mask();
@@ -193,7 +197,8 @@ impl RingBackend {
         let by_itself = ring.setup_flags() & (setup::DEFER_TASKRUN | setup::IOPOLL) == 0;
         let no_iowait = if features.has_feature(feat::NO_IOWAIT) { enter::NO_IOWAIT } else { 0 };
         Ok(Self {
-            all_hot: prep::HOT.iter().all(|code| features.supports(*code)),
+            all_hot: !steps && prep::HOT.iter().all(|code| features.supports(*code)),
+            steps: steps.then(Steps::default),
             can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
             enter_flags: enter::GETEVENTS | no_iowait,
             fresh_flags: if by_itself { !enter::GETEVENTS } else { u32::MAX },
