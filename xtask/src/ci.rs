@@ -99,6 +99,7 @@ fn steps(packages: &[Package], table: &Path) -> Vec<Step> {
         bench,
         own("http, as a smoke test", || http::run(&["--quick"])),
         own("vm numa", vm::numa),
+        own("vm, the quick part on four kernels", || vm::matrix(&["--quick"])),
         own("containers", containers::run),
         own("torture", || torture::run(torture::Build::Release)),
         own("soak", || soak::run(soak::SHORT)),

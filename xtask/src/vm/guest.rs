@@ -119,7 +119,8 @@ impl Guest {
         command.args(processor).args(["-nographic", "-no-reboot"]);
         command.args(["-m", &format!("{}M", self.mebibytes), "-smp", &self.cpus.to_string()]);
         command.args(&self.arguments).arg("-kernel").arg(kernel).arg("-initrd").arg(archive);
-        command.args(["-append", "console=ttyS0 quiet panic=-1"]);
+        // no_timer_check: on a busy machine an emulated timer does not tick as often as the kernel wants to see at boot.
+        command.args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         command
     }
