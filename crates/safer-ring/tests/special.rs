@@ -161,6 +161,9 @@ fn a_dropped_poll_leaves_nothing_in_flight<E: Exec>() {
 
 fn a_batch_is_one_enter<E: Exec>() {
     with_ring::<E>(64, async |ring| {
+        if common::in_memory(&std::env::temp_dir()) {
+            return eprintln!("skipped: reads in memory are run by workers of some kernels");
+        }
         let file = file_with(&[b'x'; 4096]);
         // The first wait of a local ring arms its wake-up; that is not the batch's. Reads of cached pages end while they
         // are submitted; what a worker of the kernel has to finish is waited for in further calls.

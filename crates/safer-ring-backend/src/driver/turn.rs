@@ -371,8 +371,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     #[inline(never)]
     fn complete_other(&mut self, user_data: u64, result: i32, flags: u32) {
-        let cqe = Cqe { user_data, res: result, flags, ..Cqe::default() };
-        let Some(Cqe { user_data, res, flags, .. }) = self.backend.resume(cqe) else { return };
+        let cqe = Cqe { user_data, res: result, flags };
+        let Some(Cqe { user_data, res, flags }) = self.backend.resume(cqe) else { return };
         let outcome = self.table.complete(user_data, res, flags);
         self.settle(outcome);
     }

@@ -147,7 +147,7 @@ impl Step {
                 return None;
             }
         }
-        (!self.cancelled).then(|| Sqe { user_data: self.name ^ STEP, ..self.entry })
+        (!self.cancelled).then_some(Sqe { user_data: self.name ^ STEP, ..self.entry })
     }
 
     fn poll(&mut self) -> Sqe {

@@ -166,6 +166,15 @@ pub(crate) fn content<M: Mode>(fd: &Fd<M>) -> Vec<u8> {
     all
 }
 
+/// Whether files in this directory are in memory, as all of them are in a guest. Such a file system has no rules for direct
+/// I/O, cannot do all that fallocate(2) can, and may have reads run by a worker.
+pub(crate) fn in_memory(directory: &std::path::Path) -> bool {
+    const TMPFS: i128 = 0x0102_1994;
+    const RAMFS: i128 = 0x8584_58f6;
+    let kind = i128::from(rustix::fs::statfs(directory).unwrap().f_type);
+    kind == TMPFS || kind == RAMFS
+}
+
 const O_DIRECT: i32 = 0o40_000;
 
 /// A file of `len` bytes on a disk, since memory file systems refuse direct I/O.
