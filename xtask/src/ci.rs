@@ -161,6 +161,7 @@ fn release_lane(table: &Path) -> Vec<Step> {
         own("soak"),
         own("http --quick"),
         own("vm numa"),
+        own("vm --kernel all --quick"),
         own("containers"),
         own("loom"),
         own("fuzz"),

@@ -52,6 +52,8 @@ usage: cargo xtask <command>
                                the options
   vm numa                      tests of placement, in a virtual machine with two nodes, and of the
                                table of kernels
+  vm [options]                 the tests and a short torture on kernels 5.10, 6.1, 6.12 and 7.3;
+                               `vm --help` lists the options
   containers                   the programs inside podman, with and without root, and gVisor
   ci                           everything, in order, with the time of each step
 ";
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         ["mutants", options @ ..] => mutants::command(options),
         ["http", options @ ..] => http::run(options),
         ["vm", "numa"] => vm::numa(),
+        ["vm", options @ ..] => vm::matrix(options),
         ["containers"] => containers::run(),
         // The part of it that runs in a container.
         ["inside"] => containers::inside::run(),

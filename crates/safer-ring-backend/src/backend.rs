@@ -137,6 +137,12 @@ pub unsafe trait Backend {
         self.ready()
     }
 
+    /// Looks at a completion that the table does not know, or that is not an ordinary success. `None` if it is no
+    /// completion of the table: one operation can be several entries.
+    fn resume(&mut self, cqe: Cqe) -> Option<Cqe> {
+        Some(cqe)
+    }
+
     /// Takes in what has ended, where that is the program's own work. Not for a kernel, which posts completions by itself.
     fn gather(&mut self) {}
 

@@ -35,6 +35,10 @@ impl Chained<'_> {
         let result = Errno::from_result(completion.res);
         match (result, *broken) {
             (Err(Errno::CANCELED), Some(failure)) => return Err(failure),
+            // A kernel that looks at all members before it begins ends those before the one that it refuses as well.
+            (Err(errno), Some(Failure::ChainFailed { errno: Errno::CANCELED, .. })) => {
+                *broken = Some(Failure::ChainFailed { member, errno });
+            }
             (Err(errno), None) => *broken = Some(Failure::ChainFailed { member, errno }),
             (Ok(moved), None) => {
                 if let Some(wanted) = self.wanted.filter(|wanted| moved < *wanted) {
@@ -113,6 +117,9 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
 /// before it has succeeded *in full*: an error ends the chain, and so does a short read or write. The members
 /// that did not run say so with their buffers back ([`Failure::ChainShort`], [`Failure::ChainFailed`]).
 /// The output is one result for each member: `(a, b)`, and `((a, b), c)` for three.
+///
+/// Before kernel 5.17, a member that is refused for the way its descriptor was opened (`EBADF`) ends the chain before it
+/// begins: those before it have not run either, and fail with `ECANCELED`.
 ///
 /// All run on the ring of the first. An operation that the kernel has no opcode for, and a timer, cannot be a member:
 /// the whole chain is refused with `EOPNOTSUPP` or `EINVAL`. A chain longer than its submission queue is refused with

@@ -99,6 +99,19 @@ fn a_restricted_ring_refuses_what_is_not_allowed() {
 }
 
 #[test]
+fn a_rule_about_an_operation_of_a_newer_kernel_leaves_the_ring_as_it_was() {
+    let Some(mut ring) = ring(4, setup::R_DISABLED) else { return };
+    let allowed = Restriction::new(Restriction::SQE_OP, opcode::NOP);
+    let newer = Restriction::new(Restriction::REGISTER_OP, u8::MAX);
+    assert_eq!(ring.register_restrictions(&[allowed, newer]), Err(Errno::INVAL));
+    let enable = u8::try_from(register_op::ENABLE_RINGS).unwrap();
+    let enable = Restriction::new(Restriction::REGISTER_OP, enable);
+    ring.register_restrictions(&[allowed, enable]).unwrap();
+    ring.enable_rings().unwrap();
+    assert_eq!(one(&mut ring, &nop(1)).res, 0);
+}
+
+#[test]
 fn restrictions_only_on_a_disabled_ring() {
     let Some(ring) = ring(1, 0) else { return };
     let nop = [Restriction::new(Restriction::SQE_OP, opcode::NOP)];

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use common::alone::alone;
 use common::tracked::{Morgue, Tracked};
-use common::{DEADLINE, direct_file, within_deadline};
+use common::{deadline, direct_file, within_deadline};
 use safer_ring::aio::{Command, Context, Error, SetupError, poll_events};
 use safer_ring::{Fd, IoBuf, sys::Errno};
 
@@ -36,7 +36,7 @@ fn context<B: IoBuf>(capacity: u32) -> Option<Context<B>> {
 
 /// Looks again and again until `done`.
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + deadline();
     while !done() {
         assert!(Instant::now() < end, "{what}: not so");
         std::thread::sleep(Duration::from_millis(1));

@@ -429,10 +429,13 @@ fn with_little_lockable_memory_a_ring_is_smaller_or_refused() {
     let small = Ring::builder().entries(32_768).local().build().unwrap();
     let features = small.features();
     // Kernels from 5.12 to 6.13 do not count rings; then all entries are there and nothing was refused.
-    assert_eq!(features.entries < 32_768, !features.attempts.is_empty(), "{features}");
-    assert!(features.attempts.iter().all(|attempt| attempt.errno == Errno::NOMEM), "{features}");
+    // What an older kernel refuses of the flags has nothing to do with memory.
+    let mut refusals = features.attempts.iter().map(|attempt| attempt.errno);
+    let counted = refusals.clone().any(|errno| errno == Errno::NOMEM);
+    assert_eq!(features.entries < 32_768, counted, "{features}");
+    let known = |errno| matches!(errno, Errno::NOMEM | Errno::INVAL);
+    assert!(refusals.all(known), "{features}");
     small.block_on(exercise(&small));
-    let counted = !features.attempts.is_empty();
     drop(small);
     limit(0);
     let none = Ring::builder().entries(256).local().build();
@@ -472,7 +475,10 @@ fn an_idle_polling_thread_uses_no_cpu() {
         let before = cpu_time();
         ring.timeout(Duration::from_secs(1)).await.unwrap();
         let used = cpu_time() - before;
-        assert!(used < Duration::from_millis(50), "{used:?} of CPU time in an idle second");
+        // The ends of the timers are a part of it, and slow where the processor is emulated.
+        let slow = if std::env::var_os("SAFER_RING_GUEST").is_some() { 10 } else { 1 };
+        let most = slow * Duration::from_millis(50);
+        assert!(used < most, "{used:?} of CPU time in an idle second");
     });
 }
 

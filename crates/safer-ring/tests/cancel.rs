@@ -332,7 +332,7 @@ async fn idle_receive<M: Mode>(ring: &RingOf<M>, fd: &Fd<M>) -> impl Future + Un
 
 fn a_ring_is_drained<E: Exec>() {
     with_ring::<E>(8, async |ring| {
-        let soon = || Instant::now() + common::DEADLINE / 2;
+        let soon = || Instant::now() + common::deadline() / 2;
         assert!(ring.drain(soon()).await.is_complete());
         let file: Fd<E::M> = Fd::new(tempfile::tempfile().unwrap());
         let mut writes: Vec<_> = (0..100)
@@ -367,7 +367,7 @@ fn draining_ends_armed_receives_and_keeps_their_bytes<E: Exec>() {
             drop(idle_receive(&ring, &a).await);
             assert_eq!(ring.snapshot().kept, 1);
             b.write_all(b"kept").unwrap();
-            assert!(ring.drain(Instant::now() + common::DEADLINE / 2).await.is_complete());
+            assert!(ring.drain(Instant::now() + common::deadline() / 2).await.is_complete());
             assert_eq!(ring.snapshot().in_flight.min(2), ring.snapshot().in_flight);
             assert_eq!(ring.recv(&a, vec![0; 10]).await.unwrap().1, b"kept");
         }
@@ -401,7 +401,7 @@ fn a_wait_for_draining_that_is_over_changes_nothing<E: Exec>() {
         // Keeps the ring from being drained.
         let live = idle_receive(&ring, &a).await;
         assert!(!ring.drain(Instant::now() + Duration::from_millis(5)).await.is_complete());
-        let mut dropped = ring.drain(Instant::now() + common::DEADLINE);
+        let mut dropped = ring.drain(Instant::now() + common::deadline());
         assert!(poll_once(&mut dropped).is_pending());
         drop(dropped);
         drop(idle_receive(&ring, &c).await);

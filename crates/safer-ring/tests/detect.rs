@@ -175,7 +175,8 @@ fn a_ring_that_takes_nothing_is_found_out() {
         }
         let report = refused();
         assert_eq!((report.cause, report.errno), (Some(Cause::SeccompEnter), Some(Errno::PERM)));
-        assert_eq!(common::alone::descriptors(), before, "refusals leave nothing open");
+        let open = common::alone::describe_descriptors();
+        assert_eq!(common::alone::descriptors(), before, "refusals leave nothing open: {open:?}");
         falls_back();
     });
 }

@@ -23,7 +23,7 @@ use common::alone::{alone, describe_descriptors, descriptors};
 use common::net::{poll_once, settled, shared, unix_pair, until};
 use common::tracked::{Morgue, Tracked};
 use common::{
-    DEADLINE, Exec, OnLocal, OnPollster, OnTokio, direct_file, of_the_kernel, with_built,
+    Exec, OnLocal, OnPollster, OnTokio, deadline, direct_file, of_the_kernel, with_built,
     with_ring, within_deadline,
 };
 use safer_ring::local::Ring as LocalRing;
@@ -191,7 +191,7 @@ fn random_drops_in<E: Exec>() {
             random_drops(Stage::new(ring), seed).await;
         });
         // A shared ring that had work in flight closes in the background.
-        let end = Instant::now() + DEADLINE / 2;
+        let end = Instant::now() + deadline() / 2;
         while descriptors() != before {
             assert!(Instant::now() < end, "was {before}: {:#?}", describe_descriptors());
             std::thread::sleep(Duration::from_millis(1));
@@ -394,7 +394,7 @@ fn dropping_a_ring_with_work_in_flight_releases_everything() {
             assert_eq!(descriptors(), before, "{:#?}", describe_descriptors());
 
             drop_ring(shared(8), &morgue, futures_first);
-            let end = Instant::now() + DEADLINE / 2;
+            let end = Instant::now() + deadline() / 2;
             while morgue.alive() > 0 || descriptors() != before {
                 assert!(Instant::now() < end, "{} {:#?}", morgue.alive(), describe_descriptors());
                 std::thread::sleep(Duration::from_millis(1));
@@ -594,7 +594,7 @@ fn a_panicking_waker_does_not_silence_those_after_it<E: Exec>() {
     // They are the kernel's before they end.
     E::run(&ring, async { ring.nop().await.unwrap() });
     drop(b);
-    let end = Instant::now() + DEADLINE / 2;
+    let end = Instant::now() + deadline() / 2;
     while !flags.iter().all(|flag| flag.0.load(Ordering::SeqCst)) {
         assert!(Instant::now() < end, "{} are silent", flags.len());
         let turn = || E::run(&ring, async { ring.timeout(Duration::from_millis(1)).await });

@@ -96,8 +96,10 @@ fn a_timeout_ends_not_early<E: Exec>() {
 fn timeouts_end_in_the_order_of_their_deadlines<E: Exec>() {
     with_ring::<E>(1, async |ring| {
         let order = std::cell::RefCell::new(Vec::new());
+        // Far enough apart for the time that it takes to begin them all.
+        let unit = if std::env::var_os("SAFER_RING_GUEST").is_some() { 20 } else { 1 };
         let timers = [40, 0, 20, 10, 30].map(|millis| {
-            let timer = ring.timeout(Duration::from_millis(millis));
+            let timer = ring.timeout(Duration::from_millis(unit * millis));
             let order = &order;
             async move {
                 timer.await.unwrap();
@@ -159,6 +161,9 @@ fn a_dropped_poll_leaves_nothing_in_flight<E: Exec>() {
 
 fn a_batch_is_one_enter<E: Exec>() {
     with_ring::<E>(64, async |ring| {
+        if common::in_memory(&std::env::temp_dir()) {
+            return eprintln!("skipped: reads in memory are run by workers of some kernels");
+        }
         let file = file_with(&[b'x'; 4096]);
         // The first wait of a local ring arms its wake-up; that is not the batch's. Reads of cached pages end while they
         // are submitted; what a worker of the kernel has to finish is waited for in further calls.
@@ -369,13 +374,20 @@ fn a_failing_second_member_ends_the_rest<E: Exec>() {
         let bad = ring.write_owned(&reader, b"second".to_vec());
         let third = ring.write_at_owned(&file, b"third".to_vec(), 0);
         let ((first, second), third) = first.then(bad).then(third).await;
-        assert_eq!(first.unwrap().0, 3);
+        let ran = first.is_ok();
+        if ran {
+            assert_eq!(first.unwrap().0, 3);
+        } else {
+            // Kernels before 5.17 look at all members first.
+            assert!(!ring.features().supports(sys::opcode::SOCKET), "{first:?}");
+            assert_eq!(must_fail(first, libc::ECANCELED), b"CON");
+        }
         assert_eq!(must_fail(second, libc::EBADF), b"second");
         let third = third.unwrap_err();
         let expected = Failure::ChainFailed { member: 1, errno: sys::Errno::BADF };
         assert_eq!(failure(&third.error), Some(expected));
         assert_eq!(third.into_buffer(), b"third");
-        assert_eq!(content(&file), b"CONtent");
+        assert_eq!(content(&file), if ran { b"CONtent" } else { b"content" });
     });
 }
 
@@ -600,8 +612,23 @@ fn multishot_timer(nanoseconds: i64, shots: u64) -> (sys::Sqe, Box<sys::Timespec
     (entry, interval)
 }
 
+/// Whether the kernel has them, since 6.4; it does not say so, but by refusing one.
+async fn has_multishot_timers<M: Mode>(ring: &RingOf<M>) -> bool {
+    let (entry, interval) = multishot_timer(1, 1);
+    // SAFETY: the interval is on the heap and kept; there is no descriptor.
+    let output = unsafe { ring.raw(entry, None, interval) }.await;
+    let refused = output.result.unwrap_err().raw_os_error() == Some(libc::EINVAL);
+    if refused {
+        eprintln!("skipped: this kernel has no multishot timers");
+    }
+    !refused
+}
+
 fn a_raw_multishot_delivers_all_its_completions<E: Exec>() {
     with_built::<E>(of_the_kernel().entries(64), async |ring| {
+        if !has_multishot_timers(&ring).await {
+            return;
+        }
         let (entry, interval) = multishot_timer(2_000_000, 5);
         // SAFETY: the interval is on the heap and kept; there is no descriptor.
         let output = unsafe { ring.raw(entry, None, interval) }.await;
@@ -616,6 +643,10 @@ fn a_raw_multishot_delivers_all_its_completions<E: Exec>() {
 
 fn a_raw_multishot_poll_reports_until_it_is_cancelled<E: Exec>() {
     with_built::<E>(of_the_kernel().entries(8), async |ring| {
+        // Of the same kernel, 5.19, as `sys::cancel::FD`.
+        if !ring.features().supports(sys::opcode::SOCKET) {
+            return eprintln!("skipped: this kernel does not cancel by descriptor");
+        }
         let (reader, writer) = pipe();
         let entry = sys::Sqe {
             opcode: sys::opcode::POLL_ADD,
@@ -649,6 +680,9 @@ fn a_raw_multishot_poll_reports_until_it_is_cancelled<E: Exec>() {
 
 fn a_dropped_raw_multishot_ends<E: Exec>() {
     with_built::<E>(of_the_kernel().entries(8), async |ring| {
+        if !has_multishot_timers(&ring).await {
+            return;
+        }
         for _ in 0..10 {
             let (entry, interval) = multishot_timer(100_000, 0);
             let alive = std::sync::Arc::new(());
@@ -670,6 +704,9 @@ fn a_dropped_raw_multishot_ends<E: Exec>() {
 fn completions_that_do_not_fit_are_not_lost<E: Exec>() {
     let builder = of_the_kernel().entries(8).completions(8);
     with_built::<E>(builder, async |ring| {
+        if !has_multishot_timers(&ring).await {
+            return;
+        }
         let file = file_with(b"content");
         let (entry, interval) = multishot_timer(10_000, 400);
         // SAFETY: the interval is on the heap and kept; there is no descriptor.

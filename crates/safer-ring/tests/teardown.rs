@@ -21,7 +21,7 @@ use common::alone::{alone, describe_descriptors, descriptors};
 use common::net::{poll_once, settled, shared, unix_pair, until};
 use common::tracked::Morgue;
 use common::{
-    DEADLINE, Exec, OnLocal, OnPollster, OnTokio, direct_file, everywhere, failure, with_ring,
+    Exec, OnLocal, OnPollster, OnTokio, deadline, direct_file, everywhere, failure, with_ring,
     within_deadline,
 };
 use safer_ring::local::Ring as LocalRing;
@@ -40,7 +40,7 @@ everywhere! {
 
 /// Looks again and again, without a ring, until `done`.
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE / 2;
+    let end = Instant::now() + deadline() / 2;
     while !done() {
         assert!(Instant::now() < end, "{what}: not so");
         thread::sleep(Duration::from_millis(1));
@@ -245,7 +245,7 @@ fn receives_dropped_at_once_leave_one_for_each_socket<E: Exec>() {
         assert!(receives.iter_mut().all(|receive| poll_once(receive).is_pending()));
         ring.nop().await.unwrap();
         drop(receives);
-        let end = Instant::now() + DEADLINE / 2;
+        let end = Instant::now() + deadline() / 2;
         while ring.snapshot().in_flight > bound(&ring) {
             assert!(Instant::now() < end, "few are left: {:?}", ring.snapshot());
             // Not looked at all the time: to count so many takes long in debug builds.
@@ -313,7 +313,7 @@ fn a_waker_starts_operations_on_a_shared_ring() {
             let mut first = ring.recv(&a, vec![0; 4]);
             pending(&mut first, &waker);
             pollster::block_on(ring.send(&b, b"x".to_vec())).unwrap();
-            let (n, second) = starts.recv_timeout(DEADLINE / 2).unwrap();
+            let (n, second) = starts.recv_timeout(deadline() / 2).unwrap();
             assert_eq!(n, 1);
             pollster::block_on(async {
                 assert_eq!(first.await.unwrap().1, b"x");
@@ -382,7 +382,7 @@ fn a_waker_drops_operations_of_a_shared_ring() {
             let mut first = ring.recv(&a, vec![0; 4]);
             pending(&mut first, &waker);
             pollster::block_on(ring.send(&b, b"x".to_vec())).unwrap();
-            fires.recv_timeout(DEADLINE / 2).unwrap();
+            fires.recv_timeout(deadline() / 2).unwrap();
             pollster::block_on(async {
                 assert_eq!(first.await.unwrap().1, b"x");
                 settled(&ring).await;
@@ -692,7 +692,7 @@ fn exits_with(way: &str, name: &str) {
         .stderr(std::process::Stdio::piped())
         .spawn();
     let mut child = child.unwrap();
-    let end = Instant::now() + DEADLINE * 2 / 3;
+    let end = Instant::now() + deadline() * 2 / 3;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > end {
             child.kill().unwrap();

@@ -1,6 +1,8 @@
 //! Programs without shared libraries: a guest has none.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -8,34 +10,133 @@ use crate::{Outcome, workspace};
 
 /// Named, so that build scripts and macros are built as usual.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// No debug information and no symbols: all programs are in the guest's memory, twice while it boots.
+const SETTINGS: [(&str, &str); 3] = [
+    ("RUSTFLAGS", "-C target-feature=+crt-static"),
+    ("CARGO_PROFILE_DEV_DEBUG", "none"),
+    ("CARGO_PROFILE_DEV_STRIP", "symbols"),
+];
 
-/// The program of a package.
-pub(super) fn program(package: &str, directory: &Path) -> Outcome<PathBuf> {
-    build(&["build", "-p", package], package, directory)
+/// A program that cargo makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    /// A program of a package: package and name.
+    Program(&'static str, &'static str),
+    /// The test program `tests/name.rs` of a package: package and name.
+    Test(&'static str, &'static str),
+    /// The unit tests of a library, with the names of the package and of the library.
+    Unit(&'static str, &'static str),
 }
 
-/// A test program of a package: `tests/name.rs`.
-pub(super) fn test(package: &str, name: &str, directory: &Path) -> Outcome<PathBuf> {
-    build(&["test", "--no-run", "-p", package, "--test", name], name, directory)
+impl Target {
+    pub(super) fn package(self) -> &'static str {
+        match self {
+            Self::Program(package, _) | Self::Test(package, _) | Self::Unit(package, _) => package,
+        }
+    }
+
+    /// Its name in cargo's messages.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Program(_, name) | Self::Test(_, name) | Self::Unit(_, name) => name,
+        }
+    }
 }
 
-fn build(arguments: &[&str], name: &str, directory: &Path) -> Outcome<PathBuf> {
+/// The program of a package, with its default features.
+pub(super) fn program(package: &'static str, directory: &Path) -> Outcome<PathBuf> {
+    one(&["build", "-p", package], Target::Program(package, package), directory)
+}
+
+/// A test program of a package, with its default features.
+pub(super) fn test(
+    package: &'static str,
+    name: &'static str,
+    directory: &Path,
+) -> Outcome<PathBuf> {
+    let arguments = ["test", "--no-run", "-p", package, "--test", name];
+    one(&arguments, Target::Test(package, name), directory)
+}
+
+fn one(arguments: &[&str], target: Target, directory: &Path) -> Outcome<PathBuf> {
+    let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+    executable(&cargo(arguments, directory)?, target)
+        .ok_or_else(|| format!("cargo names no program {}", target.name()))
+}
+
+/// Programs of many packages with all features, in as few runs of cargo as there are ways to build.
+pub(super) fn all(targets: &[Target], directory: &Path) -> Outcome<Vec<PathBuf>> {
+    let mut messages = String::new();
+    for arguments in runs(targets) {
+        messages.push_str(&cargo(arguments, directory)?);
+    }
+    let path = |target: &Target| {
+        executable(&messages, *target)
+            .ok_or_else(|| format!("cargo names no program {}", target.name()))
+    };
+    targets.iter().map(path).collect()
+}
+
+/// The arguments of each run. `cargo build` makes programs and the tests under `tests/` at once, so that what both need is
+/// built once; unit tests are a run of their own, since in it libraries are built as tests.
+fn runs(targets: &[Target]) -> Vec<Vec<String>> {
+    let (units, others): (BTreeSet<Target>, BTreeSet<Target>) =
+        targets.iter().partition(|target| matches!(target, Target::Unit(..)));
+    let run = |begin: &[&str], targets: BTreeSet<Target>| {
+        let mut arguments: Vec<String> = begin.iter().map(|&word| word.to_owned()).collect();
+        let packages: BTreeSet<&str> = targets.iter().map(|target| target.package()).collect();
+        arguments.extend(packages.into_iter().flat_map(|name| ["-p".to_owned(), name.to_owned()]));
+        for target in targets {
+            match target {
+                Target::Program(_, name) => arguments.extend(["--bin".to_owned(), name.to_owned()]),
+                Target::Test(_, name) => arguments.extend(["--test".to_owned(), name.to_owned()]),
+                Target::Unit(..) => {}
+            }
+        }
+        arguments
+    };
+    let mut all = Vec::new();
+    if !others.is_empty() {
+        all.push(run(&["build", "--all-features"], others));
+    }
+    if !units.is_empty() {
+        all.push(run(&["test", "--no-run", "--all-features", "--lib"], units));
+    }
+    all
+}
+
+/// Runs cargo; its messages.
+fn cargo(arguments: Vec<String>, directory: &Path) -> Outcome<String> {
     let mut command = workspace::cargo();
-    command.args(arguments).args(["--message-format", "json", "--target", TARGET, "--target-dir"]);
-    command.arg(directory.join("build"));
-    command.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    let text = workspace::output_of(&mut command)?;
-    executable(&text, name).ok_or_else(|| format!("cargo names no program {name}"))
+    command.args(arguments).args(["--message-format", "json-render-diagnostics"]);
+    command.args(["--target", TARGET, "--target-dir"]).arg(directory.join("build"));
+    command.envs(SETTINGS).stderr(Stdio::inherit());
+    let output = command.output().map_err(|e| format!("cannot run cargo: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("{command:?} failed ({})", output.status));
+    }
+    String::from_utf8(output.stdout).map_err(|e| format!("cargo: {e}"))
 }
 
-/// The path of the program with this name in cargo's messages.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+/// Where cargo's temporary directory for tests is, which is compiled into them.
+pub(super) fn temporary(directory: &Path) -> PathBuf {
+    directory.join("build").join(TARGET).join("tmp")
+}
+
+/// The path of a program in cargo's messages.
+fn executable(messages: &str, target: Target) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let own =
-            message.get("target").is_some_and(|target| workspace::text(target, "name") == name);
         let path = message.get("executable")?.as_str()?;
-        own.then(|| PathBuf::from(path))
+        let named = workspace::text(message.get("target")?, "name") == target.name();
+        // A path or an address with the package's name at its end, or in front of its version.
+        let from = workspace::text(&message, "package_id");
+        let from = from.split(['#', '@']).any(|part| {
+            part == target.package() || part.ends_with(&format!("/{}", target.package()))
+        });
+        let test = message.pointer("/profile/test").and_then(Value::as_bool).unwrap_or(false);
+        let right = named && from && test != matches!(target, Target::Program(..));
+        right.then(|| PathBuf::from(path))
     })
 }
 
@@ -43,14 +144,39 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    const MESSAGES: &str = r##"
+{"package_id":"path+file:///r/numa#0.1.0","target":{"name":"numa"},"profile":{"test":false},"executable":null}
+{"package_id":"path+file:///r/x/guest#xtask-guest@0.1.0","target":{"name":"numa"},"profile":{"test":true},"executable":"/t/numa-1"}
+{"package_id":"path+file:///r/x/cli#0.1.0","target":{"name":"ring"},"profile":{"test":true},"executable":"/t/ring-test"}
+{"package_id":"path+file:///r/x/cli#0.1.0","target":{"name":"ring"},"profile":{"test":false},"executable":"/t/ring"}
+{"reason":"build-finished","success":true}"##;
+
     #[test]
     fn the_program_is_found_in_the_messages() {
-        let messages = r#"
-{"reason":"compiler-artifact","target":{"name":"numa"},"executable":null}
-{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other-1"}
-{"reason":"compiler-artifact","target":{"name":"numa"},"executable":"/t/numa-1"}
-{"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages, "numa"), Some(PathBuf::from("/t/numa-1")));
-        assert_eq!(executable(messages, "none"), None);
+        let found = |target| executable(MESSAGES, target);
+        assert_eq!(found(Target::Test("xtask-guest", "numa")), Some(PathBuf::from("/t/numa-1")));
+        assert_eq!(found(Target::Test("other", "numa")), None);
+        assert_eq!(found(Target::Program("cli", "ring")), Some(PathBuf::from("/t/ring")));
+        assert_eq!(found(Target::Unit("cli", "ring")), Some(PathBuf::from("/t/ring-test")));
+        assert_eq!(found(Target::Test("cli", "none")), None);
+    }
+
+    #[test]
+    fn programs_and_tests_are_one_run_of_cargo_and_unit_tests_another() {
+        let targets = [
+            Target::Unit("backend", "backend"),
+            Target::Test("face", "drops"),
+            Target::Program("cli", "ring"),
+            Target::Test("face", "drops"),
+        ];
+        let lines: Vec<String> = runs(&targets).iter().map(|run| run.join(" ")).collect();
+        assert_eq!(
+            lines,
+            [
+                "build --all-features -p cli -p face --bin ring --test drops",
+                "test --no-run --all-features --lib -p backend",
+            ]
+        );
+        assert!(runs(&[]).is_empty());
     }
 }

@@ -3,37 +3,39 @@
 //! QEMU emulates the processors in software, so that it runs wherever this does, also inside of other virtual machines.
 //! Nothing about speed can be learnt in it.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Skip;
+use super::transcript::Transcript;
 use crate::Outcome;
 
 const QEMU: &str = "qemu-system-x86_64";
-/// Longer than any run takes, also on a busy machine.
-const LIMIT: Duration = Duration::from_secs(240);
 
 /// The shape of a machine.
 #[derive(Debug)]
 pub(super) struct Guest {
     cpus: u32,
-    mebibytes: u32,
+    mebibytes: u64,
     /// Further arguments of QEMU.
     arguments: Vec<String>,
+    /// How long it may run.
+    limit: Duration,
+    /// Whether what it says is shown as it comes.
+    shown: bool,
 }
 
-/// How one program of the list ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// Its place in the list.
-    pub(super) index: usize,
-    /// Its exit code.
-    pub(super) code: i32,
-    /// How many tests it says have passed.
-    pub(super) passed: u32,
+/// A machine that runs. It ends with this value.
+#[derive(Debug)]
+struct Machine {
+    child: Child,
+    lines: Receiver<String>,
+    reader: Option<JoinHandle<()>>,
 }
 
 /// Whether a machine can be started here.
@@ -41,9 +43,7 @@ pub(super) fn available() -> Result<(), Skip> {
     if !cfg!(target_arch = "x86_64") {
         return Err(Skip("the kernels and programs for it are those of x86-64".to_owned()));
     }
-    let found =
-        Command::new(QEMU).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if found.is_ok_and(|status| status.success()) {
+    if runs(QEMU, "-version") {
         Ok(())
     } else {
         Err(Skip(format!("no {QEMU} (Debian: qemu-system-x86)")))
@@ -59,28 +59,75 @@ impl Guest {
             "-numa dist,src=0,dst=1,val=21",
         ];
         let words = arguments.iter().flat_map(|line| line.split(' ')).map(str::to_owned);
-        Guest { cpus: 4, mebibytes: 1024, arguments: words.collect() }
+        // Longer than any run takes, also on a busy machine.
+        let limit = Duration::from_secs(240);
+        Guest { cpus: 4, mebibytes: 1024, arguments: words.collect(), limit, shown: true }
     }
 
-    /// Starts the machine, prints what it says, and waits for its end.
+    /// Two CPUs, and memory enough for an archive of so many bytes.
+    pub(super) fn plain(archive: u64, limit: Duration) -> Guest {
+        // The archive and what is unpacked from it are in memory together.
+        let mebibytes = 768 + 2 * (archive >> 20);
+        Guest { cpus: 2, mebibytes, arguments: Vec::new(), limit, shown: false }
+    }
+
+    /// Starts the machine, and waits for its end. What it said is complete if [`Transcript::over`]; it is in the file `log`
+    /// too, as it comes.
     ///
     /// # Errors
-    /// It cannot be started, or did not come to the end of its list in time.
-    pub(super) fn run(&self, kernel: &Path, archive: &Path) -> Outcome<Vec<Ended>> {
-        let mut command = Command::new(QEMU);
+    /// It cannot be started.
+    pub(super) fn run(&self, kernel: &Path, archive: &Path, log: &Path) -> Outcome<Transcript> {
+        let unwritten = |error| format!("cannot write {}: {error}", log.display());
+        let mut log_file = File::create(log).map_err(unwritten)?;
+        let mut machine = Machine::start(self.command(kernel, archive))?;
+        let start = Instant::now();
+        let mut said = Transcript::default();
+        loop {
+            match machine.lines.recv_timeout(self.limit.saturating_sub(start.elapsed())) {
+                Ok(line) => {
+                    writeln!(log_file, "{line}").map_err(unwritten)?;
+                    if said.line(&line) && self.shown {
+                        let from = line.find("guest: ").unwrap_or(0);
+                        println!("    {}", line.get(from..).unwrap_or(&line));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    said.broken = Some(format!("not over after {} s", self.limit.as_secs()));
+                    return Ok(said);
+                }
+            }
+        }
+        let status = machine.wait()?;
+        if !said.over {
+            said.broken = Some(format!("{QEMU} stopped early: {status}"));
+        }
+        Ok(said)
+    }
+
+    fn command(&self, kernel: &Path, archive: &Path) -> Command {
+        // Should this program be killed, its machines go with it. setpriv(1) is part of util-linux.
+        let mut command = if runs("setpriv", "--version") {
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL", QEMU]);
+            command
+        } else {
+            Command::new(QEMU)
+        };
         // la57=off: Linux 6.12 faults twice at boot without it under QEMU 7.2.
-        command.args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max,la57=off",
-            "-nographic",
-            "-no-reboot",
-        ]);
+        let processor = ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"];
+        command.args(processor).args(["-nographic", "-no-reboot"]);
         command.args(["-m", &format!("{}M", self.mebibytes), "-smp", &self.cpus.to_string()]);
         command.args(&self.arguments).arg("-kernel").arg(kernel).arg("-initrd").arg(archive);
-        command.args(["-append", "console=ttyS0 quiet panic=-1"]);
+        // no_timer_check: on a busy machine an emulated timer does not tick as often as the kernel wants to see at boot.
+        command.args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command
+    }
+}
+
+impl Machine {
+    fn start(mut command: Command) -> Outcome<Machine> {
         let mut child = command.spawn().map_err(|e| format!("cannot run {QEMU}: {e}"))?;
         let (sender, lines) = mpsc::channel();
         let output = child.stdout.take();
@@ -92,60 +139,30 @@ impl Guest {
                 }
             }
         });
-        let start = Instant::now();
-        let mut said = Transcript::default();
-        loop {
-            match lines.recv_timeout(LIMIT.saturating_sub(start.elapsed())) {
-                Ok(line) => {
-                    if said.line(&line) {
-                        let from = line.find("guest: ").unwrap_or(0);
-                        println!("    {}", line.get(from..).unwrap_or(&line));
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Err(format!("the machine did not end within {} s", LIMIT.as_secs()));
-                }
-            }
-        }
-        let status = child.wait().map_err(|e| format!("{QEMU}: {e}"))?;
-        let _ = reader.join();
-        if said.over { Ok(said.ended) } else { Err(format!("{QEMU} stopped early: {status}")) }
+        Ok(Machine { child, lines, reader: Some(reader) })
+    }
+
+    fn wait(&mut self) -> Outcome<ExitStatus> {
+        self.child.wait().map_err(|e| format!("{QEMU}: {e}"))
     }
 }
 
-/// What is understood of the lines of a machine: those of `xtask/guest`, and the summaries of the test harness.
-#[derive(Debug, Default)]
-struct Transcript {
-    begun: bool,
-    over: bool,
-    passed: u32,
-    ended: Vec<Ended>,
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Both do nothing to one that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
 }
 
-impl Transcript {
-    /// Takes a line in; says whether it is worth showing. Those of the firmware and the boot are not.
-    fn line(&mut self, line: &str) -> bool {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            // After the firmware's control characters, on the same line.
-            [.., "kernel", _] if line.contains("guest: ") => self.begun = true,
-            ["guest:", "begin", _] => self.passed = 0,
-            ["test", "result:", _, passed, "passed;", ..] => {
-                self.passed += passed.parse::<u32>().unwrap_or(0);
-            }
-            ["guest:", "end", index, code] => {
-                if let (Ok(index), Ok(code)) = (index.parse(), code.parse()) {
-                    self.ended.push(Ended { index, code, passed: self.passed });
-                }
-            }
-            ["guest:", "over"] => self.over = true,
-            _ => {}
-        }
-        self.begun
-    }
+/// Whether a program can be run at all.
+fn runs(program: &str, argument: &str) -> bool {
+    let mut command = Command::new(program);
+    let found = command.arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    found.is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]
@@ -153,23 +170,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_transcript_has_codes_and_counts() {
-        let mut said = Transcript::default();
-        assert!(!said.line("SeaBIOS (version 1.16)"));
-        assert!(said.line("\u{1b}c\u{1b}[?7l\u{1b}[2Jguest: kernel 7.3.4"));
-        for line in [
-            "guest: begin 0",
-            "test result: ok. 5 passed; 0 failed; 0 ignored",
-            "guest: end 0 0",
-            "guest: begin 1",
-            "test result: FAILED. 1 passed; 2 failed; 0 ignored",
-            "guest: end 1 101",
-        ] {
-            assert!(said.line(line) && !said.over);
-        }
-        let ended = |index, code, passed| Ended { index, code, passed };
-        assert_eq!(said.ended, [ended(0, 0, 5), ended(1, 101, 1)]);
-        said.line("guest: over");
-        assert!(said.over);
+    fn a_machine_that_is_given_up_ends() {
+        let mut command = Command::new("sleep");
+        command.arg("1000").stdout(Stdio::piped());
+        let machine = Machine::start(command).unwrap();
+        let process = format!("/proc/{}", machine.child.id());
+        assert!(Path::new(&process).exists());
+        drop(machine);
+        assert!(!Path::new(&process).exists());
     }
 }

@@ -2,6 +2,7 @@
 //! `Documentation/driver-api/early-userspace/buffer-format.rst` describes it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::Outcome;
 
@@ -31,13 +32,38 @@ impl Image {
         Ok(image)
     }
 
-    /// Adds a program, to be run after those before it.
-    pub(super) fn run(&mut self, name: &str, program: &Path, arguments: &[&str]) -> Outcome {
-        self.entry(name, PROGRAM, (0, 0), &read(program)?)?;
-        self.list.push('/');
-        self.list.push_str(&[&[name], arguments].concat().join("\t"));
-        self.list.push('\n');
+    /// Adds a directory, given by its whole path, and those above it.
+    pub(super) fn directory(&mut self, path: &Path) -> Outcome {
+        let mut above: Vec<&Path> = path.ancestors().collect();
+        above.reverse();
+        for directory in above {
+            let name = directory.display().to_string();
+            let name = name.trim_start_matches('/');
+            if !name.is_empty() {
+                self.entry(name, DIRECTORY, (0, 0), &[])?;
+            }
+        }
         Ok(())
+    }
+
+    /// Adds a program, in the root directory.
+    pub(super) fn program(&mut self, name: &str, program: &Path) -> Outcome {
+        self.entry(name, PROGRAM, (0, 0), &read(program)?)
+    }
+
+    /// Has a program run, after those before it: for so many seconds at most, with these settings (`NAME=value`) and
+    /// arguments.
+    pub(super) fn run(
+        &mut self,
+        name: &str,
+        limit: Duration,
+        settings: &[&str],
+        arguments: &[&str],
+    ) {
+        let (limit, program) = (limit.as_secs().to_string(), format!("/{name}"));
+        let words = [&[limit.as_str()], settings, &[program.as_str()], arguments].concat();
+        self.list.push_str(&words.join("\t"));
+        self.list.push('\n');
     }
 
     /// The archive.
@@ -95,11 +121,14 @@ mod tests {
     fn the_list_has_a_line_for_each_program() {
         let own = std::env::current_exe().unwrap();
         let mut image = Image::new(&own).unwrap();
-        image.run("one", &own, &["--flag", "x"]).unwrap();
-        image.run("two", &own, &[]).unwrap();
-        assert_eq!(image.list, "/one\t--flag\tx\n/two\n");
+        image.program("one", &own).unwrap();
+        let limit = Duration::from_secs(60);
+        image.run("one", limit, &["KIND=x"], &["--flag", "x"]);
+        image.run("one", limit, &[], &[]);
+        assert_eq!(image.list, "60\tKIND=x\t/one\t--flag\tx\n60\t/one\n");
+        image.directory(Path::new("/a/b")).unwrap();
         let archive = image.finish().unwrap();
-        assert!(archive.len().is_multiple_of(4) && archive.len() > 3 * 100_000);
+        assert!(archive.len().is_multiple_of(4) && archive.len() > 2 * 100_000);
         assert!(archive.ends_with(b"TRAILER!!!\0\0\0\0") || archive.ends_with(b"TRAILER!!!\0"));
     }
 }

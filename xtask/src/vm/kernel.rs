@@ -17,20 +17,42 @@ pub(crate) struct Kernel {
     pub(super) name: &'static str,
     /// The suite of Debian that has it.
     suite: &'static str,
-    /// How the name of its package begins and ends; between them is the rest of the version.
-    package: (&'static str, &'static str),
+    /// How the name of its package begins and ends; between them is the rest of the version. The first that the suite
+    /// has is taken.
+    packages: &'static [(&'static str, &'static str)],
 }
 
-/// The newest that Debian has for its stable release.
+/// The newest that Debian has for its stable release. The suite has one line at a time: when 7.3 has gone, what came
+/// after it is taken. What a guest runs is what it says itself.
 pub(crate) const NEWEST: Kernel = Kernel {
-    name: "7",
+    name: "7.3",
     suite: "trixie-backports",
-    package: ("linux-image-7.", "+deb13-cloud-amd64"),
+    packages: &[
+        ("linux-image-7.3.", "+deb13-cloud-amd64"),
+        ("linux-image-7.", "+deb13-cloud-amd64"),
+    ],
 };
 
-/// An older one, of Debian 12.
+/// That of Debian 13.
+const LINUX_6_12: Kernel = Kernel {
+    name: "6.12",
+    suite: "trixie",
+    packages: &[("linux-image-6.12.", "+deb13-cloud-amd64")],
+};
+
+/// That of Debian 12.
 pub(crate) const LINUX_6_1: Kernel =
-    Kernel { name: "6.1", suite: "bookworm", package: ("linux-image-6.1.0-", "-cloud-amd64") };
+    Kernel { name: "6.1", suite: "bookworm", packages: &[("linux-image-6.1.0-", "-cloud-amd64")] };
+
+/// That of Debian 11: without setup flags that all newer ones have, and with io_uring of 5.15 in part.
+const LINUX_5_10: Kernel = Kernel {
+    name: "5.10",
+    suite: "bullseye",
+    packages: &[("linux-image-5.10.0-", "-cloud-amd64")],
+};
+
+/// Every kernel of the matrix, from old to new.
+pub(super) const ALL: [&Kernel; 4] = [&LINUX_5_10, &LINUX_6_1, &LINUX_6_12, &NEWEST];
 
 /// A failure here is the network's, the mirror's or this machine's: a reason to skip.
 type Try<T> = Result<T, Skip>;
@@ -79,10 +101,10 @@ impl Kernel {
         let list = format!("deb [signed-by={KEYRING}] {mirror} {} main\n", self.suite);
         std::fs::write(work.join("suite.list"), list).map_err(|e| lacking(e.to_string()))?;
         apt(work, "apt-get", &["-qq", "update"])?;
-        let names = apt(work, "apt-cache", &["pkgnames", self.package.0])?;
-        let image = self.newest(&names).ok_or_else(|| {
-            lacking(format!("{} has no kernel {}*{}", self.suite, self.package.0, self.package.1))
-        })?;
+        let names = apt(work, "apt-cache", &["pkgnames", "linux-image-"])?;
+        let image = self
+            .newest(&names)
+            .ok_or_else(|| lacking(format!("{} has none of {:?}", self.suite, self.packages)))?;
         let version = image.trim_start_matches("linux-image-");
         apt(work, "apt-get", &["-qq", "download", image])?;
         // Newer kernels are in a package of their own, which does not exist for older ones.
@@ -108,12 +130,13 @@ impl Kernel {
 
     /// The newest of this line among the names of packages.
     fn newest<'n>(&self, names: &'n str) -> Option<&'n str> {
-        let (begin, end) = self.package;
-        let version = |name: &&str| -> Option<Vec<u32>> {
-            let rest = name.strip_prefix(begin)?.strip_suffix(end)?;
-            rest.split('.').map(|part| part.parse().ok()).collect()
-        };
-        names.lines().filter(|name| version(name).is_some()).max_by_key(version)
+        self.packages.iter().find_map(|(begin, end)| {
+            let version = |name: &&str| -> Option<Vec<u32>> {
+                let rest = name.strip_prefix(begin)?.strip_suffix(end)?;
+                rest.split('.').map(|part| part.parse().ok()).collect()
+            };
+            names.lines().filter(|name| version(name).is_some()).max_by_key(version)
+        })
     }
 }
 
@@ -172,6 +195,8 @@ mod tests {
                      linux-image-6.12.99+deb13-cloud-amd64\n";
         assert_eq!(NEWEST.newest(names), Some("linux-image-7.10.0+deb13-cloud-amd64"));
         assert_eq!(NEWEST.newest("linux-image-amd64\n"), None);
+        let both = format!("linux-image-7.3.4+deb13-cloud-amd64\n{names}");
+        assert_eq!(NEWEST.newest(&both), Some("linux-image-7.3.4+deb13-cloud-amd64"));
         let names = "linux-image-6.1.0-9-cloud-amd64\nlinux-image-6.1.0-50-cloud-amd64\n";
         assert_eq!(LINUX_6_1.newest(names), Some("linux-image-6.1.0-50-cloud-amd64"));
     }
@@ -190,10 +215,10 @@ mod tests {
         // Nobody listens there. Whatever else is missing here (apt, the keyring), it is no error.
         let nowhere = "http://127.0.0.1:9/debian";
         assert!(NEWEST.fetch_from(nowhere, &cache).unwrap().is_err());
-        assert!(!cache.join("7/vmlinuz").exists());
-        std::fs::create_dir_all(cache.join("7")).unwrap();
-        std::fs::write(cache.join("7/vmlinuz"), "kept").unwrap();
-        assert_eq!(NEWEST.fetch_from(nowhere, &cache).unwrap(), Ok(cache.join("7/vmlinuz")));
+        assert!(!cache.join("7.3/vmlinuz").exists());
+        std::fs::create_dir_all(cache.join("7.3")).unwrap();
+        std::fs::write(cache.join("7.3/vmlinuz"), "kept").unwrap();
+        assert_eq!(NEWEST.fetch_from(nowhere, &cache).unwrap(), Ok(cache.join("7.3/vmlinuz")));
         std::fs::remove_dir_all(cache).unwrap();
     }
 }

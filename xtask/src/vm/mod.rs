@@ -3,7 +3,8 @@
 //! * [`kernel`]: a Debian kernel, fetched with apt and unpacked, in the target directory.
 //! * [`build`]: programs without shared libraries.
 //! * [`image`]: they and the list of what to run, as the archive that the kernel unpacks.
-//! * [`guest`]: the machine itself, and what it printed.
+//! * [`guest`]: the machine itself; [`transcript`]: what it printed.
+//! * [`programs`]: the table of what runs on every kernel; [`matrix`]: running it; [`report`]: what came of it.
 //!
 //! The first process in the machine is the program of `xtask/guest`.
 
@@ -11,13 +12,23 @@ mod build;
 mod guest;
 mod image;
 mod kernel;
+mod matrix;
+mod programs;
+mod report;
+mod transcript;
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::{Outcome, workspace};
-use guest::{Ended, Guest};
+use guest::Guest;
 use image::Image;
 use kernel::Kernel;
+pub(crate) use matrix::matrix;
+use transcript::Transcript;
+
+/// Longer than any test program on two nodes takes.
+const LIMIT: Duration = Duration::from_secs(200);
 
 /// Why something was not done, though nothing is wrong: a tool or the network is missing.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +56,7 @@ pub(crate) fn numa() -> Outcome {
 }
 
 /// Runs the test programs (package, name) one after the other in a machine.
-fn on(guest: &Guest, kernel: &Kernel, tests: &[(&str, &str)]) -> Got<()> {
+fn on(guest: &Guest, kernel: &Kernel, tests: &[(&'static str, &'static str)]) -> Got<()> {
     if let Err(skip) = guest::available() {
         return Ok(Err(skip));
     }
@@ -57,22 +68,21 @@ fn on(guest: &Guest, kernel: &Kernel, tests: &[(&str, &str)]) -> Got<()> {
     let init = build::program("xtask-guest", &directory)?;
     let mut image = Image::new(&init)?;
     for (package, name) in tests {
-        let program = build::test(package, name, &directory)?;
+        image.program(name, &build::test(package, name, &directory)?)?;
         // One test at a time: some look at all threads of the process.
-        image.run(name, &program, &["--test-threads=1"])?;
+        image.run(name, LIMIT, &[], &["--test-threads=1"]);
     }
     let archive = directory.join("initrd.cpio");
     write(&archive, &image.finish()?)?;
-    let ended = guest.run(&kernel, &archive)?;
-    judge(tests, &ended)?;
+    judge(tests, &guest.run(&kernel, &archive, &directory.join("numa.log"))?)?;
     Ok(Ok(()))
 }
 
 /// Every program must have run at least one test, and none may have failed.
-fn judge(tests: &[(&str, &str)], ended: &[Ended]) -> Outcome {
-    let mut wrong = Vec::new();
+fn judge(tests: &[(&str, &str)], said: &Transcript) -> Outcome {
+    let mut wrong: Vec<String> = said.broken.iter().cloned().collect();
     for (index, (_, name)) in tests.iter().enumerate() {
-        match ended.iter().find(|ended| ended.index == index) {
+        match said.ended.iter().find(|ended| ended.index == index) {
             None => wrong.push(format!("{name} did not end")),
             Some(ended) if ended.code != 0 => {
                 wrong.push(format!("{name} ended with {}", ended.code))
@@ -90,14 +100,18 @@ fn write(path: &Path, bytes: &[u8]) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use super::transcript::Ended;
     use super::*;
 
     #[test]
     fn a_program_that_ran_nothing_or_did_not_end_is_an_error() {
         let tests = [("p", "one"), ("p", "two")];
-        let ended = |index, code, passed| Ended { index, code, passed };
-        assert_eq!(judge(&tests, &[ended(0, 0, 3), ended(1, 0, 1)]), Ok(()));
-        let wrong = |list: &[Ended]| judge(&tests, list).unwrap_err();
+        let ended = |index, code, passed| Ended { index, code, passed, ..Ended::default() };
+        let judge = |ended: &[Ended]| {
+            judge(&tests, &Transcript { ended: ended.to_vec(), ..Transcript::default() })
+        };
+        assert_eq!(judge(&[ended(0, 0, 3), ended(1, 0, 1)]), Ok(()));
+        let wrong = |list: &[Ended]| judge(list).unwrap_err();
         assert_eq!(wrong(&[ended(0, 0, 3)]), "vm: two did not end");
         assert_eq!(wrong(&[ended(0, 101, 3), ended(1, 0, 1)]), "vm: one ended with 101");
         assert_eq!(wrong(&[ended(0, 0, 0), ended(1, 0, 1)]), "vm: one ran no test");

@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use safer_ring_core::{Op, Outcome, Staged};
-use safer_ring_sys::Errno;
+use safer_ring_sys::{Cqe, Errno};
 
 use super::Driver;
 use crate::backend::{Backend, Submission, Submitted, Wait};
@@ -375,7 +375,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     #[inline(never)]
     fn complete_other(&mut self, user_data: u64, result: i32, flags: u32) {
-        let outcome = self.table.complete_other(user_data, result, flags);
+        let cqe = Cqe { user_data, res: result, flags };
+        let Some(Cqe { user_data, res, flags }) = self.backend.resume(cqe) else { return };
+        let outcome = self.table.complete(user_data, res, flags);
         self.settle(outcome);
     }
 

@@ -72,6 +72,11 @@ pub(super) fn is_polled(submission: &Submission) -> bool {
     !matches!(kind(submission), Kind::File | Kind::Memory | Kind::Direct)
 }
 
+/// Whether it is on a socket that is a stream of bytes.
+pub(crate) fn is_stream(submission: &Submission) -> bool {
+    kind(submission) == Kind::Stream
+}
+
 #[inline]
 pub(super) fn kind(s: &Submission) -> Kind {
     class(s).map_or(Kind::Other, |class| class.kind(s.fd))

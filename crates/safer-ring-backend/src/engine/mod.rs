@@ -47,6 +47,7 @@ use pool::{Inbox, Pool};
 pub(crate) use post::Post;
 use waits::{Entry, NONE, Waits};
 
+pub(crate) use attempt::is_stream;
 pub use class::Class;
 pub(crate) use poller::Poller;
 

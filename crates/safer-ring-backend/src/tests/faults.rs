@@ -211,7 +211,7 @@ fn completions_that_the_kernel_holds_back_are_fetched_by_a_look() {
     let entries = backend.features().entries;
     let mut driver = Driver::new(backend, entries).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
-    let reader = Guarded::of(OwnedFd::from(reader));
+    let reader = Guarded::of(OwnedFd::from(reader).into());
     let released = Count::default();
     let keys: Vec<Key> = (0..100)
         .map(|_| {

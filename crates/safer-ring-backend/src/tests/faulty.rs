@@ -215,6 +215,10 @@ unsafe impl<B: Backend> Backend for Faulty<B> {
         !self.late.is_empty() || self.inner.ready()
     }
 
+    fn resume(&mut self, cqe: Cqe) -> Option<Cqe> {
+        self.inner.resume(cqe)
+    }
+
     fn retract(&mut self, each: &mut dyn FnMut(u64)) {
         while let Some(held) = self.held.pop_back() {
             each(match held {

@@ -12,6 +12,7 @@ mod requeue;
 mod shutdown;
 mod strange;
 mod timers;
+mod whole;
 mod wrap;
 
 use std::mem::ManuallyDrop;

@@ -17,6 +17,7 @@
 mod other;
 mod prep;
 mod setup;
+mod whole;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
@@ -32,6 +33,7 @@ use safer_ring_sys::{
 use crate::backend::{Backend, Helped, Submission, Submitted, Wait, wait_outside};
 use crate::clock;
 use crate::config::Config;
+use crate::engine::is_stream;
 use crate::features::Features;
 use crate::payload::{address, sanitize};
 use crate::placement::place_workers;
@@ -40,6 +42,7 @@ use crate::plain;
 use other::Other;
 pub(crate) use prep::{MAX_TRANSFER, transfer};
 pub(crate) use setup::used;
+use whole::{Next, Steps};
 
 /// One ring: of the kernel, or of an engine in this program (`engine/`).
 pub struct RingBackend {
@@ -56,8 +59,10 @@ pub struct RingBackend {
     can_wait_with_timeout: bool,
     /// Whether completions can be kept from being announced without losing one.
     can_hush: bool,
-    /// All of the hot operations (`prep::hot`) are to be used.
+    /// All of the hot operations (`prep::hot`) are to be used as they are.
     all_hot: bool,
+    /// Transfers in steps, on a kernel that needs them.
+    steps: Option<Steps>,
 }
 
 impl RingBackend {
@@ -122,6 +127,14 @@ impl RingBackend {
                 let _ = self.ring.iowq_max_workers(&mut limits);
             }
         }
+    }
+
+    /// As on a kernel before 6.1.
+    #[cfg(test)]
+    pub(crate) fn with_steps(mut self) -> Self {
+        self.steps = Some(Steps::default());
+        self.all_hot = false;
+        self
     }
 
     /// As on a kernel before 5.11.
@@ -216,6 +229,7 @@ unsafe impl Backend for RingBackend {
             engine.cancel(user_data, target);
             return self.count();
         }
+        let target = self.steps.as_mut().map_or(target, |steps| steps.cancel(target));
         let sqe =
             Sqe { opcode: opcode::ASYNC_CANCEL, fd: -1, addr: target, user_data, ..Sqe::default() };
         self.push(&sqe);
@@ -264,8 +278,29 @@ unsafe impl Backend for RingBackend {
     fn retract(&mut self, each: &mut dyn FnMut(u64)) {
         while let Some(entry) = self.ring.take_back() {
             let name = self.engine.as_mut().and_then(|engine| engine.retract());
-            each(name.unwrap_or(entry.user_data));
+            let steps = self.steps.as_mut();
+            let own = || steps.map_or(entry.user_data, |steps| steps.retract(entry.user_data));
+            each(name.unwrap_or_else(own));
         }
+    }
+
+    fn resume(&mut self, cqe: Cqe) -> Option<Cqe> {
+        let Some(steps) = &mut self.steps else { return Some(cqe) };
+        let sqe = match steps.resume(cqe) {
+            Next::Tell(cqe) => return Some(cqe),
+            Next::Again(sqe) => sqe,
+        };
+        if self.ring.sq_room() == 0 {
+            // What an error leaves makes no room, and then this was the last step.
+            let _ = self.enter(Wait::No);
+        }
+        if self.ring.sq_room() == 0 {
+            return self.steps.as_mut().map(|steps| steps.give_up(&sqe));
+        }
+        self.push(&sqe);
+        // Now: nobody else may have a reason to enter. What an error leaves goes with the next.
+        let _ = self.enter(Wait::No);
+        None
     }
 
     fn gather(&mut self) {
@@ -336,6 +371,9 @@ impl RingBackend {
             // SAFETY: the contract of `submit` covers the length of the call.
             let result = unsafe { plain::perform(submission) };
             return Submitted::Done(result.unwrap_or(-Errno::OPNOTSUPP.raw_os_error()));
+        }
+        if let Some(steps) = &mut self.steps {
+            steps.begin(submission, || is_stream(submission), &mut sqe);
         }
         self.push(&sqe);
         Submitted::Queued

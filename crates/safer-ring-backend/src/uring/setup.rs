@@ -7,6 +7,7 @@ use safer_ring_sys::{
 };
 
 use super::other::Other;
+use super::whole::Steps;
 use super::{RingBackend, prep};
 use crate::config::{BackendChoice, BackendKind, Config};
 use crate::detect;
@@ -137,6 +138,7 @@ impl RingBackend {
             can_wait_with_timeout: false,
             can_hush: false,
             all_hot: false,
+            steps: None,
         })
     }
 
@@ -169,6 +171,7 @@ impl RingBackend {
             can_wait_with_timeout: false,
             can_hush: false,
             all_hot: false,
+            steps: None,
         })
     }
 
@@ -190,6 +193,8 @@ impl RingBackend {
         opcodes &= !detect::denied();
         // Before 5.19 the kernel has no barrier between a completion and its look at the word that silences the bell.
         let can_hush = opcodes & (1 << opcode::SOCKET) != 0;
+        // Of the same kernel as the repair of `MSG_WAITALL`.
+        let steps = opcodes & (1 << opcode::SENDMSG_ZC) == 0;
         if config.restricted {
             restrict(&ring, opcodes)?;
             opcodes &= used_mask();
@@ -227,7 +232,8 @@ impl RingBackend {
         let by_itself = ring.setup_flags() & (setup::DEFER_TASKRUN | setup::IOPOLL) == 0;
         let no_iowait = if features.has_feature(feat::NO_IOWAIT) { enter::NO_IOWAIT } else { 0 };
         Ok(Self {
-            all_hot: prep::HOT.iter().all(|code| features.supports(*code)),
+            all_hot: !steps && prep::HOT.iter().all(|code| features.supports(*code)),
+            steps: steps.then(Steps::default),
             can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
             enter_flags: enter::GETEVENTS | no_iowait,
             fresh_flags: if by_itself { !enter::GETEVENTS } else { u32::MAX },
@@ -350,10 +356,16 @@ fn restrict(ring: &Uring, opcodes: u128) -> Result<(), SetupError> {
         allowed.map(|code| Restriction::new(Restriction::SQE_OP, *code)).collect();
     rules.push(Restriction::new(Restriction::SQE_FLAGS_ALLOWED, sqe_flags::IO_LINK));
     // RING_FDS and its undoing; their numbers fit the rule's byte.
-    for operation in [register_op::RING_FDS, register_op::UNREGISTER_RING_FDS] {
-        let operation = u8::try_from(operation).unwrap_or(u8::MAX);
-        rules.push(Restriction::new(Restriction::REGISTER_OP, operation));
-    }
-    ring.register_restrictions(&rules)
+    let own = [register_op::RING_FDS, register_op::UNREGISTER_RING_FDS].map(|operation| {
+        Restriction::new(Restriction::REGISTER_OP, u8::try_from(operation).unwrap_or(u8::MAX))
+    });
+    let with_own = [&rules[..], &own[..]].concat();
+    let restricted = match ring.register_restrictions(&with_own) {
+        // Before 5.18 there is no such operation, and a rule about an unknown one is an error, which leaves the ring as
+        // it was.
+        Err(Errno::INVAL) => ring.register_restrictions(&rules),
+        result => result,
+    };
+    restricted
         .map_err(|errno| SetupError::Refused { step: "ring restrictions (kernel 5.10)", errno })
 }

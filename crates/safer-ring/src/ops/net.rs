@@ -67,6 +67,9 @@ impl<M: Mode> RingOf<M> {
 
     /// [`Ring::recv`](crate::RingOf::recv) with flags of recv(2): `MSG_PEEK`, `MSG_WAITALL`.
     ///
+    /// Kernels before 6.1 can lose what a receive with `MSG_WAITALL` has when it is cancelled: there it is several receives,
+    /// one after the other, without the flag.
+    ///
     /// # Errors
     /// As there; with `MSG_DONTWAIT`, `EAGAIN` too.
     ///
@@ -128,7 +131,8 @@ impl<M: Mode> RingOf<M> {
     }
 
     /// Receives a message with its sender's address and up to `control_len` bytes of control data: recvmsg(2).
-    /// Descriptors in it arrive owned and close-on-exec.
+    /// Descriptors in it arrive owned and close-on-exec. Before kernel 6.1 `MSG_WAITALL` is left out: a cancelled one
+    /// could lose what it has.
     ///
     /// # Errors
     /// Those of recvmsg(2).

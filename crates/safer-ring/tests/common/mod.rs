@@ -11,8 +11,10 @@ use safer_ring::{
     BackendChoice, BackendKind, Builder, Failure, Fd, Local, Mode, OpError, Ring, RingOf, Shared,
 };
 
-/// A hang becomes a failure after this time.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// A hang becomes a failure after this time; later where the processor is emulated (`cargo xtask vm`).
+pub(crate) fn deadline() -> Duration {
+    Duration::from_secs(if std::env::var_os("SAFER_RING_GUEST").is_some() { 120 } else { 30 })
+}
 
 /// Runs a test body on a thread of its own; one that does not end fails.
 #[track_caller]
@@ -23,8 +25,8 @@ pub(crate) fn within_deadline(body: impl FnOnce() + Send + 'static) {
         // The receiver is gone only if the deadline has passed.
         let _ = done.send(());
     });
-    match over.recv_timeout(DEADLINE) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs: not over after {DEADLINE:?}"),
+    match over.recv_timeout(deadline()) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs: not over after {:?}", deadline()),
         // A panic in the body drops the sender; joining it passes the panic on.
         _ => {
             if let Err(panic) = thread.join() {
@@ -162,6 +164,15 @@ pub(crate) fn content<M: Mode>(fd: &Fd<M>) -> Vec<u8> {
     file.rewind().unwrap();
     file.read_to_end(&mut all).unwrap();
     all
+}
+
+/// Whether files in this directory are in memory, as all of them are in a guest. Such a file system has no rules for direct
+/// I/O, cannot do all that fallocate(2) can, and may have reads run by a worker.
+pub(crate) fn in_memory(directory: &std::path::Path) -> bool {
+    const TMPFS: i128 = 0x0102_1994;
+    const RAMFS: i128 = 0x8584_58f6;
+    let kind = i128::from(rustix::fs::statfs(directory).unwrap().f_type);
+    kind == TMPFS || kind == RAMFS
 }
 
 const O_DIRECT: i32 = 0o40_000;

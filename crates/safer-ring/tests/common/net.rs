@@ -51,7 +51,7 @@ pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 
 /// Lets the ring work until `done`; fails after the deadline.
 pub(crate) async fn until<M: Mode>(ring: &RingOf<M>, what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + super::DEADLINE / 2;
+    let end = Instant::now() + super::deadline() / 2;
     while !done() {
         assert!(Instant::now() < end, "{what}: not so: {:?}", ring.snapshot());
         ring.timeout(Duration::from_millis(1)).await.unwrap();

@@ -1,0 +1,266 @@
+//! What runs in a guest: one table. A new program is a line in [`PROGRAMS`]; a test of the face crate that cannot run there
+//! is a line in [`ELSEWHERE`], with its reason.
+
+use std::time::Duration;
+
+use super::build::Target;
+
+/// The variable that chooses the backend of every ring.
+const BACKEND: &str = "SAFER_RING_BACKEND=fallback";
+
+/// A program, and how it is run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Program {
+    pub(super) target: Target,
+    /// What it is given, before the words of the command line.
+    arguments: &'static [&'static str],
+    /// Settings of its environment.
+    settings: &'static [&'static str],
+    /// Whether it runs on the fallback too.
+    both: bool,
+    /// Whether it is among the few that continuous integration runs.
+    pub(super) quick: bool,
+    /// The exit code, other than 0, that says that it cannot run on this kernel.
+    pub(super) unavailable: Option<i32>,
+}
+
+/// One line of the list in a guest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) program: Program,
+    /// On the fallback, or on what the library chooses.
+    pub(super) fallback: bool,
+}
+
+/// Tests of the face crate.
+const fn face(name: &'static str) -> Program {
+    test("safer-ring", name, true)
+}
+
+const fn test(package: &'static str, name: &'static str, both: bool) -> Program {
+    let target = Target::Test(package, name);
+    Program { target, arguments: &[], settings: &[], both, quick: false, unavailable: None }
+}
+
+/// Unit tests of a library.
+const fn unit(package: &'static str, library: &'static str) -> Program {
+    Program { target: Target::Unit(package, library), ..test(package, library, false) }
+}
+
+/// A program with arguments, which says by its exit code how it went.
+const fn program(
+    package: &'static str,
+    name: &'static str,
+    arguments: &'static [&'static str],
+) -> Program {
+    Program { target: Target::Program(package, name), arguments, ..test(package, name, true) }
+}
+
+/// Every program, in the order in which they run.
+pub(super) const PROGRAMS: &[Program] = &[
+    test("safer-ring-sys", "kernels", false).in_short(),
+    test("safer-ring-sys", "queues", false),
+    test("safer-ring-sys", "register", false).in_short(),
+    test("safer-ring-sys", "ring", false).in_short(),
+    test("safer-ring-sys", "process", false),
+    test("safer-ring-sys", "sockopt", false),
+    test("safer-ring-sys", "aio", false),
+    unit("safer-ring-backend", "safer_ring_backend"),
+    face("detect").in_short(),
+    // The machine is the test's own: it may turn the switch of the system.
+    face("detect_switch").with(&["SAFER_RING_TEST_SWITCH=1"]).in_short(),
+    face("fallback"),
+    face("builder"),
+    face("files").in_short(),
+    face("paths"),
+    face("pipes"),
+    face("pipe_types"),
+    face("tcp"),
+    face("udp"),
+    face("unix"),
+    face("vectored"),
+    face("special").in_short(),
+    face("cursor"),
+    face("cancel").in_short(),
+    face("drops"),
+    face("drop_transfers"),
+    face("adoption").in_short(),
+    face("adoption_sends"),
+    face("teardown"),
+    face("closing"),
+    face("process"),
+    face("executors"),
+    face("listener"),
+    face("listener_smol"),
+    face("idle"),
+    face("allocations"),
+    face("tracing"),
+    face("fs_files"),
+    face("fs_dirs"),
+    face("fs_paths"),
+    face("fs_transfers"),
+    face("net_tcp"),
+    face("net_udp"),
+    face("net_unix"),
+    face("net_transfer"),
+    face("net_sigpipe"),
+    face("io_aborts"),
+    face("io_allocations"),
+    face("io_ends"),
+    face("io_files"),
+    face("io_futures"),
+    face("io_hyper"),
+    face("io_streams"),
+    face("aio"),
+    face("aio_ends"),
+    face("runtime_end"),
+    face("runtime_io"),
+    face("runtime_os"),
+    face("runtime_place"),
+    face("runtime_tasks"),
+    face("runtime_time"),
+    // Both kinds of ring. Nothing is too slow on an emulated processor before a minute.
+    program("safer-ring-cli", "safer-ring", &["torture", "--seconds", "4", "--patience", "60"])
+        .unavailable(3)
+        .in_short(),
+];
+
+/// Tests of the face crate that are not in [`PROGRAMS`], and why.
+#[cfg(test)]
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("compile_fail", "it runs the compiler"),
+    ("examples", "it runs the examples, which it looks for in cargo's directories"),
+    ("http_examples", "it runs the examples, which it looks for in cargo's directories"),
+];
+
+impl Program {
+    /// Among those that continuous integration runs.
+    const fn in_short(mut self) -> Self {
+        self.quick = true;
+        self
+    }
+
+    const fn with(mut self, settings: &'static [&'static str]) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    const fn unavailable(mut self, code: i32) -> Self {
+        self.unavailable = Some(code);
+        self
+    }
+
+    /// Whether its output is that of the test harness.
+    pub(super) fn is_tests(&self) -> bool {
+        !matches!(self.target, Target::Program(..))
+    }
+
+    /// What it is called in the guest and in the table.
+    pub(super) fn name(&self) -> String {
+        let name = self.target.name();
+        match self.target {
+            Target::Test("safer-ring", _) => name.to_owned(),
+            Target::Test(package, _) => {
+                format!("{}/{name}", package.trim_start_matches("safer-ring-"))
+            }
+            Target::Unit(package, _) => {
+                format!("{}/unit", package.trim_start_matches("safer-ring-"))
+            }
+            Target::Program(..) => {
+                let first = self.arguments.first().copied().unwrap_or_default();
+                format!("{name} {first}")
+            }
+        }
+    }
+
+    /// What its file is called in the guest.
+    pub(super) fn file(&self) -> String {
+        format!("{}.{}", self.target.package(), self.target.name())
+    }
+
+    /// The lines of the list for it.
+    pub(super) fn runs(self) -> impl Iterator<Item = Run> {
+        let kinds = if self.both { &[false, true][..] } else { &[false] };
+        kinds.iter().map(move |&fallback| Run { program: self, fallback })
+    }
+}
+
+impl Run {
+    /// Longer than it takes on a busy machine.
+    pub(super) fn limit(self) -> Duration {
+        Duration::from_secs(240)
+    }
+
+    pub(super) fn settings(self) -> Vec<&'static str> {
+        let backend = self.fallback.then_some(BACKEND);
+        self.program.settings.iter().copied().chain(backend).collect()
+    }
+
+    /// Its arguments, with the words that choose among tests.
+    pub(super) fn arguments<'a>(self, words: &[&'a str]) -> Vec<&'a str> {
+        let own = self.program.arguments;
+        if self.program.is_tests() {
+            // What a test that passed has skipped is in its output.
+            [own, &["--show-output"], words].concat()
+        } else {
+            own.to_vec()
+        }
+    }
+
+    /// Its row in the table.
+    pub(super) fn title(self) -> String {
+        let name = self.program.name();
+        if self.fallback { format!("{name}, fallback") } else { name }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::workspace;
+
+    #[test]
+    fn every_test_of_the_face_crate_runs_in_a_guest_or_there_is_a_reason() {
+        let here = |name: &str| {
+            PROGRAMS.iter().any(|program| program.target == Target::Test("safer-ring", leak(name)))
+        };
+        fn leak(name: &str) -> &'static str {
+            String::leak(name.to_owned())
+        }
+        let mut found = BTreeSet::new();
+        for path in workspace::files(&workspace::root()).unwrap() {
+            let name = path
+                .strip_prefix("crates/safer-ring/tests/")
+                .and_then(|path| path.strip_suffix(".rs"))
+                .filter(|name| !name.contains('/'));
+            let Some(name) = name else { continue };
+            let reason = ELSEWHERE.iter().any(|(other, why)| *other == name && !why.is_empty());
+            assert!(here(name) != reason, "{name} is in one of the two tables");
+            found.insert(name.to_owned());
+        }
+        let gone = |(name, _): &&(&str, &str)| !found.contains(*name);
+        assert_eq!(ELSEWHERE.iter().find(gone), None);
+    }
+
+    #[test]
+    fn no_two_rows_have_the_same_name() {
+        let titles: Vec<String> =
+            PROGRAMS.iter().flat_map(|program| program.runs()).map(Run::title).collect();
+        assert_eq!(titles.iter().collect::<BTreeSet<_>>().len(), titles.len());
+    }
+
+    #[test]
+    fn tests_take_a_filter_and_programs_do_not() {
+        let of = |name: &str| {
+            let program = PROGRAMS.iter().find(|program| program.name() == name).unwrap();
+            program.runs().last().unwrap()
+        };
+        assert_eq!(of("drops").arguments(&["x"]), ["--show-output", "x"]);
+        assert_eq!(of("drops").settings(), [BACKEND]);
+        assert_eq!(of("sys/kernels").settings(), [""; 0]);
+        assert_eq!(of("safer-ring torture").arguments(&["x"])[0], "torture");
+        assert!(!of("safer-ring torture").arguments(&["x"]).contains(&"x"));
+    }
+}
