@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::workspace::Package;
 use crate::{
-    Outcome, containers, elsewhere, http, instr, kernels, msrv, nostd, safety, soak, tidy, torture,
-    vm, workspace,
+    Outcome, containers, elsewhere, http, instr, kernels, msrv, nostd, safety, sim, soak, tidy,
+    torture, vm, workspace,
 };
 
 /// What a step runs.
@@ -100,6 +100,7 @@ fn steps(packages: &[Package], table: &Path) -> Vec<Step> {
         own("http, as a smoke test", || http::run(&["--quick"])),
         own("vm numa", vm::numa),
         own("containers", containers::run),
+        own("sim", sim::check),
         own("torture", || torture::run(torture::Build::Release)),
         own("soak", || soak::run(soak::SHORT)),
         own("torture-asan", || torture::run(torture::Build::Asan)),

@@ -13,6 +13,7 @@ mod kernels;
 mod msrv;
 mod nostd;
 mod safety;
+mod sim;
 mod soak;
 mod source;
 mod tidy;
@@ -40,6 +41,8 @@ usage: cargo xtask <command>
                                address sanitizer, which needs a nightly toolchain
   soak [--full]                wake-ups across threads, in release mode; --full: ten million of
                                each kind, which takes minutes
+  sim --seed N | --seeds A..B  random programs in simulated worlds, in release mode; --steps N makes
+                               them longer; a seed that fails is shown with as few steps as it can
   http [options]               HTTP load on the server examples and on plain tokio; --help lists
                                the options
   vm numa                      tests of placement, in a virtual machine with two nodes, and of the
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         ["soak"] => soak::run(soak::SHORT),
         ["soak", "--full"] => soak::run(soak::FULL),
         ["http", options @ ..] => http::run(options),
+        ["sim", options @ ..] => sim::run(options),
         ["vm", "numa"] => vm::numa(),
         ["containers"] => containers::run(),
         // The part of it that runs in a container.

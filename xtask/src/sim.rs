@@ -1,0 +1,25 @@
+//! `cargo xtask sim`: random programs in simulated worlds, by seed.
+
+use crate::{Outcome, workspace};
+
+/// Seeds of a run of continuous integration: some twenty seconds.
+const SEEDS: &[&str] = &["--seeds", "0..6000"];
+
+/// Runs the seeds that the options say.
+///
+/// # Errors
+/// A seed fails; it is shown, with as few steps as it fails with.
+pub(crate) fn run(options: &[&str]) -> Outcome {
+    let mut command = workspace::cargo();
+    command.args(["run", "--release", "-p", "xtask-sim", "--"]).args(options);
+    let status = command.status().map_err(|e| format!("sim: cannot run cargo: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("sim: {status}; the seeds are above")) }
+}
+
+/// The seeds of continuous integration.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn check() -> Outcome {
+    run(SEEDS)
+}
