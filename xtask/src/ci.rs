@@ -157,6 +157,7 @@ fn release_lane(table: &Path) -> Vec<Step> {
     vec![
         own("instr"),
         bench,
+        own("sim --seeds 0..6000"),
         own("torture"),
         own("soak"),
         own("http --quick"),

@@ -16,6 +16,7 @@ mod msrv;
 mod mutants;
 mod nostd;
 mod safety;
+mod sim;
 mod soak;
 mod source;
 mod tidy;
@@ -48,6 +49,8 @@ usage: cargo xtask <command>
   loom                         what is concurrent, in every interleaving, under the model checker
   mutants [--some N | NAME]    known mistakes put into the code one by one: each must be found;
                                N: only so many, others for each commit; NAME: those called so
+  sim --seed N | --seeds A..B  random programs in simulated worlds, in release mode; --steps N makes
+                               them longer; a seed that fails is shown with as few steps as it can
   http [options]               HTTP load on the server examples and on plain tokio; --help lists
                                the options
   vm numa                      tests of placement, in a virtual machine with two nodes, and of the
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         ["loom"] => loom::run(),
         ["mutants", options @ ..] => mutants::command(options),
         ["http", options @ ..] => http::run(options),
+        ["sim", options @ ..] => sim::run(options),
         ["vm", "numa"] => vm::numa(),
         ["vm", options @ ..] => vm::matrix(options),
         ["containers"] => containers::run(),

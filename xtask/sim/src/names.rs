@@ -10,6 +10,9 @@ use crate::fate::{Met, meet};
 use crate::run::{Lane, Verdict};
 use crate::script::Act;
 
+/// Microseconds in which everything ends that was begun.
+const LONG: u32 = 10_000_000;
+
 /// Runs the lane.
 pub(crate) async fn run<M: Mode>(lane: Lane<M>, acts: Vec<Act>) -> Verdict {
     let dir = format!("/names{}", lane.number);
@@ -31,8 +34,10 @@ pub(crate) async fn run<M: Mode>(lane: Lane<M>, acts: Vec<Act>) -> Verdict {
                         return Err(lane.wrong(format_args!("an open: {error}")));
                     }
                     Met::Cancelled | Met::Unborn => {}
-                    // It may be on its way still: once more, to know.
+                    // It may be on its way still, for all that the cancellation can do: until it must have ended, and
+                    // once more, to know.
                     Met::Dropped => {
+                        lane.pause(LONG).await?;
                         let opened = lane.ring.open(path(name), &options).await;
                         opened.map_err(|error| lane.wrong(format_args!("an open: {error}")))?;
                         there.insert(name);

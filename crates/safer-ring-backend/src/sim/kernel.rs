@@ -387,7 +387,11 @@ impl Kernel {
 
     /// An operation has ended: its completion is due soon, and the next one of its chain begins or ends too.
     fn finish(&mut self, mut flight: Flight, effect: Effect) {
-        self.note(format_args!("#{} {} = {}", flight.id, flight.name, effect.res));
+        match number::place_of(effect.res) {
+            // The number itself says in which world of the process it is.
+            Some(place) => self.note(format_args!("#{} {} = fd {place}", flight.id, flight.name)),
+            None => self.note(format_args!("#{} {} = {}", flight.id, flight.name, effect.res)),
+        }
         let next = flight.next.take();
         let broken = flight.breaks_with(effect.res);
         let due = self.now.saturating_add(self.end_delay(&flight));
@@ -407,6 +411,10 @@ impl Kernel {
 
     /// When something happens next by itself.
     pub(super) fn next_event(&self) -> Option<u64> {
+        if self.changed {
+            // A descriptor was closed, and what waits has not been tried again.
+            return Some(self.now);
+        }
         let due = self.flights.values().filter_map(|flight| match flight.state {
             State::Scheduled(due) | State::Done(due, ..) => Some(due),
             State::Linked | State::Waiting => None,

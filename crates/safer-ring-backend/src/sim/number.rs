@@ -67,7 +67,7 @@ pub(super) fn number(world: usize, place: usize) -> RawFd {
 
 /// The place of a number in its world.
 pub(super) fn place_of(fd: RawFd) -> Option<usize> {
-    let word = usize::try_from(fd.checked_sub(BASE)?).ok()?;
+    let word = usize::try_from(fd).ok()?.checked_sub(1 << 30)?;
     Some(word & (MOST - 1))
 }
 
