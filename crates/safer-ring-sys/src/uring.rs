@@ -148,6 +148,12 @@ impl Uring {
         self.sq.room()
     }
 
+    /// Whether [`sq_room`](Uring::sq_room) is not 0. Seldom reads what the kernel shares.
+    #[inline(always)]
+    pub fn sq_has_room(&mut self) -> bool {
+        self.sq.has_room()
+    }
+
     /// Entries pushed and not yet consumed by the kernel.
     #[inline]
     #[must_use]
@@ -173,11 +179,11 @@ impl Uring {
         unsafe { self.sq.push(sqe) }
     }
 
-    /// [`push`](Uring::push) into a queue that has room: [`sq_room`](Uring::sq_room) was not 0, and nothing was
-    /// pushed since that it did not count.
+    /// [`push`](Uring::push) into a queue that has room: [`sq_has_room`](Uring::sq_has_room) was true, and nothing was
+    /// pushed since.
     ///
     /// # Safety
-    /// As [`push`](Uring::push), and there is room.
+    /// As [`push`](Uring::push), there is room, and the ring was made without `SQE128`.
     #[inline(always)]
     pub unsafe fn push_in_room(&mut self, sqe: &Sqe) {
         // SAFETY: the caller's promise.
@@ -312,8 +318,7 @@ impl Uring {
         arg: *const c_void,
         size: usize,
     ) -> Result<u32, Errno> {
-        self.sq.publish();
-        let to_submit = self.sq.pending();
+        let to_submit = self.sq.publish_all();
         if self.params.flags & setup::SQPOLL != 0 {
             if to_submit != 0 && self.sq.needs_wakeup() {
                 flags |= enter::SQ_WAKEUP;
