@@ -169,7 +169,7 @@ impl SubmissionQueue {
     /// free at the last look is used up.
     #[inline(always)]
     pub fn has_room(&mut self) -> bool {
-        // Behind the limit too: whoever asks for `room` may push on from there.
+        // Behind the limit too: the other ways to push go by `room`, and pass it.
         self.limit.wrapping_sub(self.tail).cast_signed() > 0 || self.look()
     }
 
@@ -190,7 +190,7 @@ impl SubmissionQueue {
     /// As [`Uring::push`](crate::Uring::push).
     #[inline]
     pub unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), SqFull> {
-        if !self.has_room() {
+        if self.room() == 0 {
             return Err(SqFull);
         }
         if self.parts.layout == Layout::Large {
@@ -216,7 +216,7 @@ impl SubmissionQueue {
 
     /// Counts an entry without writing it, which leaves what was there: nothing that a kernel should see.
     pub(crate) fn push_place(&mut self) -> Result<(), SqFull> {
-        if !self.has_room() {
+        if self.room() == 0 {
             return Err(SqFull);
         }
         self.tail = self.tail.wrapping_add(1);
