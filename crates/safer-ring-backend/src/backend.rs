@@ -9,7 +9,8 @@
 //! * Nothing is written to an operation's memory after its last completion was reaped.
 //! * `enter` hands over what is queued and waits as told. `Err` says nothing about what was taken:
 //!   what was not stays queued and goes with the next `enter`.
-//! * `pop` copies a completion out and gives its place back to the kernel before it returns.
+//! * `pop` copies a completion out and gives its place back to the kernel before it returns. What the kernel keeps for
+//!   lack of room in the queue, `refill` fetches.
 //! * After `hush` completions need not be announced to whoever sleeps in a poller. After `listen` each one is, but for
 //!   those that were there already, of which its answer tells.
 //! * `retract` takes back everything that is queued and provably never seen by the kernel.
@@ -103,6 +104,11 @@ pub unsafe trait Backend {
     /// Operations that fit before the next [`Backend::enter`].
     fn room(&self) -> u32;
 
+    /// Whether [`Backend::room`] is not 0.
+    fn has_room(&mut self) -> bool {
+        self.room() > 0
+    }
+
     /// Queues one operation. There is room.
     ///
     /// # Safety
@@ -122,6 +128,11 @@ pub unsafe trait Backend {
 
     /// The next completion. Its place in the queue is the kernel's again before this returns.
     fn pop(&mut self) -> Option<Cqe>;
+
+    /// After `pop` gave nothing: fetches completions that did not fit into the queue. Tells whether there were any.
+    fn refill(&mut self) -> bool {
+        false
+    }
 
     /// Operations queued and not yet taken by the kernel.
     fn pending(&self) -> u32;

@@ -54,14 +54,15 @@ impl<M: Mode> Batch<M> {
             }
         };
         let Some(mut driver) = M::enter(cell) else { return Member::failed(None) };
-        let key = P::submit(&mut driver, op, resources, &rest);
-        if let Ok(key) = key {
-            driver.table.join_new(*group, key);
-        }
-        M::leave(cell, driver);
-        match key {
-            Ok(key) => Member::live(cell.clone(), key, rest),
-            Err(refused) => Member::failed(Some(payload::refuse::<M::Guard, P>(refused, rest))),
+        match P::submit(&mut driver, op, resources, &rest, Some(*group)) {
+            Ok(key) => {
+                M::leave(cell, driver);
+                Member::live(cell.clone(), key, rest)
+            }
+            Err(refused) => {
+                M::leave(cell, driver);
+                Member::failed(Some(payload::refuse::<M::Guard, P>(refused, rest)))
+            }
         }
     }
 

@@ -48,6 +48,9 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     fn enter(cell: &Self::Cell) -> Option<Self::Held<'_>>;
     /// Gives the driver back, and does what must be done outside of it.
     fn leave(cell: &Self::Cell, held: Self::Held<'_>);
+    /// Whether [`Mode::leave`] would only give the driver back. Then it may be dropped instead.
+    #[doc(hidden)]
+    fn is_quiet(held: &Self::Held<'_>) -> bool;
     /// [`Mode::enter`], some work, [`Mode::leave`].
     fn with<T>(cell: &Self::Cell, work: impl FnOnce(&mut Driver<Self::Guard>) -> T) -> Option<T> {
         let mut held = Self::enter(cell)?;
@@ -110,6 +113,11 @@ impl Mode for Local {
         cell.leave(held);
     }
 
+    #[inline(always)]
+    fn is_quiet(held: &Self::Held<'_>) -> bool {
+        !held.has_aftermath()
+    }
+
     #[inline]
     fn park(_: &mut Driver<Self::Guard>, _: &Self::Cell) {}
 
@@ -164,6 +172,11 @@ impl Mode for Shared {
     #[inline(always)]
     fn leave(cell: &Self::Cell, held: Self::Held<'_>) {
         cell.leave(held);
+    }
+
+    #[inline(always)]
+    fn is_quiet(held: &Self::Held<'_>) -> bool {
+        held.is_quiet()
     }
 
     #[inline]

@@ -15,17 +15,17 @@ use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll, Waker};
 
-use safer_ring_core::{Key, Op};
+use safer_ring_core::{Completion, Key, Op};
 use safer_ring_sys::Errno;
 
 use crate::chain::{Broken, Chain, Chained};
-use crate::driver::{Driver, Refused};
+use crate::driver::{Driver, Refused, output_of};
 use crate::error::Failure;
 use crate::fd::cancel_takers;
 use crate::member::Member;
 use crate::mode::Mode;
 use crate::payload::{self, Payload};
-use crate::request::Request;
+use crate::request::{Parts, Request, Resources};
 use crate::stream::{Answer, NO_TICKET, Role, Ticket, WAITS};
 
 /// An operation that gives back what was lent to it.
@@ -74,7 +74,7 @@ enum State<M: Mode, P: Payload> {
 }
 
 /// A ring, and what is to be done on it.
-type Begin<M, P> = (<M as Mode>::Ring, Request<<M as Mode>::Guard, P>);
+type Begin<M, P> = (<M as Mode>::Ring, Parts<<M as Mode>::Guard, P>);
 
 /// An operation in the table.
 pub(crate) struct Live<M: Mode, P: Payload> {
@@ -146,7 +146,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             return true;
         };
         M::with(&cell, |driver| {
-            match P::submit(driver, op, resources, &rest) {
+            match P::submit(driver, op, resources, &rest, None) {
                 Ok(key) => driver.orphan(key),
                 Err(refused) => driver.keep_refused(refused),
             }
@@ -233,9 +233,9 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         // SAFETY: a valid place. The state is overwritten below without being dropped, so the ring has one owner.
         let ring = unsafe { ptr::read(ring) };
         // SAFETY: as above, for the request.
-        let request = unsafe { ptr::read(request) };
+        let parts = unsafe { ptr::read(request) }.into_parts();
         self.state = ManuallyDrop::new(State::Over);
-        Some((ring, request))
+        Some((ring, parts))
     }
 
     #[inline(always)]
@@ -314,8 +314,9 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             return answer;
         }
         // Polled again after its end: there is nothing to give and nobody to wake.
-        let Some((ring, request)) = self.take_ready() else { return Poll::Pending };
-        let (op, resources, mut rest) = request.into_parts();
+        let Some((ring, (op, resources, mut rest))) = self.take_ready() else {
+            return Poll::Pending;
+        };
         // The ring stays open until the operation is in its table.
         let (cell, _hold) = match M::cell(ring) {
             Ok(cell) => cell,
@@ -328,7 +329,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             // A ring closes only after its last handle is gone, and this operation held one.
             return Poll::Pending;
         };
-        let key = match P::submit(&mut driver, op, resources, &rest) {
+        let key = match P::submit(&mut driver, op, resources, &rest, None) {
             Ok(key) => key,
             Err(refused) => {
                 M::leave(&cell, driver);
@@ -342,7 +343,13 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             driver.hand_over_if_alone()
         };
         if handed_over {
-            match driver.finish::<P>(key, rest, None) {
+            if let Some((resources, completion)) = take_quietly::<M, P>(&mut driver, key) {
+                drop(driver);
+                let output =
+                    output_of::<M::Guard, P>(resources, rest, completion, None, Vec::new());
+                return Poll::Ready(output);
+            }
+            match driver.finish_late::<P>(key, rest) {
                 Ok(output) => {
                     M::leave(&cell, driver);
                     return Poll::Ready(output);
@@ -426,7 +433,31 @@ impl<M: Mode, P: Payload> Live<M, P> {
             M::leave(&cell, driver);
             return Polled::Again(Self { cell, key, rest });
         }
-        let mut finished = driver.finish::<P>(key, rest, chained.as_mut());
+        let short = chained.is_none() && !(M::INLINE && driver.has_queued());
+        if short && let Some((resources, completion)) = take_quietly::<M, P>(&mut driver, key) {
+            drop(driver);
+            let output = output_of::<M::Guard, P>(resources, rest, completion, None, Vec::new());
+            return Polled::Ended(output);
+        }
+        let finished = Self::poll_long(&cell, &mut driver, (key, rest), waker, chained.as_mut());
+        M::leave(&cell, driver);
+        match finished {
+            Ok(finished) => Polled::Ended(finished),
+            Err(rest) => Polled::Pending(Self { cell, key, rest }),
+        }
+    }
+
+    /// [`Live::poll`] of one that has not ended, is a member of a chain, or shares the ring with others that are to be
+    /// handed over.
+    #[inline(never)]
+    fn poll_long(
+        cell: &M::Cell,
+        driver: &mut Driver<M::Guard>,
+        (key, rest): (Key, P::Rest),
+        waker: &Waker,
+        mut chained: Option<&mut Chained<'_>>,
+    ) -> Result<P::Output, P::Rest> {
+        let mut finished = driver.finish::<P>(key, rest, chained.as_deref_mut());
         if finished.is_err() {
             driver.poll(key, waker);
         }
@@ -434,16 +465,12 @@ impl<M: Mode, P: Payload> Live<M, P> {
             driver.flush();
             // It may have ended in the flush, before its waker could be of use.
             finished = match finished {
-                Err(rest) => driver.finish::<P>(key, rest, chained.as_mut()),
+                Err(rest) => driver.finish::<P>(key, rest, chained),
                 ended => ended,
             };
-            M::park(&mut driver, &cell);
+            M::park(driver, cell);
         }
-        M::leave(&cell, driver);
-        match finished {
-            Ok(finished) => Polled::Ended(finished),
-            Err(rest) => Polled::Pending(Self { cell, key, rest }),
-        }
+        finished
     }
 
     /// Asks for the cancellation; the end is announced as any other.
@@ -467,6 +494,17 @@ impl<M: Mode, P: Payload> Live<M, P> {
             }
         });
     }
+}
+
+/// What an operation that has ended leaves in its slot, where the driver can be given up before its output is made: no
+/// waker waits to be fired, whose panic would leak what was taken, and no other completion belongs to it. So the output is
+/// made where it is wanted, and not carried past the leaving of the driver.
+#[inline(always)]
+fn take_quietly<M: Mode, P: Payload>(
+    held: &mut M::Held<'_>,
+    key: Key,
+) -> Option<(ManuallyDrop<Resources<M::Guard>>, Completion)> {
+    if P::KEEPS_ALL || !M::is_quiet(held) { None } else { held.table.take_result(key) }
 }
 
 /// What a member of a chain has to wait for.

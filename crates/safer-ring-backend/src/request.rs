@@ -33,6 +33,9 @@ impl<K: Guard> fmt::Debug for Resources<K> {
     }
 }
 
+/// What a [`Request`] is made of.
+pub(crate) type Parts<K, P> = (Op, ManuallyDrop<Resources<K>>, <P as Payload>::Rest);
+
 /// A request, or the output of one that was refused when it was made.
 pub type Made<M, P> = Result<Request<<M as Mode>::Guard, P>, <P as Payload>::Output>;
 
@@ -151,7 +154,7 @@ impl<K, P: Payload> Request<K, P> {
     /// The resources go into a slot, or to whoever refuses them; nobody else drops them. `ManuallyDrop` spares
     /// the hot path the code for a panic on the way.
     #[inline(always)]
-    pub(crate) fn into_parts(self) -> (Op, ManuallyDrop<Resources<K>>, P::Rest) {
+    pub(crate) fn into_parts(self) -> Parts<K, P> {
         (self.op, ManuallyDrop::new(self.resources), self.rest)
     }
 }

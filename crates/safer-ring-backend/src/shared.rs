@@ -108,6 +108,19 @@ impl DerefMut for SharedHeld<'_> {
     }
 }
 
+impl SharedHeld<'_> {
+    /// Whether [`SharedCell::leave`] would do nothing but drop it.
+    #[inline(always)]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let work = self.must_listen()
+            || self.wants_timer()
+            || self.is_unheard()
+            || self.has_aftermath()
+            || self.state.closing;
+        !work
+    }
+}
+
 impl fmt::Debug for SharedHeld<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedHeld")

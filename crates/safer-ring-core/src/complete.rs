@@ -43,16 +43,26 @@ impl<R> Table<R> {
             && slot.is_plain_in_flight()
             && res >= 0
             && flags & (F_MORE | F_NOTIF) == 0
-            && (slot.group == 0 || slot.waker.is_none())
             && !planted!(WakerDropped);
         if !plain {
             return None;
         }
+        let group = slot.group;
+        // Each way counts for itself: the question which it is would be asked twice.
+        if group == NONE {
+            slot.finish(Completion { res, flags });
+            self.in_flight -= 1;
+            self.stats.completed += 1;
+            return Some(slot.waker.take());
+        }
+        if slot.waker.is_some() {
+            return None;
+        }
         slot.finish(Completion { res, flags });
-        let group = core::mem::take(&mut slot.group);
+        slot.group = NONE;
         self.in_flight -= 1;
         self.stats.completed += 1;
-        Some(if group == 0 { slot.waker.take() } else { self.groups.leave(group) })
+        Some(self.groups.leave(group))
     }
 
     /// Any case of [`Table::complete`], the common one as well.
@@ -175,7 +185,7 @@ impl<R> Table<R> {
             };
         }
         let own = slot.waker.take();
-        let group = core::mem::take(&mut slot.group);
+        let group = core::mem::replace(&mut slot.group, NONE);
         let own = if planted!(WakerDropped) { None } else { own };
         match (own, self.groups.leave(group)) {
             (Some(own), Some(group)) => {

@@ -3,23 +3,28 @@
 use alloc::vec::Vec;
 use core::task::Waker;
 
+use crate::intent::NONE;
 use crate::key::position;
 
 /// The name of a group in one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Group {
     index: u32,
-    generation: u32,
+    stamp: u32,
 }
+
+/// Part of a stamp: the owner of the group is there. Above it is the generation, so that one comparison tells both.
+const OWNED: u32 = 1;
+/// Added to a stamp, changes its generation.
+const NEXT_GENERATION: u32 = 2;
 
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 struct Members {
-    generation: u32,
+    /// Generation and [`OWNED`].
+    stamp: u32,
     /// Members that are not done.
     pending: u32,
-    /// The owner of the group is there.
-    owned: bool,
     waker: Option<Waker>,
     /// When its owner began to wait for the present members.
     since: u32,
@@ -41,55 +46,54 @@ impl Groups {
         if let Some(index) = self.free.pop()
             && let Some(members) = self.all.get_mut(position(index))
         {
-            members.owned = true;
-            return Group { index, generation: members.generation };
+            members.stamp |= OWNED;
+            return Group { index, stamp: members.stamp };
         }
         // A group that cannot be numbered has no members and counts as done.
         let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         if index != u32::MAX {
-            self.all.push(Members {
-                generation: 0,
-                pending: 0,
-                owned: true,
-                waker: None,
-                since: 0,
-            });
+            self.all.push(Members { stamp: OWNED, pending: 0, waker: None, since: 0 });
         }
-        Group { index, generation: 0 }
+        Group { index, stamp: OWNED }
     }
 
     #[inline(always)]
     fn find(&mut self, group: Group) -> Option<&mut Members> {
-        self.all
-            .get_mut(position(group.index))
-            .filter(|members| members.owned && members.generation == group.generation)
+        self.all.get_mut(position(group.index)).filter(|members| members.stamp == group.stamp)
     }
 
-    /// One more member; the number the slot keeps, 0 if there is no such group.
+    /// One more member; the number the slot keeps, `NONE` if there is no such group.
     #[inline(always)]
     pub(crate) fn enter(&mut self, group: Group) -> u32 {
         match self.find(group) {
             Some(members) => {
                 members.pending += 1;
-                group.index + 1
+                group.index
             }
-            None => 0,
+            None => NONE,
         }
     }
 
     /// One member less, by the number the slot kept; the waker when it was the last.
-    #[inline]
-    pub(crate) fn leave(&mut self, number: u32) -> Option<Waker> {
-        let index = number.checked_sub(1)?;
+    #[inline(always)]
+    pub(crate) fn leave(&mut self, index: u32) -> Option<Waker> {
         let members = self.all.get_mut(position(index))?;
-        members.pending = members.pending.saturating_sub(1);
-        if members.pending > 0 && !planted!(GroupWakesEarly) {
+        if members.pending > 1 && !planted!(GroupWakesEarly) {
+            members.pending -= 1;
             return None;
         }
-        if members.owned {
+        self.last(index)
+    }
+
+    /// The last member leaves.
+    #[cold]
+    fn last(&mut self, index: u32) -> Option<Waker> {
+        let members = self.all.get_mut(position(index))?;
+        members.pending = members.pending.saturating_sub(1);
+        if members.stamp & OWNED != 0 {
             return members.waker.take();
         }
-        members.generation = members.generation.wrapping_add(1);
+        members.stamp = members.stamp.wrapping_add(NEXT_GENERATION);
         self.free.push(index);
         None
     }
@@ -112,17 +116,17 @@ impl Groups {
 
     /// When the owner of a member began to wait, by the number the slot kept.
     pub(crate) fn since(&self, number: u32) -> Option<u32> {
-        let members = self.all.get(position(number.checked_sub(1)?))?;
+        let members = self.all.get(position(number))?;
         Some(members.since)
     }
 
     /// The owner is gone: nobody is woken any more. Its place is free after the last member.
     pub(crate) fn disown(&mut self, group: Group) -> Option<Waker> {
         let members = self.find(group)?;
-        members.owned = false;
+        members.stamp &= !OWNED;
         let waker = members.waker.take();
         if members.pending == 0 {
-            members.generation = members.generation.wrapping_add(1);
+            members.stamp = members.stamp.wrapping_add(NEXT_GENERATION);
             self.free.push(group.index);
         }
         waker

@@ -103,6 +103,9 @@ impl Key {
     #[inline]
     #[must_use]
     pub fn user_data(self, tag: Tag) -> u64 {
+        if matches!(tag, Tag::Operation) {
+            return self.word();
+        }
         (u64::from(self.index) << 32) | u64::from((self.stamp & !TAG_MASK) | tag.bits())
     }
 

@@ -138,10 +138,10 @@ pub enum Orphaned<R> {
 pub struct Stats {
     /// Operations and timers accepted.
     pub inserted: u64,
-    /// Entries given to the kernel, requests to cancel included.
-    pub staged: u64,
     /// Operations and timers that reached their final completion, cancelled ones included.
     pub completed: u64,
+    /// Entries given to the kernel, requests to cancel included.
+    pub staged: u64,
     /// Those of them that ended with `-ECANCELED`.
     pub cancelled: u64,
     /// Operations for which a cancellation was asked.

@@ -198,7 +198,7 @@ impl<R> Table<R> {
     /// without it.
     fn leave(&mut self, index: u32) {
         let Some(slot) = self.slots.get_mut(position(index)) else { return };
-        let group = core::mem::take(&mut slot.group);
+        let group = core::mem::replace(&mut slot.group, NONE);
         if let Some(waker) = slot.waker.take() {
             self.ready.push_back(Outcome::Retired(waker));
         }

@@ -90,7 +90,7 @@ pub(crate) struct Slot<R> {
     pub(crate) next: u32,
     /// Previous in that list; for a timer its place in the heap.
     pub(crate) prev: u32,
-    /// Number of its group, 0 for none.
+    /// Number of its group, or `NONE`.
     pub(crate) group: u32,
     /// When it was started, where no group knows.
     pub(crate) since: u32,
@@ -109,7 +109,7 @@ impl<R> Slot<R> {
             following: 0,
             next: NONE,
             prev: NONE,
-            group: 0,
+            group: NONE,
             since: 0,
             completion: Completion { res: 0, flags: 0 },
             waker: None,
@@ -237,7 +237,7 @@ impl<R> Slot<R> {
     pub(crate) fn vacate(&mut self) -> bool {
         let held =
             matches!(self.state, State::InFlight | State::Polling | State::Free | State::Draining);
-        if held || self.resources.is_none() {
+        if held {
             return false;
         }
         if self.has(CANCEL_IN_FLIGHT) && !planted!(CancelOutlivesSlot) {

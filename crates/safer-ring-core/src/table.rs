@@ -23,9 +23,11 @@ pub struct Table<R> {
     pub(crate) free: u32,
     /// Slots that are not free.
     pub(crate) used: u32,
-    pub(crate) in_flight: u32,
     /// `limits.operations()`, read for each operation.
     pub(crate) operation_limit: u32,
+    /// Not beside `used`, nor `inserted` beside `staged` in [`Stats`]: two neighbours that grow together are counted in a
+    /// vector register, with twice the instructions.
+    pub(crate) in_flight: u32,
     /// Members of the chain being staged that are still to come.
     pub(crate) chain_left: u32,
     /// Members of the chain being inserted that are still to come.
@@ -436,15 +438,23 @@ impl<R> Table<R> {
 
     /// Inserts and stages in one step, after [`Table::may_go_at_once`]: the operation is in flight
     /// from now on, with its key as `user_data`, and must be submitted. Otherwise as
-    /// [`Table::insert_into_room`]; `None` in place of a key that names nothing.
+    /// [`Table::insert_into_room`]; `None` in place of a key that names nothing. With a group it is a member of it from
+    /// the beginning, as after [`Table::join_new`].
     #[inline(always)]
-    pub fn insert_in_flight(&mut self, op: Op, resources: ManuallyDrop<R>) -> Option<Key> {
+    pub fn insert_in_flight(
+        &mut self,
+        op: Op,
+        resources: ManuallyDrop<R>,
+        group: Option<Group>,
+    ) -> Option<Key> {
         let index = self.free;
         let slot = self.slots.get_mut(position(index))?;
         self.free = slot.next;
         slot.occupy(op, ManuallyDrop::into_inner(resources), 0, 0);
         slot.stage();
-        slot.next = NONE;
+        if let Some(group) = group {
+            slot.group = self.groups.enter(group);
+        }
         self.used += 1;
         if !planted!(AtOnceNotCounted) {
             self.in_flight += 1;

@@ -128,7 +128,17 @@ impl Errno {
     /// The error number, if `res` is negative.
     #[inline]
     pub fn from_result(res: i32) -> Result<u32, Errno> {
-        u32::try_from(res).map_err(|_| Errno::from_positive(res.unsigned_abs()))
+        match u32::try_from(res) {
+            Ok(value) => Ok(value),
+            Err(_) => Err(Errno::of_negative(res)),
+        }
+    }
+
+    /// Out of line, or its arithmetic is done for every success too.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn of_negative(res: i32) -> Errno {
+        Errno::from_positive(res.unsigned_abs())
     }
 
     /// The error with this number; `None` unless it is between 1 and 4095 (`MAX_ERRNO`).

@@ -98,6 +98,9 @@ pub struct SubmissionQueue {
     /// Index after the last pushed entry; ahead of the shared tail until [`publish`](Self::publish).
     tail: u32,
     mask: u32,
+    /// Where the room ends that was there when the kernel's head was last read. Room only grows behind our back, so up
+    /// to here nobody need read it again.
+    limit: u32,
 }
 
 // SAFETY: the memory is valid from any thread (contract of `from_raw_parts`), and `&mut` makes the
@@ -122,10 +125,11 @@ impl SubmissionQueue {
             }
         }
         let mask = parts.count.wrapping_sub(1);
-        let mut queue = SubmissionQueue { parts, tail: 0, mask };
+        let mut queue = SubmissionQueue { parts, tail: 0, mask, limit: 0 };
         if !parts.rewind {
             queue.tail = queue.shared(parts.tail).load(Ordering::Relaxed);
         }
+        queue.limit = queue.tail;
         queue
     }
 
@@ -161,6 +165,22 @@ impl SubmissionQueue {
         self.parts.count.saturating_sub(self.pending())
     }
 
+    /// Whether there is a free entry: [`room`](Self::room) is not 0. Reads what the kernel shares only when what was
+    /// free at the last look is used up.
+    #[inline(always)]
+    pub fn has_room(&mut self) -> bool {
+        // Behind the limit too: the other ways to push go by `room`, and pass it.
+        self.limit.wrapping_sub(self.tail).cast_signed() > 0 || self.look()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) -> bool {
+        let room = self.room();
+        self.limit = self.tail.wrapping_add(room);
+        room > 0
+    }
+
     /// Copies an entry into the queue; [`publish`](Self::publish) makes it visible.
     ///
     /// # Errors
@@ -181,20 +201,17 @@ impl SubmissionQueue {
         Ok(())
     }
 
-    /// [`push`](Self::push) into a queue that has room, as [`room`](Self::room) has just told. Without room
-    /// nothing is pushed in a debug build, and in a release build an entry that waits is overwritten: the
-    /// kernel then runs this one twice or not at all.
+    /// [`push`](Self::push) into a queue that has room, as [`has_room`](Self::has_room) has just told, and whose entries
+    /// have 64 bytes. Without room nothing is pushed in a debug build, and in a release build an entry that waits is
+    /// overwritten: the kernel then runs this one twice or not at all.
     ///
     /// # Safety
-    /// As [`Uring::push`](crate::Uring::push), and there is room.
+    /// As [`Uring::push`](crate::Uring::push), there is room, and the layout is not [`Layout::Large`].
     #[inline(always)]
     pub unsafe fn push_in_room(&mut self, sqe: &Sqe) {
         debug_assert!(self.room() > 0, "the caller has looked");
-        if self.parts.layout == Layout::Large {
-            self.write_large(&Sqe128 { sqe: *sqe, cmd: [0; 64] });
-        } else {
-            self.write_small(sqe);
-        }
+        debug_assert!(self.parts.layout != Layout::Large, "the caller knows");
+        self.write_small(sqe);
     }
 
     /// Counts an entry without writing it, which leaves what was there: nothing that a kernel should see.
@@ -224,6 +241,7 @@ impl SubmissionQueue {
         if self.room() < needed {
             return Err(Push128Error::Full);
         }
+        self.limit = self.tail.wrapping_add(needed);
         if self.parts.layout == Layout::Large {
             self.write_large(sqe);
             return Ok(());
@@ -268,6 +286,16 @@ impl SubmissionQueue {
             // Release: the entries are written before the tail that covers them.
             self.shared(self.parts.tail).store(self.tail, Ordering::Release);
         }
+    }
+
+    /// [`publish`](Self::publish), and what is [`pending`](Self::pending) then.
+    #[inline(always)]
+    pub(crate) fn publish_all(&mut self) -> u32 {
+        if self.parts.rewind {
+            return self.tail;
+        }
+        self.shared(self.parts.tail).store(self.tail, Ordering::Release);
+        self.tail.wrapping_sub(self.shared(self.parts.head).load(Ordering::Acquire))
     }
 
     /// Takes back the entry that was pushed last and that the kernel has not consumed. Only for queues of
@@ -364,6 +392,8 @@ pub struct CompletionQueue {
     parts: CqParts,
     head: u32,
     mask: u32,
+    /// Small entries of which one takes up this many, as a shift.
+    shift: u32,
 }
 
 // SAFETY: as for `SubmissionQueue`.
@@ -378,7 +408,9 @@ impl CompletionQueue {
     /// `layout`. Nobody else moves the head, and nobody writes to entries between head and tail.
     #[must_use]
     pub unsafe fn from_raw_parts(parts: CqParts) -> CompletionQueue {
-        let mut queue = CompletionQueue { parts, head: 0, mask: parts.count.wrapping_sub(1) };
+        let shift = u32::from(parts.layout == Layout::Large);
+        let mask = parts.count.wrapping_sub(1);
+        let mut queue = CompletionQueue { parts, head: 0, mask, shift };
         queue.head = queue.shared(parts.head).load(Ordering::Relaxed);
         queue
     }
@@ -443,16 +475,19 @@ impl CompletionQueue {
                 return None;
             }
             let cqe = self.small(self.head);
-            if cqe.flags & (cqe_flags::SKIP | cqe_flags::F_32) == 0 {
-                self.advance(1);
-                return Some(cqe);
-            }
-            let two = cqe.flags & cqe_flags::F_32 != 0 && self.parts.layout == Layout::Mixed;
-            self.advance(1 + u32::from(two));
-            if cqe.flags & cqe_flags::SKIP == 0 {
+            let common = cqe.flags & (cqe_flags::SKIP | cqe_flags::F_32) == 0;
+            self.advance(if common { 1 } else { self.entries_of(cqe.flags) });
+            if common || cqe.flags & cqe_flags::SKIP == 0 {
                 return Some(cqe);
             }
         }
+    }
+
+    /// How many entries a completion with these flags takes.
+    #[cold]
+    #[inline(never)]
+    fn entries_of(&self, flags: u32) -> u32 {
+        1 + u32::from(flags & cqe_flags::F_32 != 0 && self.parts.layout == Layout::Mixed)
     }
 
     #[inline(always)]
@@ -540,10 +575,9 @@ impl CompletionQueue {
     /// The (first half of the) entry at a free-running index between head and tail.
     #[inline(always)]
     fn small(&self, at: u32) -> Cqe {
-        let width = if self.parts.layout == Layout::Large { 2 } else { 1 };
-        let slot = index(at & self.mask) * width;
-        // SAFETY: the masked index is below `count`, and there are `count` entries of `width` times
-        // 16 bytes (contract).
+        let slot = index(at & self.mask) << self.shift;
+        // SAFETY: the masked index is below `count`, and there are `count` entries of one or two times
+        // 16 bytes (contract), as `shift` says.
         let place = unsafe { self.parts.entries.add(slot) };
         // SAFETY: inside the entries, initialised, and not written by the kernel before the head
         // has passed it.

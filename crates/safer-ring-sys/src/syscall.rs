@@ -94,7 +94,10 @@ unsafe fn enter_direct(
         );
     }
     // The result is an `int`; a negative one is an error number.
-    Errno::from_result(i32::try_from(result).unwrap_or(i32::MIN))
+    match u32::try_from(result) {
+        Ok(consumed) => Ok(consumed),
+        Err(_) => Err(Errno::of_negative(i32::try_from(result).unwrap_or(i32::MIN))),
+    }
 }
 
 /// # Safety

@@ -148,6 +148,12 @@ impl Uring {
         self.sq.room()
     }
 
+    /// Whether [`sq_room`](Uring::sq_room) is not 0. Seldom reads what the kernel shares.
+    #[inline(always)]
+    pub fn sq_has_room(&mut self) -> bool {
+        self.sq.has_room()
+    }
+
     /// Entries pushed and not yet consumed by the kernel.
     #[inline]
     #[must_use]
@@ -173,11 +179,11 @@ impl Uring {
         unsafe { self.sq.push(sqe) }
     }
 
-    /// [`push`](Uring::push) into a queue that has room: [`sq_room`](Uring::sq_room) was not 0, and nothing was
-    /// pushed since that it did not count.
+    /// [`push`](Uring::push) into a queue that has room: [`sq_has_room`](Uring::sq_has_room) was true, and nothing was
+    /// pushed since.
     ///
     /// # Safety
-    /// As [`push`](Uring::push), and there is room.
+    /// As [`push`](Uring::push), there is room, and the ring was made without `SQE128`.
     #[inline(always)]
     pub unsafe fn push_in_room(&mut self, sqe: &Sqe) {
         // SAFETY: the caller's promise.
@@ -256,7 +262,7 @@ impl Uring {
     /// Those of `io_uring_enter(2)`. Nothing was consumed then. `ETIME`: `wait` has passed, and
     /// nothing was submitted by this call. `EOPNOTSUPP`: `wait` is given and the kernel lacks
     /// `FEAT_EXT_ARG` (Linux 5.11).
-    #[inline]
+    #[inline(always)]
     pub fn enter(
         &mut self,
         min_complete: u32,
@@ -287,6 +293,7 @@ impl Uring {
         self.enter_wait(min_complete, flags, wait, min_wait_usec)
     }
 
+    #[inline(never)]
     fn enter_wait(
         &mut self,
         min_complete: u32,
@@ -304,7 +311,8 @@ impl Uring {
     }
 
     /// `arg` is null, or a [`GetEventsArg`] of `size` bytes and `flags` has `EXT_ARG`.
-    #[inline]
+    // Always inline: with one caller more or less the compiler changed its mind, at 24 instructions for each call.
+    #[inline(always)]
     fn enter_raw(
         &mut self,
         min_complete: u32,
@@ -312,8 +320,7 @@ impl Uring {
         arg: *const c_void,
         size: usize,
     ) -> Result<u32, Errno> {
-        self.sq.publish();
-        let to_submit = self.sq.pending();
+        let to_submit = self.sq.publish_all();
         if self.params.flags & setup::SQPOLL != 0 {
             if to_submit != 0 && self.sq.needs_wakeup() {
                 flags |= enter::SQ_WAKEUP;

@@ -146,6 +146,33 @@ fn what_the_kernel_has_taken_is_not_taken_back() {
 }
 
 #[test]
+fn entries_pushed_after_asking_for_room_leave_none_behind() {
+    let kernel = SqKernel::new(4, Layout::Small);
+    let mut queue = kernel.queue(Layout::Small, false);
+    for at in 0..4 {
+        assert!(queue.has_room());
+        push(&mut queue, at).unwrap();
+    }
+    assert!(!queue.has_room());
+    queue.publish();
+    for at in 0..2 {
+        assert_eq!(kernel.consume().unwrap().user_data, at);
+    }
+    // As much as `room` says, with no question in between.
+    assert_eq!(queue.room(), 2);
+    for user_data in 4..6 {
+        let sqe = Sqe { user_data, ..Sqe::default() };
+        // SAFETY: the kernel is this test and follows no address; there is room for two.
+        unsafe { queue.push_in_room(&sqe) };
+    }
+    assert_eq!((queue.room(), queue.has_room()), (0, false));
+    queue.publish();
+    assert_eq!(kernel.consume().unwrap().user_data, 2);
+    assert!(queue.has_room() && queue.take_back().is_some() && queue.has_room());
+    assert_eq!(queue.room(), 2);
+}
+
+#[test]
 fn flags_of_the_kernel_are_seen() {
     let kernel = SqKernel::new(4, Layout::Small);
     let queue = kernel.queue(Layout::Small, false);

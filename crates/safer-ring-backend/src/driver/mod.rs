@@ -181,18 +181,23 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         &mut self.backend
     }
 
-    /// Takes an operation in.
+    /// Takes an operation in, as a member of a group if there is one.
     #[inline(always)]
     pub(crate) fn submit(
         &mut self,
         op: Op,
         resources: ManuallyDrop<Resources<K>>,
+        group: Option<Group>,
     ) -> Result<Key, Refused<K>> {
         if self.is_ours() {
-            if self.backend.room() > 0 && self.table.may_go_at_once() {
-                return Ok(self.submit_at_once(op, resources));
+            if self.backend.has_room() && self.table.may_go_at_once() {
+                return Ok(self.submit_at_once(op, resources, group));
             } else if self.table.make_room() {
-                return Ok(self.table.insert_into_room(op, resources));
+                let key = self.table.insert_into_room(op, resources);
+                if let Some(group) = group {
+                    self.table.join_new(group, key);
+                }
+                return Ok(key);
             }
         }
         // Boxed, so that the short way above moves the resources once and not through here.
@@ -201,12 +206,15 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     /// Past the queue, which is empty, into the backend's.
     #[inline(always)]
-    fn submit_at_once(&mut self, op: Op, resources: ManuallyDrop<Resources<K>>) -> Key {
+    fn submit_at_once(
+        &mut self,
+        op: Op,
+        resources: ManuallyDrop<Resources<K>>,
+        group: Option<Group>,
+    ) -> Key {
         // Described while the compiler knows the operation; the name comes with the slot.
         let words = describe(0, op, &resources, false, None);
-        let Some(key) = self.table.insert_in_flight(op, resources) else {
-            return Key::new(u32::MAX, 0);
-        };
+        let Some(key) = self.table.insert_in_flight(op, resources, group) else { return no_key() };
         self.alone.fresh += 1;
         let user_data = key.user_data(Tag::Operation);
         let submission = Submission { user_data, ..words };
@@ -369,18 +377,19 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         broken: Option<&mut Chained<'_>>,
     ) -> Result<P::Output, P::Rest> {
         let Some((resources, completion)) = self.table.take_result(key) else { return Err(rest) };
-        let result = match broken {
-            None => Errno::from_result(completion.res).map_err(Failure::Os),
-            Some(chained) => chained.judge(completion),
-        };
+        let judged = broken.map(|chained| chained.judge(completion));
         let more = if P::KEEPS_ALL { self.take_more(key) } else { Vec::new() };
-        let done = Done { result, flags: completion.flags, more };
-        // In this order nothing is live that a panic on the way would have to drop, but for the guards.
-        let Resources { lease, fd, other } = ManuallyDrop::into_inner(resources);
-        let output = payload::finish::<P>(lease, rest, done);
-        // One that was the last handle closes its descriptor here.
-        drop((fd, other));
-        Ok(output)
+        Ok(output_of::<K, P>(resources, rest, completion, judged, more))
+    }
+
+    /// [`Driver::finish`] out of line.
+    #[inline(never)]
+    pub(crate) fn finish_late<P: Payload>(
+        &mut self,
+        key: Key,
+        rest: P::Rest,
+    ) -> Result<P::Output, P::Rest> {
+        self.finish::<P>(key, rest, None)
     }
 
     /// Intermediate completions of `key`, in order.
@@ -502,6 +511,43 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             aio: helped.aio,
         }
     }
+}
+
+/// The output of an operation that has ended. `judged` is its result if that is not what the completion says.
+#[inline(always)]
+pub(crate) fn output_of<K: Guard, P: Payload>(
+    resources: ManuallyDrop<Resources<K>>,
+    rest: P::Rest,
+    completion: Completion,
+    judged: Option<Result<u32, Failure>>,
+    more: Vec<Completion>,
+) -> P::Output {
+    let Resources { lease, fd, other } = ManuallyDrop::into_inner(resources);
+    // What would be dropped by a panic on the way has to be kept in memory for it. So the guards go first, one after the
+    // other, and the lease after them: a panic in their drop would leak the rest.
+    let (lease, fd) = (ManuallyDrop::new(lease), ManuallyDrop::new(fd));
+    if let Some(other) = other {
+        drop_other(other);
+    }
+    // One that was the last handle closes its descriptor here.
+    drop(ManuallyDrop::into_inner(fd));
+    let result = judged.unwrap_or_else(|| Errno::from_result(completion.res).map_err(Failure::Os));
+    let done = Done { result, flags: completion.flags, more };
+    payload::finish::<P>(ManuallyDrop::into_inner(lease), rest, done)
+}
+
+/// The name of nothing. Out of line, or it is prepared each time.
+#[cold]
+#[inline(never)]
+fn no_key() -> Key {
+    Key::new(u32::MAX, 0)
+}
+
+/// Two operations in all have a second descriptor.
+#[cold]
+#[inline(never)]
+fn drop_other<K>(other: K) {
+    drop(other);
 }
 
 impl<K: Guard, B: Backend> Drop for Driver<K, B> {

@@ -238,6 +238,12 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         self.unheard = true;
     }
 
+    /// The same as [`Driver::take_unheard`], which it leaves as it is.
+    #[inline(always)]
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.unheard
+    }
+
     /// Whether somebody else should hear of this ring's completions.
     #[inline(always)]
     pub(crate) fn take_unheard(&mut self) -> bool {
@@ -359,8 +365,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     /// Takes in all completions that are there.
     pub(crate) fn reap(&mut self) {
-        while let Some(cqe) = self.backend.pop() {
-            self.complete(cqe.user_data, cqe.res, cqe.flags);
+        loop {
+            while let Some(cqe) = self.backend.pop() {
+                self.complete(cqe.user_data, cqe.res, cqe.flags);
+            }
+            if !self.backend.refill() {
+                return;
+            }
         }
     }
 
@@ -449,16 +460,20 @@ pub(super) fn describe<K: Guard>(
     link: bool,
     poll_first: Option<u32>,
 ) -> Submission {
+    let (fd, class) = match &resources.fd {
+        Some(fd) => (fd.raw(), Some(NonNull::from(fd.class()))),
+        None => (-1, None),
+    };
     Submission {
         user_data,
         op,
-        fd: resources.fd.as_ref().map_or(-1, Guard::raw),
+        fd,
         other: resources.other.as_ref().map_or(-1, Guard::raw),
         ptr: resources.lease.ptr(),
         init: resources.lease.init_len(),
         capacity: resources.lease.capacity(),
         link,
         poll_first,
-        class: resources.fd.as_ref().map(|fd| NonNull::from(fd.class())),
+        class,
     }
 }

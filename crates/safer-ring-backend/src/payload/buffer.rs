@@ -8,17 +8,19 @@
 #![allow(unsafe_code, reason = "reclaiming buffers from leases")]
 
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
 use safer_ring_buf::{IoBuf, IoBufMut, Lease};
-use safer_ring_core::Op;
+use safer_ring_core::{CURSOR, Group, Key, Op};
 
 use super::kept::fill;
 use super::message::WAITALL;
 use super::{Done, Payload, sealed::Sealed};
+use crate::driver::{Driver, Refused};
 use crate::error::OpError;
-use crate::fd::Fd;
+use crate::fd::{Fd, Guard};
 use crate::mode::Mode;
-use crate::request::Request;
+use crate::request::{Request, Resources};
 use crate::stream::Item;
 use crate::uring::transfer;
 
@@ -81,6 +83,28 @@ impl<B: IoBufMut> Payload for Read<B> {
 
     const STREAM: bool = true;
 
+    /// Told apart here, each is copied and described as what it is, with its unused bytes left out, not as any operation.
+    #[allow(private_interfaces, reason = "as in the trait")]
+    #[inline(always)]
+    fn submit<K: Guard>(
+        driver: &mut Driver<K>,
+        op: Op,
+        resources: ManuallyDrop<Resources<K>>,
+        _: &B::Rest,
+        group: Option<Group>,
+    ) -> Result<Key, Refused<K>> {
+        debug_assert!(matches!(op, Op::Read { .. } | Op::Recv { .. }), "the constructors above");
+        let (flags, offset) = match op {
+            Op::Recv { flags } => (Some(flags), CURSOR),
+            Op::Read { offset } => (None, offset),
+            _ => (None, CURSOR),
+        };
+        match flags {
+            Some(flags) => driver.submit(Op::Recv { flags }, resources, group),
+            None => driver.submit(Op::Read { offset }, resources, group),
+        }
+    }
+
     fn wanted(op: &Op, lease: &Lease, _: &B::Rest) -> Option<u32> {
         ends_short(op).then(|| transfer(lease.capacity()))
     }
@@ -115,6 +139,28 @@ impl<B: IoBuf> Payload for Write<B> {
     super::gives_back!(B);
 
     const STREAM: bool = true;
+
+    /// As for [`Read`].
+    #[allow(private_interfaces, reason = "as in the trait")]
+    #[inline(always)]
+    fn submit<K: Guard>(
+        driver: &mut Driver<K>,
+        op: Op,
+        resources: ManuallyDrop<Resources<K>>,
+        _: &B::Rest,
+        group: Option<Group>,
+    ) -> Result<Key, Refused<K>> {
+        debug_assert!(matches!(op, Op::Write { .. } | Op::Send { .. }), "the constructors above");
+        let (flags, offset) = match op {
+            Op::Send { flags } => (Some(flags), CURSOR),
+            Op::Write { offset } => (None, offset),
+            _ => (None, CURSOR),
+        };
+        match flags {
+            Some(flags) => driver.submit(Op::Send { flags }, resources, group),
+            None => driver.submit(Op::Write { offset }, resources, group),
+        }
+    }
 
     fn wanted(op: &Op, lease: &Lease, _: &B::Rest) -> Option<u32> {
         ends_short(op).then(|| transfer(lease.init_len()))

@@ -22,7 +22,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 
 use safer_ring_buf::Lease;
-use safer_ring_core::{Completion, Key, Op};
+use safer_ring_core::{Completion, Group, Key, Op};
 use safer_ring_sys::Errno;
 
 pub use buffer::{Read, Write, read, recv, send, write};
@@ -99,7 +99,7 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     fn failed(failure: Failure, lent: Self::Lent) -> Self::Output;
 
-    /// Puts it into the table, if it is not an operation like any other.
+    /// Puts it into the table, and into a group if there is one. There are operations that are not like any other.
     #[doc(hidden)]
     #[inline(always)]
     fn submit<K: Guard>(
@@ -107,8 +107,9 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
         op: Op,
         resources: ManuallyDrop<Resources<K>>,
         _rest: &Self::Rest,
+        group: Option<Group>,
     ) -> Result<Key, Refused<K>> {
-        driver.submit(op, resources)
+        driver.submit(op, resources, group)
     }
 
     /// Bytes that it has to move for a chain to go on; `None` if it moves none.

@@ -14,7 +14,7 @@ use std::os::fd::{IntoRawFd, RawFd};
 use std::time::Duration;
 
 use safer_ring_buf::Lease;
-use safer_ring_core::{Key, Op};
+use safer_ring_core::{Group, Key, Op};
 use safer_ring_sys::Errno;
 
 use super::{Done, Payload, sealed::Sealed};
@@ -267,8 +267,13 @@ impl Payload for Sleep {
         _: Op,
         resources: ManuallyDrop<Resources<K>>,
         after: &Duration,
+        group: Option<Group>,
     ) -> Result<Key, Refused<K>> {
-        driver.submit_timer(resources, *after)
+        let key = driver.submit_timer(resources, *after)?;
+        if let Some(group) = group {
+            driver.table.join_new(group, key);
+        }
+        Ok(key)
     }
 
     unsafe fn finish(_: Lease, _: Duration, done: Done) -> Self::Output {

@@ -207,6 +207,10 @@ unsafe impl<B: Backend> Backend for Faulty<B> {
         (self.show(&mut one) == 1).then_some(one[0])
     }
 
+    fn refill(&mut self) -> bool {
+        self.inner.refill()
+    }
+
     fn pending(&self) -> u32 {
         u32::try_from(self.held.len()).unwrap() + self.inner.pending()
     }

@@ -72,7 +72,7 @@ fn submit<B: Backend>(
     resources: Resources<Guarded>,
 ) -> Key {
     let resources = ManuallyDrop::new(resources);
-    driver.submit(op, resources).unwrap_or_else(|_| panic!("{op:?} was refused"))
+    driver.submit(op, resources, None).unwrap_or_else(|_| panic!("{op:?} was refused"))
 }
 
 fn submit_linked<B: Backend>(

@@ -2,7 +2,7 @@
 //!
 //! # Liveness
 //! * More completions may be due than the completion queue holds: the kernel keeps those that do not fit
-//!   (`IORING_FEAT_NODROP`), says so in the queue's flags, and `pop` asks for them.
+//!   (`IORING_FEAT_NODROP`), says so in the queue's flags, and `refill` asks for them.
 //! * With `DEFER_TASKRUN` completions appear only in an `enter` with `GETEVENTS`; every `enter` here asks
 //!   for them.
 //!
@@ -211,12 +211,18 @@ unsafe impl Backend for RingBackend {
     }
 
     #[inline(always)]
+    fn has_room(&mut self) -> bool {
+        self.ring.sq_has_room()
+    }
+
+    #[inline(always)]
     unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
         if self.all_hot
             && submission.poll_first.is_none()
             && let Some(sqe) = prep::hot(submission)
         {
-            // SAFETY: the contract of `submit`: the operation's memory lives, and there is room.
+            // SAFETY: the contract of `submit`: the operation's memory lives, and there is room. No ring here has large
+            // entries (`setup`).
             unsafe { self.ring.push_in_room(&sqe) };
             return Submitted::Queued;
         }
@@ -245,10 +251,12 @@ unsafe impl Backend for RingBackend {
 
     #[inline(always)]
     fn pop(&mut self) -> Option<Cqe> {
-        if let Some(cqe) = self.ring.pop() {
-            return Some(cqe);
-        }
-        if self.ring.sq_flags() & sq_ring::CQ_OVERFLOW != 0 { self.pop_overflowed() } else { None }
+        self.ring.pop()
+    }
+
+    #[inline]
+    fn refill(&mut self) -> bool {
+        self.ring.sq_flags() & sq_ring::CQ_OVERFLOW != 0 && self.fetch_overflowed()
     }
 
     #[inline]
@@ -339,13 +347,13 @@ unsafe impl Backend for RingBackend {
 impl RingBackend {
     /// The kernel holds completions back for lack of room: there is room now.
     #[cold]
-    fn pop_overflowed(&mut self) -> Option<Cqe> {
+    fn fetch_overflowed(&mut self) -> bool {
         if let Some(engine) = &mut self.engine {
             engine.refill();
-            return self.ring.pop();
+        } else if self.ring.enter(0, self.enter_flags, None).is_err() {
+            return false;
         }
-        self.ring.enter(0, self.enter_flags, None).ok()?;
-        self.ring.pop()
+        self.ready()
     }
 
     /// Any operation (by value, so that the short way need not keep it in memory), looked up among what the kernel supports.

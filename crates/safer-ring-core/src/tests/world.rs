@@ -275,13 +275,19 @@ impl World {
         }
         let token = ManuallyDrop::new(self.next_token());
         let number = token.0;
-        let inserted = self.table.insert_in_flight(kind.op(), token);
+        // The two ways into a group take turns, as those of `Event::Join` do.
+        let group = self.model.group.as_ref().map(|members| (members.group, members.serial));
+        let group = group.filter(|_| self.turn.is_multiple_of(2));
+        let inserted = self.table.insert_in_flight(kind.op(), token, group.map(|(group, _)| group));
         let key = inserted.ok_or("no room after all")?;
         let (op, resources) = self.table.get(key).ok_or("not inserted")?;
         same("op", *op, kind.op())?;
         same("token", resources.0, number)?;
         self.inserted(Ok(key), kind, Place::Queued { poll: false }, None, false)?;
         let op = self.model.ops.len() - 1;
+        if let Some((_, serial)) = group {
+            self.model.join(op, serial);
+        }
         match self.model.stage(1, self.table.limits(), &mut self.stats) {
             Next::Operation { op: staged, link: false, poll: false } => same("staged", staged, op),
             next => Err(format!("went at once, before {next:?}")),
