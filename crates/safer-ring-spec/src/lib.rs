@@ -6,9 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod diagnostic;
+pub mod diff;
 mod grammar;
 pub mod model;
+pub mod number;
 pub mod parse;
+pub mod print;
+mod raise;
 mod read;
 mod shipped;
 pub mod statement;
@@ -16,6 +20,8 @@ pub mod statement;
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use model::Specification;
 pub use parse::{Document, Located, parse, parse_bytes};
+pub use print::{Format, render};
+pub use raise::Generation;
 pub use read::debugfs::parse_list;
 pub use shipped::{find, shipped, shipped_texts};
 pub use statement::{Statement, StatementKind};
