@@ -289,7 +289,7 @@ impl Maker {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_model_that_is_printed_and_read_is_the_same(seed in any::<u64>()) {

@@ -34,9 +34,6 @@ pub fn text(spec: &Specification, generation: Generation) -> String {
             whole(&mut out, &section);
         }
     }
-    for section in &spec.unknown {
-        whole(&mut out, section);
-    }
     if !spec.examples.is_empty() {
         out.push_str("\nexamples:\n");
         for example in &spec.examples {
@@ -54,6 +51,10 @@ pub fn text(spec: &Specification, generation: Generation) -> String {
     if let Some(since) = &spec.since {
         out.push('\n');
         line(&mut out, "since-version", since, 2);
+    }
+    // Behind everything else: the second of what was given twice must stay the second.
+    for section in &spec.unknown {
+        whole(&mut out, section);
     }
     out
 }
