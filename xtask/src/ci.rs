@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::workspace::Package;
 use crate::{
-    Outcome, containers, elsewhere, http, instr, kernels, msrv, nostd, safety, soak, tidy, torture,
-    vm, workspace,
+    Outcome, containers, elsewhere, http, instr, kernels, msrv, nostd, safety, soak, spec, tidy,
+    torture, vm, workspace,
 };
 
 /// What a step runs.
@@ -98,6 +98,7 @@ fn steps(packages: &[Package], table: &Path) -> Vec<Step> {
         own("instr", || instr::run(instr::Store::Nothing)),
         bench,
         own("http, as a smoke test", || http::run(&["--quick"])),
+        own("spec-fuzz", || spec::fuzz(spec::SECONDS)),
         own("vm numa", vm::numa),
         own("containers", containers::run),
         own("torture", || torture::run(torture::Build::Release)),

@@ -15,6 +15,7 @@ mod nostd;
 mod safety;
 mod soak;
 mod source;
+mod spec;
 mod tidy;
 mod torture;
 mod vm;
@@ -42,6 +43,7 @@ usage: cargo xtask <command>
                                each kind, which takes minutes
   http [options]               HTTP load on the server examples and on plain tokio; --help lists
                                the options
+  spec-fuzz [--seconds N]      the parser of specifications on texts that were changed at random
   vm numa                      tests of placement, in a virtual machine with two nodes, and of the
                                table of kernels
   containers                   the programs inside podman, with and without root, and gVisor
@@ -73,6 +75,8 @@ fn main() -> ExitCode {
         ["soak"] => soak::run(soak::SHORT),
         ["soak", "--full"] => soak::run(soak::FULL),
         ["http", options @ ..] => http::run(options),
+        ["spec-fuzz"] => spec::fuzz(spec::SECONDS),
+        ["spec-fuzz", "--seconds", seconds] => spec::seconds(seconds).and_then(spec::fuzz),
         ["vm", "numa"] => vm::numa(),
         ["containers"] => containers::run(),
         // The part of it that runs in a container.
