@@ -166,6 +166,7 @@ fn release_lane(table: &Path) -> Vec<Step> {
         own("containers"),
         own("loom"),
         own("fuzz"),
+        own("spec-fuzz"),
         own(&format!("mutants --some {MUTANTS}")),
         own("torture --asan"),
     ]

@@ -19,6 +19,7 @@ mod safety;
 mod sim;
 mod soak;
 mod source;
+mod spec;
 mod tidy;
 mod torture;
 mod vm;
@@ -53,6 +54,7 @@ usage: cargo xtask <command>
                                them longer; a seed that fails is shown with as few steps as it can
   http [options]               HTTP load on the server examples and on plain tokio; --help lists
                                the options
+  spec-fuzz [--seconds N]      the parser of specifications on texts that were changed at random
   vm numa                      tests of placement, in a virtual machine with two nodes, and of the
                                table of kernels
   vm [options]                 the tests and a short torture on kernels 5.10, 6.1, 6.12 and 7.3;
@@ -90,6 +92,8 @@ fn main() -> ExitCode {
         ["mutants", options @ ..] => mutants::command(options),
         ["http", options @ ..] => http::run(options),
         ["sim", options @ ..] => sim::run(options),
+        ["spec-fuzz"] => spec::fuzz(spec::SECONDS),
+        ["spec-fuzz", "--seconds", seconds] => spec::seconds(seconds).and_then(spec::fuzz),
         ["vm", "numa"] => vm::numa(),
         ["vm", options @ ..] => vm::matrix(options),
         ["containers"] => containers::run(),

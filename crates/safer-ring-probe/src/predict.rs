@@ -78,7 +78,7 @@ impl Dice {
 
     /// One of some, mostly the first.
     fn mostly<T: Copy>(&mut self, usual: T, others: &[T]) -> T {
-        if self.roll() % 4 != 0 { usual } else { self.one_of(others).unwrap_or(usual) }
+        if self.roll().is_multiple_of(4) { self.one_of(others).unwrap_or(usual) } else { usual }
     }
 
     fn one_of<T: Copy>(&mut self, all: &[T]) -> Option<T> {
@@ -239,7 +239,7 @@ fn setup(env: &Env, world: &World, dice: &mut Dice) -> (Call, Facts, Observed) {
 
 /// The facts with a context, and its number for the call: a good one or 0.
 fn in_context(world: &World, dice: &mut Dice, context: u64) -> (u64, Facts) {
-    let alive = dice.roll() % 16 != 0;
+    let alive = !dice.roll().is_multiple_of(16);
     let about = Context { alive: Some(alive), room: Some(64), ready: Some(0) };
     (if alive { context } else { 0 }, Facts { context: about, ..world.facts.clone() })
 }

@@ -11,11 +11,19 @@
 #[cfg(feature = "documents")]
 mod diagnostic;
 #[cfg(feature = "documents")]
+pub mod diff;
+#[cfg(feature = "documents")]
 mod grammar;
 #[cfg(feature = "documents")]
 pub mod model;
 #[cfg(feature = "documents")]
+pub mod number;
+#[cfg(feature = "documents")]
 pub mod parse;
+#[cfg(feature = "documents")]
+pub mod print;
+#[cfg(feature = "documents")]
+mod raise;
 #[cfg(feature = "documents")]
 mod read;
 pub mod rules;
@@ -30,6 +38,10 @@ pub use diagnostic::{Diagnostic, Place, Severity};
 pub use model::Specification;
 #[cfg(feature = "documents")]
 pub use parse::{Document, Located, parse, parse_bytes};
+#[cfg(feature = "documents")]
+pub use print::{Format, render};
+#[cfg(feature = "documents")]
+pub use raise::Generation;
 #[cfg(feature = "documents")]
 pub use read::debugfs::parse_list;
 #[cfg(feature = "documents")]

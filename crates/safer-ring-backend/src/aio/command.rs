@@ -4,7 +4,9 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use safer_ring_buf::{IoBuf, IoBufMut};
-use safer_ring_sys::{Iocb, aio_cmd, aio_flag};
+use safer_ring_sys::{Errno, Iocb, address, aio_cmd, aio_flag};
+
+use crate::contract::{self, rules};
 
 use super::error::Error;
 use super::lent::{Lent, Way};
@@ -192,6 +194,40 @@ impl<'f, B: IoBuf> Command<'f, B> {
 impl<B: IoBuf> fmt::Debug for Command<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command").field("order", &self.order).finish_non_exhaustive()
+    }
+}
+
+impl<B: IoBuf> Command<'_, B> {
+    /// Why the kernel may have refused it with this error.
+    pub(super) fn explain(&self, errno: Errno) -> Vec<rules::Cause> {
+        let order = &self.order;
+        // What this library gives the kernel to read and write is there.
+        let there = rules::Pointer::writable(address(order));
+        let transfers = !matches!(order.opcode, aio_cmd::FSYNC | aio_cmd::FDSYNC | aio_cmd::POLL);
+        let mut iocb = rules::Iocb {
+            place: there,
+            opcode: order.opcode,
+            fildes: number(order.fd.as_raw_fd()),
+            buf: if transfers { there.address } else { u64::from(order.events) },
+            memory: rules::Memory::Writable,
+            offset: i64::try_from(order.offset).unwrap_or(i64::MAX),
+            rw_flags: order.rw_flags,
+            reqprio: order.priority.and_then(Priority::encode).unwrap_or_default(),
+            ..rules::Iocb::default()
+        };
+        let mut facts = contract::machine();
+        facts.context.alive = Some(true);
+        facts.files.push(contract::entry(order.fd));
+        if order.priority.is_some() {
+            iocb.flags |= aio_flag::IOPRIO;
+        }
+        if let Some(resfd) = order.resfd {
+            iocb.flags |= aio_flag::RESFD;
+            iocb.resfd = number(resfd.as_raw_fd());
+            facts.files.push(contract::entry(resfd));
+        }
+        let call = rules::IoSubmit { nr: 1, array: there, iocbs: vec![iocb] };
+        rules::explain(errno.name().unwrap_or_default(), &rules::Call::IoSubmit(call), &facts)
     }
 }
 

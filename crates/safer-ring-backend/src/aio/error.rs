@@ -6,6 +6,8 @@ use std::io;
 use safer_ring_buf::{IoBuf, MAX_BUFFERS};
 use safer_ring_sys::Errno;
 
+use crate::contract::rules;
+
 use super::command::Command;
 use super::context::Ticket;
 
@@ -92,7 +94,14 @@ impl fmt::Display for SetupError {
                 "Linux AIO is not allowed: {errno}; the container's seccomp profile must allow io_setup, io_submit, \
                  io_getevents, io_cancel and io_destroy, or use a thread pool"
             ),
-            SetupError::Os { errno } => write!(f, "no AIO context could be made: {errno}"),
+            SetupError::Os { errno } => {
+                write!(f, "no AIO context could be made: {errno}")?;
+                let causes = rules::causes("io_setup", errno.name().unwrap_or_default());
+                match causes.first() {
+                    Some(cause) => write!(f, "; {}; {}", cause.rule.text, cause.rule.fix),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -203,9 +212,27 @@ impl<B: IoBuf> fmt::Debug for SubmitError<'_, B> {
     }
 }
 
+impl<B: IoBuf> SubmitError<'_, B> {
+    /// Why the kernel has refused the first command of `rest`: the causes that its fields and its descriptor show, then those
+    /// that they do not exclude. Empty if it was not the kernel that refused, or if no rule is known to be broken.
+    ///
+    /// The descriptor, which the command still borrows, is looked at: some system calls that read.
+    #[must_use]
+    pub fn causes(&self) -> Vec<rules::Cause> {
+        match (self.error, self.rest.first()) {
+            (Error::Os(errno), Some(first)) => first.explain(errno),
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl<B: IoBuf> fmt::Display for SubmitError<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.error.fmt(f)?;
+        match self.causes().first() {
+            Some(cause) if cause.shown => write!(f, "; {}; {}", cause.rule.text, cause.rule.fix),
+            _ => Ok(()),
+        }
     }
 }
 

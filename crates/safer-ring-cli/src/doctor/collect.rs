@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use safer_ring::contract::{self, IoSetup, Pointer, RingSetup};
 use safer_ring::cpu::{self, Topology};
 use safer_ring::sys::Errno;
 use safer_ring::sys::trial::Call;
@@ -22,6 +23,7 @@ pub(crate) fn all(path: Option<&Path>) -> Findings {
     findings.numa = numa();
     findings.limits.aio_max_nr = number("/proc/sys/fs/aio-max-nr");
     findings.limits.aio_nr = number("/proc/sys/fs/aio-nr");
+    findings.expected_errors = expected_errors();
     if let Some(path) = path {
         match path::look(path) {
             Ok(found) => findings.path = Some(found),
@@ -29,6 +31,20 @@ pub(crate) fn all(path: Option<&Path>) -> Findings {
         }
     }
     findings
+}
+
+/// What the rules of the system calls predict of a ring and of an AIO context of usual size.
+fn expected_errors() -> Vec<String> {
+    let facts = contract::machine();
+    let params = Pointer::writable(1);
+    let ring =
+        contract::Call::RingSetup(RingSetup { entries: 128, params, ..RingSetup::default() });
+    let context = contract::Call::IoSetup(IoSetup { nr_events: 128, result: params, value: 0 });
+    let found = [ring, context].into_iter().filter_map(|call| {
+        let finding = contract::check(&call, &facts)?;
+        Some(format!("{}: {finding}", call.name()))
+    });
+    found.collect()
 }
 
 /// What follows from the library's own report.

@@ -35,6 +35,8 @@ pub(crate) struct Findings {
     pub(crate) calls: Vec<CallFound>,
     pub(crate) features: Option<Features>,
     pub(crate) limits: Limits,
+    /// Errors that a ring or an AIO context of 128 entries will have here, from the limits and settings above.
+    pub(crate) expected_errors: Vec<String>,
     /// Faults that kernels of this number are known for.
     pub(crate) known_faults: Vec<Fault>,
     /// Why the machine seems to wait for I/O all the time, where it does.

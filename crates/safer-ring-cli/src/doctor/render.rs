@@ -193,6 +193,9 @@ fn limits(page: &mut Page, findings: &Findings) {
     let known = |value: Option<u64>| value.map_or("?".to_owned(), |value| value.to_string());
     let _ = write!(text, "aio {} of {} events", known(limits.aio_nr), known(limits.aio_max_nr));
     page.line("limits", &text);
+    for error in &findings.expected_errors {
+        page.line("", error);
+    }
 }
 
 fn numa(page: &mut Page, findings: &Findings) {

@@ -1,11 +1,10 @@
 //! `safer-ring spec show`, `parse` and `diff`: specifications as documents.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use safer_ring_spec::Specification;
+use safer_ring_spec::{Specification, render};
 
 use super::{DIFFERS, Format};
 
@@ -20,16 +19,7 @@ pub(super) fn show(name: &str, format: Format) -> Result<ExitCode, String> {
         super::print(&list)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let specification = named(name)?;
-    match format {
-        Format::Json => json(&[specification])?,
-        Format::Text => {
-            let texts = safer_ring_spec::shipped_texts().iter();
-            let file = format!("{}.txt", specification.name);
-            let text = texts.filter(|(name, _)| *name == file).map(|(_, text)| *text).next();
-            super::print(text.unwrap_or_default())?;
-        }
-    }
+    super::print(&render(&named(name)?, format.of()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -40,26 +30,11 @@ fn named(name: &str) -> Result<Specification, String> {
     })
 }
 
-fn json(specifications: &[Specification]) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(specifications).map_err(|error| error.to_string())?;
-    super::print(&(text + "\n"))
-}
-
 /// Reads a file. The exit code is 1 if anything in it is an error.
 pub(super) fn parse(file: &Path, format: Format) -> Result<ExitCode, String> {
     let (specifications, faults) = read(file)?;
-    match format {
-        Format::Json => json(&specifications)?,
-        Format::Text => {
-            let mut text = String::new();
-            for specification in &specifications {
-                let _ = writeln!(text, "{}", specification.full_name());
-                for statement in specification.statements() {
-                    let _ = writeln!(text, "  {}: {}", statement.id, statement.text);
-                }
-            }
-            super::print(&text)?;
-        }
+    for specification in &specifications {
+        super::print(&render(specification, format.of()))?;
     }
     for fault in &faults {
         eprintln!("{fault}");
@@ -81,36 +56,23 @@ fn read(file: &Path) -> Result<(Vec<Specification>, Vec<String>), String> {
     Ok((specifications, faults))
 }
 
-/// Compares the statements of two specifications.
+/// Compares two specifications.
 pub(super) fn diff(first: &str, second: &str) -> Result<ExitCode, String> {
     let (first, second) = (either(first)?, either(second)?);
-    let (left, right) = (lines(&first), lines(&second));
-    let mut text = String::new();
-    for (id, line) in &left {
-        match right.get(id) {
-            None => {
-                let _ = writeln!(text, "- {id}: {line}");
-            }
-            Some(other) if other != line => {
-                let _ = writeln!(text, "- {id}: {line}\n+ {id}: {other}");
-            }
-            Some(_) => {}
-        }
-    }
-    for (id, line) in right.iter().filter(|(id, _)| !left.contains_key(*id)) {
-        let _ = writeln!(text, "+ {id}: {line}");
-    }
-    super::print(&text)?;
-    Ok(if text.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+    let differences = safer_ring_spec::diff::diff(&first, &second);
+    super::print(&safer_ring_spec::diff::render(&differences))?;
+    Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
 }
 
-/// A specification by its name, or all in a file.
-fn either(name: &str) -> Result<Vec<Specification>, String> {
+/// A specification by its name, or the only one in a file.
+fn either(name: &str) -> Result<Specification, String> {
     let path = Path::new(name);
-    if path.exists() { Ok(read(path)?.0) } else { Ok(vec![named(name)?]) }
-}
-
-fn lines(specifications: &[Specification]) -> BTreeMap<String, String> {
-    let statements = specifications.iter().flat_map(Specification::statements);
-    statements.map(|statement| (statement.id.clone(), statement.text.clone())).collect()
+    if !path.is_file() {
+        return named(name);
+    }
+    let mut found = read(path)?.0;
+    match (found.pop(), found.len()) {
+        (Some(only), 0) => Ok(only),
+        (_, others) => Err(format!("{name}: there are {} specifications in it", others + 1)),
+    }
 }

@@ -65,10 +65,31 @@ enum SpecCommand {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// As it is shipped
+    /// The grammar itself
     Text,
+    /// For a person at a terminal
+    Plain,
     /// The shape of the kernel's own tool
     Json,
+    /// reStructuredText
+    Rst,
+    /// Markdown
+    Md,
+    /// The grammar, in a comment of C
+    Kerneldoc,
+}
+
+impl Format {
+    fn of(self) -> safer_ring_spec::Format {
+        match self {
+            Format::Text => safer_ring_spec::Format::Spec,
+            Format::Plain => safer_ring_spec::Format::Plain,
+            Format::Json => safer_ring_spec::Format::Json,
+            Format::Rst => safer_ring_spec::Format::Rst,
+            Format::Md => safer_ring_spec::Format::Markdown,
+            Format::Kerneldoc => safer_ring_spec::Format::Comment,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -58,8 +58,8 @@ struct Lowering<'f> {
     transitions: Vec<Place>,
     capabilities: Vec<Place>,
     constraints: Vec<Place>,
-    /// What `param-count` says, and where.
-    count: Option<(RawSection, usize)>,
+    /// What `param-count` says, each time that it is given.
+    counts: Vec<(RawSection, usize)>,
 }
 
 impl<'f> Lowering<'f> {
@@ -85,7 +85,7 @@ impl<'f> Lowering<'f> {
             transitions: Vec::new(),
             capabilities: Vec::new(),
             constraints: Vec::new(),
-            count: None,
+            counts: Vec::new(),
         }
     }
 
@@ -183,9 +183,9 @@ impl<'f> Lowering<'f> {
 
     fn param_count(&mut self, section: RawSection) {
         match section.header.parse() {
-            Ok(count) if self.count.is_none() => self.count = Some((section, count)),
-            _ => {
-                let message = "`param-count:` is given twice, or is no number";
+            Ok(count) => self.counts.push((section, count)),
+            Err(_) => {
+                let message = "`param-count:` is no number";
                 self.findings.warning(section.place, message, "a number");
                 self.keep(section);
             }
@@ -461,9 +461,11 @@ impl<'f> Lowering<'f> {
     }
 
     fn finish(mut self, title: Place, defines: Option<&str>) -> Lowered {
-        if let Some((section, count)) = self.count.take() {
-            let found = self.spec.parameters.len();
-            if count != found {
+        let found = self.spec.parameters.len();
+        let counts = std::mem::take(&mut self.counts);
+        // One that is right says nothing new; all others are kept.
+        if counts.len() > 1 || counts.iter().any(|(_, count)| *count != found) {
+            for (section, count) in counts {
                 let message =
                     format!("`param-count:` says {count}, and there are {found} parameters");
                 self.findings.warning(section.place, message, &found.to_string());
