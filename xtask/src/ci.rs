@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::workspace::Package;
 use crate::{
     Outcome, containers, elsewhere, fuzz, http, instr, kernels, loom, msrv, mutants, nostd, safety,
-    soak, tidy, torture, vm, workspace,
+    soak, tidy, torture, tsan, vm, workspace,
 };
 
 /// Mistakes that are planted in a run; all of them take too long for each.
@@ -109,6 +109,7 @@ fn steps(packages: &[Package], table: &Path) -> Vec<Step> {
         own("fuzz", fuzz::minute),
         own("mutants, a few", || mutants::run(mutants::Choice::Some(MUTANTS))),
         own("torture-asan", || torture::run(torture::Build::Asan)),
+        own("tsan", tsan::run),
     ]);
     steps
 }
