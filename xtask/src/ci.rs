@@ -169,6 +169,7 @@ fn release_lane(table: &Path) -> Vec<Step> {
         own("spec-fuzz"),
         own(&format!("mutants --some {MUTANTS}")),
         own("torture --asan"),
+        own("tsan"),
     ]
 }
 

@@ -22,6 +22,7 @@ mod source;
 mod spec;
 mod tidy;
 mod torture;
+mod tsan;
 mod vm;
 mod workspace;
 
@@ -42,7 +43,9 @@ usage: cargo xtask <command>
   instr [--update | --bless]   user-space instructions per operation against the stored table;
                                --update stores lower and new rows, --bless stores every row
   torture [--asan]             a minute of random drops, in release mode; --asan: under the
-                               address sanitizer, which needs a nightly toolchain
+                               address sanitizer
+  tsan                         tests and torture under the thread sanitizer; needs the component
+                               rust-src
   soak [--full]                wake-ups across threads, in release mode; --full: ten million of
                                each kind, which takes minutes
   fuzz [TARGET] [options]      new inputs for the fuzz targets; --seconds N (60), --seed N, --keep:
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         ["instr"] => instr::run(instr::Store::Nothing),
         ["instr", "--update"] => instr::run(instr::Store::Better),
         ["instr", "--bless"] => instr::run(instr::Store::Everything),
+        ["tsan"] => tsan::run(),
         ["torture"] => torture::run(torture::Build::Release),
         ["torture", "--asan"] => torture::run(torture::Build::Asan),
         ["soak"] => soak::run(soak::SHORT),

@@ -14,6 +14,7 @@ mod bytes;
 mod coverage;
 mod mutate;
 
+use std::cmp::Reverse;
 use std::collections::hash_map::DefaultHasher;
 use std::env;
 use std::fmt;
@@ -34,7 +35,7 @@ pub const SECONDS: &str = "SAFER_RING_FUZZ_SECONDS";
 pub const SEED: &str = "SAFER_RING_FUZZ_SEED";
 /// Where a run keeps what it finds, as far as that is not to be committed.
 pub const DIRECTORY: &str = "SAFER_RING_FUZZ_DIRECTORY";
-/// Set: of all inputs that are known, the smallest set that reaches the same becomes the corpus.
+/// Set: of all inputs that are known, some that together reach the same become the corpus.
 pub const KEEP: &str = "SAFER_RING_FUZZ_KEEP";
 
 /// Most runs of an input that fails while it is made smaller.
@@ -72,7 +73,9 @@ pub fn drive(name: &str, target: impl Fn(&[u8])) {
         runs: 0,
     };
     make(&run.found);
-    run.start(known.into_iter().map(|(_, input)| input).collect());
+    let mut known: Vec<Vec<u8>> = known.into_iter().map(|(_, input)| input).collect();
+    known.sort_by_key(Vec::len);
+    run.start(known);
     run.look(Random::new(seed), Duration::from_secs(seconds));
     if env::var_os(KEEP).is_some() {
         run.keep(&corpus);
@@ -94,10 +97,8 @@ struct Run<T> {
 }
 
 impl<T: Fn(&[u8])> Run<T> {
-    /// Takes in what is known, the short ones first.
-    fn start(&mut self, mut inputs: Vec<Vec<u8>>) {
-        inputs.sort_by_key(Vec::len);
-        inputs.insert(0, Vec::new());
+    /// Takes in those of the inputs that reach something which those before them do not.
+    fn start(&mut self, inputs: Vec<Vec<u8>>) {
         for input in inputs {
             if self.run(&input) {
                 self.known.push(input);
@@ -171,9 +172,10 @@ impl<T: Fn(&[u8])> Run<T> {
         best
     }
 
-    /// Makes `corpus` the short inputs that together reach what all of them do.
+    /// Makes `corpus` some inputs that together reach what all of them do: the long ones first, of which few are enough.
     fn keep(&mut self, corpus: &Path) {
-        let known = std::mem::take(&mut self.known);
+        let mut known = std::mem::take(&mut self.known);
+        known.sort_by_key(|input| Reverse(input.len()));
         self.coverage = Coverage::new();
         self.start(known);
         for (path, _) in inputs(corpus) {
