@@ -13,7 +13,7 @@ const END: &str = "<!-- end -->";
 
 fn document() -> (PathBuf, String) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/SPEC.md");
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = std::fs::read_to_string(&path).expect("a file of the repository");
     (path, text)
 }
 
@@ -26,7 +26,8 @@ fn table() -> String {
             if let Some(other) = &statement.common.disagrees {
                 let cell = |text: &str| text.replace('|', "\\|");
                 let text = cell(&statement.text);
-                writeln!(table, "| `{}` | {text} | {} |", statement.id, cell(other)).unwrap();
+                writeln!(table, "| `{}` | {text} | {} |", statement.id, cell(other))
+                    .expect("a string");
             }
         }
     }

@@ -33,7 +33,7 @@ struct Maker(Random);
 
 impl Maker {
     fn one_of<T: Clone>(&mut self, list: &[T]) -> T {
-        list[self.0.below(list.len())].clone()
+        list.get(self.0.below(list.len())).expect("a list of some").clone()
     }
 
     fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {

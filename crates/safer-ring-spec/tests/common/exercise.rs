@@ -1,6 +1,12 @@
 //! What must hold for any text whatever: it is read without a panic, and what was read, printed and read again, is the
 //! same. And a source of texts: those that come with the crate, changed at random.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a panic is what this program is to find"
+)]
+
 use safer_ring_spec::{Format, Generation, Specification, diff, parse, parse_bytes, print, render};
 
 /// Texts in each form that the parser knows.
