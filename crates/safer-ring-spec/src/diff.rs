@@ -63,8 +63,12 @@ pub fn diff(first: &Specification, second: &Specification) -> Vec<Difference> {
     let (old, new) = (head(first), head(second));
     fields(name, &old, &new, &mut differences);
     let (old, new) = (named(first), named(second));
+    // An id that is given twice is compared in turn.
+    let mut left: Vec<Option<&(String, Section)>> = new.iter().map(Some).collect();
     for (id, before) in &old {
-        match new.iter().find(|(other, _)| other == id) {
+        let same =
+            |slot: &&mut Option<&(String, Section)>| slot.is_some_and(|(other, _)| other == id);
+        match left.iter_mut().find(same).and_then(Option::take) {
             Some((_, after)) => {
                 fields(&full(name, id), &of(before), &of(after), &mut differences);
             }
@@ -73,7 +77,7 @@ pub fn diff(first: &Specification, second: &Specification) -> Vec<Difference> {
             }
         }
     }
-    for (id, after) in new.iter().filter(|(id, _)| old.iter().all(|(other, _)| other != id)) {
+    for (id, after) in left.into_iter().flatten() {
         differences.push(Difference::Added { id: full(name, id), text: text(after) });
     }
     differences

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::diagnostic::{Diagnostic, Findings, Place};
-use crate::grammar::TELLING;
+use crate::grammar::{TELLING, is_name};
 use crate::model::Specification;
 use crate::read::debugfs;
 use crate::read::lower::{Lowered, lower};
@@ -79,13 +79,14 @@ fn read_candidates(form: Form, text: &str, findings: &mut Findings) -> Vec<Locat
     let mut specifications = Vec::new();
     for candidate in candidates(form, text, findings) {
         // What is found in a comment counts only if it is a specification.
-        let mut inside = Findings::new("");
-        let raw = sections(&candidate, &mut inside);
-        let verdict = verdict(&raw);
-        if form != Form::Plain && verdict == Verdict::Other {
-            continue;
+        if form != Form::Plain {
+            let mut inside = Findings::new("");
+            if verdict(&sections(&candidate, &mut inside)) == Verdict::Other {
+                continue;
+            }
         }
         let raw = sections(&candidate, findings);
+        let verdict = verdict(&raw);
         if raw.name.is_empty() {
             findings.error(raw.place, "a text without a title", "`sys_name - What it does`");
             continue;
@@ -131,7 +132,7 @@ fn verdict(raw: &RawSpec) -> Verdict {
 
 fn read_debugfs(text: &str, findings: &mut Findings) -> Vec<Located> {
     let raw = debugfs::read(text, findings);
-    if raw.name.is_empty() {
+    if !is_name(&raw.name) {
         findings.error(raw.place, "what the kernel shows has no name", "`Name: sys_..`");
         return Vec::new();
     }

@@ -11,12 +11,14 @@ use safer_ring_spec::{Document, Severity, Specification, StatementKind, parse, p
 
 fn read(file: &str) -> Document {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/texts").join(file);
-    parse(file, &std::fs::read_to_string(path).unwrap())
+    parse(file, &std::fs::read_to_string(path).expect("a file of the repository"))
 }
 
 fn only(document: &Document) -> &Specification {
-    assert_eq!(document.specifications.len(), 1);
-    &document.specifications[0].specification
+    let [located] = document.specifications.as_slice() else {
+        panic!("{} specifications", document.specifications.len())
+    };
+    &located.specification
 }
 
 fn findings(document: &Document) -> Vec<String> {

@@ -1,6 +1,5 @@
 //! The grammar itself. What is printed and read again is the same model.
 
-use crate::grammar::is_parameter;
 use crate::model::{Section, Specification};
 use crate::print::wrap::{prose, wrap};
 use crate::raise::{self, Generation};
@@ -11,8 +10,8 @@ pub fn text(spec: &Specification, generation: Generation) -> String {
     let mut out = format!("{} - {}", spec.full_name(), spec.summary);
     out.truncate(out.trim_end().len());
     out.push('\n');
-    // All of them, so that the order stays; but for names that no such line can have.
-    for p in spec.parameters.iter().filter(|p| is_parameter(&p.name)) {
+    // All of them, so that the order stays.
+    for p in &spec.parameters {
         out.push('@');
         line(&mut out, &p.name, p.text.as_deref().unwrap_or_default(), 2);
     }
@@ -28,9 +27,10 @@ pub fn text(spec: &Specification, generation: Generation) -> String {
         line(&mut out, key, &value, 2);
     }
     for section in raise::statements(spec, generation) {
-        // What the line above has said is all there is.
+        // What the line above has said may be all there is; but the second description must stay the second.
+        let second = |s: &Section| s.key == section.key && s.header == section.header;
         let said = section.key == "param" && section.fields.is_empty();
-        if !said || !is_parameter(&section.header) {
+        if !said || spec.unknown.iter().any(second) {
             whole(&mut out, &section);
         }
     }

@@ -3,7 +3,7 @@
 //! It is a text for people: headings with a count, and below them items and their properties, further to the right.
 
 use crate::diagnostic::{Findings, Place};
-use crate::grammar::squeeze;
+use crate::grammar::{split_key, squeeze};
 use crate::read::section::{RawField, RawSection, RawSpec};
 
 /// The headings with a count: heading, key of the grammar.
@@ -173,7 +173,7 @@ impl Reader<'_> {
         self.raw.sections.push(RawSection {
             key: key.to_owned(),
             place,
-            header: header.to_owned(),
+            header: squeeze(header),
             fields: Vec::new(),
             lines: Vec::new(),
         });
@@ -255,7 +255,10 @@ impl Reader<'_> {
             self.limits = true;
             return;
         }
-        let parts = text.split_once(':').filter(|(word, _)| !word.contains(' '));
+        // The kernel writes underscores where the grammar has hyphens.
+        let parts = text
+            .split_once(':')
+            .filter(|(word, _)| split_key(&format!("{}:", word.replace('_', "-"))).is_some());
         let Some((word, rest)) = parts else {
             // A description that goes on, or that of a change of state, which has no name.
             let text = squeeze(text);
@@ -269,16 +272,16 @@ impl Reader<'_> {
             return;
         };
         let known = PROPERTIES.iter().find(|(of, name, _)| *of == key && *name == word);
-        let word = known.map_or(word, |(_, _, sub_key)| sub_key);
+        let word = known.map_or_else(|| word.replace('_', "-"), |(_, _, key)| (*key).to_owned());
         let value = squeeze(rest);
-        let value = match word {
+        let value = match word.as_str() {
             // `int (unsigned int)`: the class, and the type of the code.
             "type" if key == "param" => value.split(" (").next().unwrap_or_default().to_owned(),
             "flags" | "direction" => value.replace(' ', ", "),
             _ => value,
         };
         if !value.is_empty() {
-            section.fields.push(RawField { key: word.to_owned(), place, value });
+            section.fields.push(RawField { key: word, place, value });
         }
     }
 
@@ -308,8 +311,8 @@ fn bounds(section: &mut RawSection) {
             let index = fields.iter().position(|f| names.contains(&f.key.as_str()))?;
             Some(fields.remove(index))
         };
-        let low = take(fields, ["min", "min_len"]);
-        let high = take(fields, ["max", "max_len"]);
+        let low = take(fields, ["min", "min-len"]);
+        let high = take(fields, ["max", "max-len"]);
         if let (Some(low), Some(high)) = (low, high) {
             let value = format!("{}, {}", low.value, high.value);
             fields.push(RawField { key: "range".to_owned(), place: low.place, value });

@@ -103,9 +103,14 @@ impl<'f> Fields<'f> {
         self.take(keys).map(|field| field.value)
     }
 
-    /// Text that says something.
+    /// Text that says something. What says nothing is kept, so that it stays the first of its name.
     pub(super) fn filled(&mut self, keys: &[&str]) -> Option<String> {
-        self.text(keys).filter(|text| !text.is_empty())
+        let field = self.take(keys)?;
+        if field.value.is_empty() {
+            self.refuse(field, "a value");
+            return None;
+        }
+        Some(field.value)
     }
 
     pub(super) fn word<T: WordList>(&mut self, key: &str) -> Option<T> {
@@ -119,7 +124,20 @@ impl<'f> Fields<'f> {
 
     pub(super) fn words<T: WordList + PartialEq>(&mut self, key: &str) -> Vec<T> {
         let Some(field) = self.take(&[key]) else { return Vec::new() };
-        words(&field.value, field.place, self.findings)
+        let words = words(&field.value, field.place, self.findings);
+        if words.is_empty() {
+            self.refuse(field, &T::list());
+        }
+        words
+    }
+
+    /// The flags of all lines that have some.
+    pub(super) fn flags(&mut self, flags: &mut Vec<ParameterFlag>) {
+        while let Some(field) = self.take(&["flags"]) {
+            let more: Vec<ParameterFlag> = words(&field.value, field.place, self.findings);
+            let new: Vec<_> = more.into_iter().filter(|flag| !flags.contains(flag)).collect();
+            flags.extend(new);
+        }
     }
 
     pub(super) fn flag(&mut self, key: &str) -> Option<bool> {
@@ -135,10 +153,7 @@ impl<'f> Fields<'f> {
     }
 
     pub(super) fn list(&mut self, key: &str) -> Vec<String> {
-        match self.take(&[key]) {
-            Some(field) if !field.value.is_empty() => split_list(&field.value),
-            _ => Vec::new(),
-        }
+        self.filled(&[key]).map(|list| split_list(&list)).unwrap_or_default()
     }
 
     pub(super) fn pair(&mut self, key: &str) -> Option<(String, String)> {
@@ -218,7 +233,7 @@ impl<'f> Fields<'f> {
     /// What each statement can have. Everything that is left goes there.
     pub(super) fn common(mut self) -> Common {
         let mut common = Common {
-            id: self.text(&["id"]).filter(|id| !id.is_empty()),
+            id: self.filled(&["id"]),
             since: self.text(&["since"]),
             until: self.text(&["until"]),
             disagrees: self.text(&["disagrees"]),

@@ -6,8 +6,8 @@ use crate::diagnostic::{Findings, Place};
 use crate::grammar::{LIMITS, SIGNAL_MASKS, is_name, is_parameter, split_list};
 use crate::model::{
     ApiKind, Capability, CapabilityAction, Constraint, Context, Effect, ErrorCase, Field, Lock,
-    LockKind, Parameter, ParameterFlag, Returns, Section, SideEffect, Signal, SignalDirection,
-    Specification, Surface, Transition, ValueType,
+    LockKind, Parameter, Returns, Section, SideEffect, Signal, SignalDirection, Specification,
+    Surface, Transition, ValueType,
 };
 use crate::read::section::{RawSection, RawSpec};
 use fields::{Fields, WordList, pair, words};
@@ -215,11 +215,7 @@ impl<'f> Lowering<'f> {
         }
         let mut f = Fields::new(&section, self.findings);
         let (value_type, mut flags) = f.type_and_flags();
-        for flag in f.words::<ParameterFlag>("flags") {
-            if !flags.contains(&flag) {
-                flags.push(flag);
-            }
-        }
+        f.flags(&mut flags);
         let mut read = Parameter { value_type, flags, ..Parameter::default() };
         read.size = f.text(&["size"]);
         f.constraint_type(&mut read);
@@ -273,7 +269,9 @@ impl<'f> Lowering<'f> {
             success_range: f.pair("success-range"),
             error_values: f.list("error-values"),
             description: match (header, described) {
-                (Some(header), Some(described)) => Some(format!("{header} {described}")),
+                (Some(header), Some(described)) => {
+                    Some(format!("{header} {described}").trim_end().to_owned())
+                }
                 (header, described) => header.or(described),
             },
             common: f.common(),
