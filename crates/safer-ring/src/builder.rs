@@ -3,7 +3,9 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use safer_ring_backend::{BackendChoice, Config, Local, Mode, SetupError, Shared, Sqpoll};
+use safer_ring_backend::{
+    BackendChoice, Config, FallbackParts, Local,  Mode, SetupError, Shared, Sqpoll,
+};
 
 use crate::RingOf;
 use crate::cpu::{self, CpuId, Node};
@@ -128,6 +130,13 @@ impl<M: Mode> Builder<M> {
     /// Never use these setup flags (`IORING_SETUP_*`), to compare or to stay clear of a kernel's bug.
     pub fn without_setup_flags(mut self, flags: u32) -> Self {
         self.config.without_setup_flags = flags;
+        self
+    }
+
+    /// What the fallback may use. For tests, which force each part: what is left out is done by threads.
+    #[doc(hidden)]
+    pub fn fallback_parts(mut self, parts: FallbackParts) -> Self {
+        self.config.fallback_parts = parts;
         self
     }
 

@@ -47,6 +47,8 @@ pub(super) struct Tried<'a> {
     pub(super) progress: &'a mut u32,
     /// The last transfer filled less than it could have, so that its stream was empty then.
     pub(super) dry: bool,
+    /// Whether `RWF_NOWAIT` may be tried.
+    pub(super) nowait: bool,
 }
 
 /// The events that an operation waits for before it is tried, if it is tried again and again.
@@ -217,7 +219,8 @@ impl Tried<'_> {
         let (fd, class) = (self.submission.fd, class(self.submission));
         let events = if write { OUT } else { IN };
         let files = matches!(kind, Kind::File | Kind::Memory);
-        let nowait = kind != Kind::Memory && class.is_none_or(|class| class.may_nowait(write));
+        let known = class.is_none_or(|class| class.may_nowait(write));
+        let nowait = self.nowait && kind != Kind::Memory && known;
         if nowait {
             // SAFETY: the vectors are over lent memory (caller).
             let moved = unsafe { vectored_call(fd, vectors, offset, libc::RWF_NOWAIT, write) };
