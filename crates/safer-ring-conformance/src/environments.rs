@@ -32,6 +32,8 @@ pub enum Tag {
     /// The fallback where a write to a pipe moves at most 4096 bytes, since nothing else is sure not to wait: without
     /// `RWF_NOWAIT`, or on a kernel whose pipes do not know it. Found out by asking a pipe.
     ShortPipeWrites,
+    /// io_uring of kernels before 5.12, which gives each open to a thread.
+    SlowOpens,
 }
 
 /// One way to make rings.
@@ -63,6 +65,7 @@ impl Environment {
             Tag::ShortPipeWrites => {
                 self.is(Tag::Fallback) && (self.is(Tag::WithoutNowait) || !pipes_know_nowait())
             }
+            Tag::SlowOpens => self.is(Tag::Uring) && kernel() < (5, 12),
             _ => self.tags.contains(&tag),
         }
     }
@@ -96,7 +99,8 @@ impl Environment {
 
     /// Whether a ring of it is what its row says.
     pub(crate) fn fits(&self, features: &Features) -> bool {
-        let kind = if self.is(Tag::Fallback) { BackendKind::Fallback } else { BackendKind::IoUring };
+        let kind =
+            if self.is(Tag::Fallback) { BackendKind::Fallback } else { BackendKind::IoUring };
         features.backend == kind && features.setup_flags & self.without == 0
     }
 }
@@ -106,10 +110,20 @@ fn flags(bits: u32) -> String {
     names.collect::<Vec<_>>().join("|")
 }
 
+/// Version and patch level of the kernel, by uname(2).
+fn kernel() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 fn pipes_know_nowait() -> bool {
     let Ok((reader, _writer)) = std::io::pipe() else { return true };
     let mut room = [0];
-    let read = preadv2(&reader, &mut [IoSliceMut::new(&mut room)], u64::MAX, ReadWriteFlags::NOWAIT);
+    let read =
+        preadv2(&reader, &mut [IoSliceMut::new(&mut room)], u64::MAX, ReadWriteFlags::NOWAIT);
     read != Err(Errno::OPNOTSUPP)
 }
 
@@ -159,7 +173,7 @@ pub const ENVIRONMENTS: &[Environment] = {
         row("uring-local-defer", "DEFER_TASKRUN", &[Uring, Local]).with(DEFER),
         row("uring-local-coop", "COOP_TASKRUN, without SINGLE_ISSUER", &[Uring, Local])
             .with(setup::COOP_TASKRUN)
-            .without(DEFER),
+            .without(setup::SINGLE_ISSUER),
         row("uring-local-bare", "no optional flag", &[Uring, Local]).without(EXTRAS),
         row("uring-local-sqarray", "without NO_SQARRAY", &[Uring, Local])
             .without(setup::NO_SQARRAY),

@@ -13,7 +13,7 @@ use crate::kit::block_on;
 use crate::scenario::{Expect, Run, Scenario};
 
 /// A scenario that is not over by then hangs. Generous, for machines that are emulated.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// What came of a scenario in an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +58,7 @@ pub fn run_all(
 }
 
 /// Runs one scenario in an environment that the machine can give.
-pub fn run_one(
-    scenario: Scenario,
-    environment: &'static Environment,
-    directory: &Path,
-) -> Outcome {
+pub fn run_one(scenario: Scenario, environment: &'static Environment, directory: &Path) -> Outcome {
     let expected = match scenario.expected(environment) {
         None => scenario.seen,
         Some(Expect::Differs { seen, .. } | Expect::Otherwise { seen, .. }) => seen,
@@ -115,20 +111,21 @@ fn carry_out(scenario: Scenario, environment: &'static Environment, directory: &
     }
 }
 
-const LOCAL: Flavour<Local> =
-    Flavour { drive: |ring, future| ring.block_on(future), across: None };
+const LOCAL: Flavour<Local> = Flavour { drive: |ring, future| ring.block_on(future), across: None };
 const SHARED: Flavour<Shared> =
     Flavour { drive: |_, future| block_on(future), across: Some(across) };
 
 fn across(ring: &Ring, threads: usize, each: usize) -> usize {
     std::thread::scope(|scope| {
-        let work = || block_on(async {
-            let mut ended = 0;
-            for _ in 0..each {
-                ended += usize::from(ring.nop().await.is_ok());
-            }
-            ended
-        });
+        let work = || {
+            block_on(async {
+                let mut ended = 0;
+                for _ in 0..each {
+                    ended += usize::from(ring.nop().await.is_ok());
+                }
+                ended
+            })
+        };
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()
     })

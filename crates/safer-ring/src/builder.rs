@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use safer_ring_backend::{
-    BackendChoice, Config, FallbackParts, Local,  Mode, SetupError, Shared, Sqpoll,
+    BackendChoice, Config, FallbackParts, Local, Mode, SetupError, Shared, Sqpoll,
 };
 
 use crate::RingOf;

@@ -13,8 +13,8 @@ use common::net::poll_once;
 use common::{Exec, everywhere, file_with, must_fail, pattern, with_built};
 use safer_ring::sys::{Sqe, opcode};
 use safer_ring::{
-    BackendChoice, BackendKind, Builder, Ended, FallbackParts, FallocateMode, Fd, OwnedBuffer, RenameMode, Ring,
-    SetupError, Shared,
+    BackendChoice, BackendKind, Builder, Ended, FallbackParts, FallocateMode, Fd, OwnedBuffer,
+    RenameMode, Ring, SetupError, Shared,
 };
 
 everywhere!(
@@ -95,7 +95,8 @@ fn a_part_that_is_left_out_is_done_by_threads<E: Exec>() {
     let parts = FallbackParts { aio: false, nowait: false };
     with_built::<E>(fallback().fallback_parts(parts), async |ring| {
         let direct: Fd<E::M> = Fd::new(file);
-        let (count, buffer) = ring.read_at_owned(&direct, aligned(&[0; BLOCK]), 4096).await.unwrap();
+        let (count, buffer) =
+            ring.read_at_owned(&direct, aligned(&[0; BLOCK]), 4096).await.unwrap();
         assert_eq!((count, &buffer[..]), (BLOCK, &pattern(2 * BLOCK)[BLOCK..]));
         ring.fsync(&direct).await.unwrap();
         // Cached, and for a thread all the same, unless the file system is one in memory.

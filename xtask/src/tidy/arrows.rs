@@ -10,6 +10,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("safer-ring-buf", &[]),
     // The raw baseline loops of the benchmark sit on the raw layer.
     ("safer-ring-cli", &["safer-ring", "safer-ring-sys"]),
+    // Scenarios use what users use.
+    ("safer-ring-conformance", &["safer-ring"]),
     ("safer-ring-core", &[]),
     ("safer-ring-sys", &[]),
     ("xtask", &[]),

@@ -154,6 +154,7 @@ impl Tried<'_> {
     unsafe fn read(&mut self, offset: u64) -> Attempt {
         let s = self.submission;
         match kind(s) {
+            Kind::Stream | Kind::Socket if is_place(offset) => no_places(),
             // SAFETY: the caller's promise.
             Kind::Stream | Kind::Socket => unsafe { self.recv(0) },
             Kind::Direct => Attempt::Disk,
@@ -172,6 +173,7 @@ impl Tried<'_> {
     unsafe fn write(&mut self, offset: u64) -> Attempt {
         let s = self.submission;
         match kind(s) {
+            Kind::Stream | Kind::Socket if is_place(offset) => no_places(),
             // SAFETY: the caller's promise.
             Kind::Stream | Kind::Socket => unsafe { self.send(0) },
             Kind::Direct => Attempt::Disk,
@@ -195,6 +197,9 @@ impl Tried<'_> {
         // SAFETY: `ptr` leads to `count` vectors over lent memory (`payload::vectored`).
         let mut vectors = unsafe { Vectors::new(self.submission.ptr, count) };
         if matches!(kind, Kind::Stream | Kind::Socket) {
+            if is_place(offset) {
+                return no_places();
+            }
             let message = Message::of(vectors.rest(0));
             let flags = if write { libc::MSG_NOSIGNAL } else { 0 };
             // SAFETY: the message's vectors are those of the operation.
@@ -245,7 +250,10 @@ impl Tried<'_> {
             // SAFETY: as above.
             Kind::Memory => done(unsafe { vectored_call(fd, vectors, offset, 0, write) }),
             _ => {
-                // Without a call that does not wait: one that has no reason to.
+                // Without a call that does not wait: one that has no reason to. The wrong end of a pipe is never ready.
+                if is_closed_to(fd, if write { libc::O_RDONLY } else { libc::O_WRONLY }) {
+                    return Attempt::Done(-Errno::BADF.raw_os_error());
+                }
                 if ready_now(fd, events) == 0 {
                     return Attempt::Wait(events);
                 }
@@ -532,6 +540,16 @@ fn done_code(moved: Result<usize, Errno>) -> i32 {
 
 fn done(moved: Result<usize, Errno>) -> Attempt {
     Attempt::Done(done_code(moved))
+}
+
+/// Whether a socket refuses the offset: it takes the cursor, and 0.
+fn is_place(offset: u64) -> bool {
+    !matches!(offset, 0 | CURSOR)
+}
+
+/// What the kernel's ring answers for a place in a socket.
+fn no_places() -> Attempt {
+    Attempt::Done(-Errno::SPIPE.raw_os_error())
 }
 
 fn again() -> Attempt {

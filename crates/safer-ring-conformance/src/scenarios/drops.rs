@@ -28,16 +28,31 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Drop, a_dropped_sync_runs_to_its_end, [Fsync], "left: 0"),
     row!(Drop, a_dropped_fallocate_runs_to_its_end, [Fallocate], "size 100"),
     row!(Drop, a_dropped_ftruncate_runs_to_its_end, [Ftruncate], "file: abc"),
-    row!(Drop, the_error_of_a_dropped_write_is_told_to_a_sync, [Write, Fsync], "Earlier(ENOSPC), then EINVAL"),
+    row!(
+        Drop,
+        the_error_of_a_dropped_write_is_told_to_a_sync,
+        [Write, Fsync],
+        "Earlier(ENOSPC), then EINVAL"
+    ),
     // Receives.
     row!(Drop, bytes_that_come_after_the_drop_go_to_the_next, [Recv], "6 'before'"),
     row!(Drop, bytes_that_were_there_at_the_drop_go_to_the_next, [Recv], "5 'while'"),
     row!(Drop, bytes_of_a_receive_that_was_over_go_to_the_next, [Recv], "5 'after'"),
     row!(Drop, the_next_receive_may_wait_already, [Recv], "5 'later'"),
     row!(Drop, a_smaller_buffer_takes_a_part, [Recv], "2 'ab', 1 'c', 3 'def'"),
-    row!(Drop, a_dropped_receive_costs_no_system_call, [Recv], "enters: 0, submitted: 0, cancelled: 0"),
+    row!(
+        Drop,
+        a_dropped_receive_costs_no_system_call,
+        [Recv],
+        "enters: 0, submitted: 0, cancelled: 0"
+    ),
     row!(Drop, receives_dropped_in_turn_keep_the_order, [Recv], "1000 bytes, in order: yes"),
-    row!(Drop, kept_bytes_are_found_by_other_kinds_of_receive, [Recv, Read, ReadVectored, RecvMsg], "'a' 'b' 'c' 'd'"),
+    row!(
+        Drop,
+        kept_bytes_are_found_by_other_kinds_of_receive,
+        [Recv, Read, ReadVectored, RecvMsg],
+        "'a' 'b' 'c' 'd'"
+    ),
     row!(Drop, a_dropped_vectored_receive_keeps_its_bytes, [ReadVectored], "4 'abcd'"),
     row!(Drop, the_end_seen_by_a_dropped_receive_is_told, [Recv], "0 '', 0 ''"),
     row!(Drop, the_error_seen_by_a_dropped_receive_is_told, [Recv], "ECONNRESET 'kept'"),
@@ -49,17 +64,42 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Drop, what_was_unread_comes_first, [Recv], "4 'back', 1 'x'"),
     row!(Drop, a_forgotten_receive_keeps_the_order, [Recv], "first: nothing, next: 1 'b'"),
     // Accepts.
-    row!(Drop, a_connection_after_the_drop_goes_to_the_next, [Accept], "the first: yes, the second: yes"),
+    row!(
+        Drop,
+        a_connection_after_the_drop_goes_to_the_next,
+        [Accept],
+        "the first: yes, the second: yes"
+    ),
     row!(Drop, a_connection_before_the_drop_goes_to_the_next, [Accept], "the first: yes"),
     row!(Drop, kept_connections_are_closed_with_their_listener, [Accept], "peer: 0 bytes"),
     // Sends.
     row!(Drop, a_dropped_send_is_sent_before_the_next, [Send], "in order: yes"),
     row!(Drop, a_dropped_send_that_waits_is_sent_whole, [Send], "2000000 bytes, equal: yes"),
     row!(Drop, a_dropped_write_of_many_buffers_is_sent_whole, [WriteVectored], "1000000 bytes"),
-    row!(Drop, the_error_of_a_dropped_send_is_told_to_the_next, [Send], "Earlier(EPIPE) 'kept', then EPIPE 'own'"),
-    row!(Drop, the_error_of_a_dropped_send_is_told_to_a_shutdown, [Send, Shutdown], "Earlier(EPIPE)"),
-    row!(Drop, the_error_of_a_dropped_send_is_told_by_a_close, [Send, Close], "Earlier(EPIPE), then ok"),
-    row!(Drop, a_shutdown_waits_for_dropped_sends, [Send, Shutdown], "ok; all bytes: yes, then the end"),
+    row!(
+        Drop,
+        the_error_of_a_dropped_send_is_told_to_the_next,
+        [Send],
+        "Earlier(EPIPE) 'kept', then EPIPE 'own'"
+    ),
+    row!(
+        Drop,
+        the_error_of_a_dropped_send_is_told_to_a_shutdown,
+        [Send, Shutdown],
+        "Earlier(EPIPE)"
+    ),
+    row!(
+        Drop,
+        the_error_of_a_dropped_send_is_told_by_a_close,
+        [Send, Close],
+        "Earlier(EPIPE), and the handle is gone"
+    ),
+    row!(
+        Drop,
+        a_shutdown_waits_for_dropped_sends,
+        [Send, Shutdown],
+        "ok; all bytes: yes, then the end"
+    ),
     row!(Drop, a_forgotten_write_is_done, [Write], "file: done"),
     // Handles.
     row!(Drop, a_dropped_stream_closes_after_its_sends, [Send], "all bytes: yes, then the end"),
@@ -67,7 +107,6 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Drop, a_settled_stream_keeps_its_bytes, [Recv], "ok; holders 1; 4 'kept'"),
     row!(Drop, drained_receives_keep_their_bytes, [Recv], "complete: yes; 1 'x'"),
 ];
-
 
 async fn a_write_that_never_started_is_not_done<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"").await?;
@@ -104,9 +143,7 @@ async fn a_dropped_vectored_read_releases_its_buffers<M: Mode>(env: &Env<M>) -> 
     seen!("back: {} of 2", pool.stats().available)
 }
 
-async fn a_dropped_direct_read_releases_its_buffer_after_its_end<M: Mode>(
-    env: &Env<M>,
-) -> Verdict {
+async fn a_dropped_direct_read_releases_its_buffer_after_its_end<M: Mode>(env: &Env<M>) -> Verdict {
     let file = match env.direct(1 << 20)? {
         Ok(file) => file,
         Err(why) => return Ok(Observed::Skipped(why)),
@@ -463,12 +500,17 @@ async fn a_dropped_send_is_sent_before_the_next<M: Mode>(env: &Env<M>) -> Verdic
     drop(first);
     let mut second = env.ring().send(&near, vec![2; 10]);
     start(&mut second)?;
-    take(env, &far, filled).await?;
-    let mut got = Vec::new();
-    while got.len() < 100_010 {
-        got.extend(env.ring().recv(&far, vec![0; 65_536]).await?.1);
-    }
-    second.await?;
+    let receive = async {
+        take(env, &far, filled).await?;
+        let mut got = Vec::new();
+        while got.len() < 100_010 {
+            got.extend(env.ring().recv(&far, vec![0; 65_536]).await?.1);
+        }
+        Ok::<_, Trouble>(got)
+    };
+    let (second, got) = crate::kit::both(second, receive).await;
+    second?;
+    let got = got?;
     let mut sent = vec![1; 100_000];
     sent.extend([2; 10]);
     seen!("in order: {}", yes(got == sent))
@@ -570,8 +612,10 @@ async fn a_forgotten_write_is_done<M: Mode>(env: &Env<M>) -> Verdict {
     let mut write = env.ring().write_at_owned(&file, b"done".to_vec(), 0);
     let _ = poll_once(&mut write);
     std::mem::forget(write);
-    until(env.ring(), "it is written", || std::fs::read(&path).is_ok_and(|bytes| !bytes.is_empty()))
-        .await?;
+    until(env.ring(), "it is written", || {
+        std::fs::read(&path).is_ok_and(|bytes| !bytes.is_empty())
+    })
+    .await?;
     seen!("file: {}", text(&Env::<M>::content(&path)?))
 }
 

@@ -27,7 +27,12 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, write_to_a_full_device, [Write], "ENOSPC 'kept'"),
     row!(Success, appended_writes_ignore_the_offset, [Write], "1 'x'; file: contentx"),
     row!(Success, an_offset_beyond_four_gigabytes, [Read, Write], "3 'far'; read: 3 'far'"),
-    row!(Success, a_large_file_comes_back_as_it_went, [Read, Write], "4194304 of 4194304, equal: yes"),
+    row!(
+        Success,
+        a_large_file_comes_back_as_it_went,
+        [Read, Write],
+        "4194304 of 4194304, equal: yes"
+    ),
     row!(Success, a_written_buffer_may_be_static, [Write], "6; file: static"),
     row!(Success, reads_at_the_same_time, [Read], "16 of 16 right"),
     row!(Success, read_into_many_buffers, [ReadVectored], "7 '012|3456|'"),
@@ -59,7 +64,11 @@ pub(super) const TABLE: &[Scenario] = &[
 const NO_PLACE: u64 = 1 << 63;
 
 /// The file of `Env::file_at`, opened for one direction.
-async fn opened<M: Mode>(env: &Env<M>, content: &[u8], write: bool) -> Result<Fd<M>, crate::Trouble> {
+async fn opened<M: Mode>(
+    env: &Env<M>,
+    content: &[u8],
+    write: bool,
+) -> Result<Fd<M>, crate::Trouble> {
     let path = env.file_at("one way", content)?;
     let options = OpenOptions::new().read(!write).write(write);
     Ok(env.ring().open(&path, &options).await?)

@@ -13,24 +13,54 @@ use super::names::closes_on_exec;
 use super::streams::fill;
 
 pub(super) const TABLE: &[Scenario] = &[
-    row!(Success, a_datagram_has_the_address_of_its_sender, [RecvMsg, SendMsg], "4 'ping', sender right: yes"),
+    row!(
+        Success,
+        a_datagram_has_the_address_of_its_sender,
+        [RecvMsg, SendMsg],
+        "4 'ping', sender right: yes"
+    ),
     row!(Success, a_connected_datagram_socket, [Recv, Send], "4 'ping', 4 'pong'"),
     row!(Short, a_cut_datagram_says_so, [RecvMsg], "2 'ab' cut: yes; 4 'next' cut: no"),
     row!(Success, an_empty_datagram_arrives, [RecvMsg, SendMsg], "0 '' cut: no"),
     row!(Success, a_message_waits, [RecvMsg], "5 'later' cut: no"),
     row!(Eof, a_message_from_a_peer_that_has_gone, [RecvMsg], "0 '' cut: no"),
     row!(Error, a_message_from_a_file, [RecvMsg], "ENOTSOCK 'kept'"),
-    row!(Cancel, receiving_a_message_is_cancelled, [RecvMsg], "cancelled 'kept'; later: 1 'x' cut: no"),
-    row!(Success, a_descriptor_arrives_owned, [RecvMsg, SendMsg], "1 'x', descriptors: 1, closes on exec: yes, works: yes"),
-    row!(Short, control_data_that_does_not_fit_says_so, [RecvMsg], "1 'x', descriptors: 0, cut: yes"),
+    row!(
+        Cancel,
+        receiving_a_message_is_cancelled,
+        [RecvMsg],
+        "cancelled 'kept'; later: 1 'x' cut: no"
+    ),
+    row!(
+        Success,
+        a_descriptor_arrives_owned,
+        [RecvMsg, SendMsg],
+        "1 'x', descriptors: 1, closes on exec: yes, works: yes"
+    ),
+    row!(
+        Short,
+        control_data_that_does_not_fit_says_so,
+        [RecvMsg],
+        "1 'x', descriptors: 0, cut: yes"
+    ),
     row!(Error, a_message_to_nobody, [SendMsg], "EDESTADDRREQ 'kept'"),
     row!(Error, a_message_that_is_too_long, [SendMsg], "EMSGSIZE, 65508 back"),
     row!(Error, a_message_on_a_file, [SendMsg], "ENOTSOCK 'kept'"),
     row!(Error, a_port_where_nobody_listens, [Recv, Send], "1 '?'; ECONNREFUSED 'kept'"),
     row!(Cancel, sending_a_message_is_cancelled, [SendMsg], "cancelled 'kept'"),
-    row!(Drop, a_dropped_message_is_handed_to_the_next, [RecvMsg], "3 'one', sender right: yes; 3 'two'"),
+    row!(
+        Drop,
+        a_dropped_message_is_handed_to_the_next,
+        [RecvMsg],
+        "3 'one', sender right: yes; 3 'two'"
+    ),
     row!(Drop, descriptors_of_a_dropped_message_are_handed_on, [RecvMsg], "1 'x', descriptors: 1"),
-    row!(Drop, descriptors_that_nobody_asks_for_are_closed, [RecvMsg], "1 'x'; the other end sees it: 0 ''"),
+    row!(
+        Drop,
+        descriptors_that_nobody_asks_for_are_closed,
+        [RecvMsg],
+        "1 'x'; the other end sees it: 0 ''"
+    ),
     row!(Drop, a_dropped_message_is_sent, [SendMsg], "4 'left' cut: no"),
     row!(Drop, dropped_datagrams_keep_their_boundaries, [Recv], "3 'one', 3 'two', 5 'three'"),
 ];

@@ -1,18 +1,22 @@
 //! Opening and closing; what works on names.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode as Permissions, mknodat};
 use safer_ring::{Ended, Fd, Mode, OpenHow, OpenOptions, PipeOptions, RenameMode};
 
 use crate::env::{Env, Observed, Trouble, Verdict, seen};
 use crate::environments::Tag;
-use crate::kit::{ended, moved, plain, start, text, turn, word, yes};
+use crate::kit::{ended, moved, plain, poll_once, start, text, turn, word, yes};
 use crate::scenario::{Expect, Scenario, row};
 
 /// The row of docs/BACKENDS.md about what a thread has begun.
 const BEGUN: &str = "cancelling what a thread or a disk has begun";
+
+/// The row about FIFOs.
+const FIFO: &str = "a FIFO opened with `Ring::open`";
 
 pub(super) const TABLE: &[Scenario] = &[
     row!(Success, open_makes_a_file_and_writes_it, [OpenAt, Write], "3 'new'; file: new"),
@@ -25,11 +29,14 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, open_of_a_name_with_a_zero_byte, [OpenAt, OpenAt2], "InvalidInput, InvalidInput"),
     row!(Error, open_of_a_name_that_is_too_long, [OpenAt], "ENAMETOOLONG"),
     row!(Error, open_with_options_that_exclude_each_other, [OpenAt], "InvalidInput"),
-    row!(Cancel, open_of_a_fifo_is_cancelled, [OpenAt], "cancelled: yes").but(&[(
-        Tag::Fallback,
-        Expect::Differs { seen: "cancelled: no", row: BEGUN },
-    )]),
+    row!(Cancel, open_of_a_fifo_is_cancelled, [OpenAt], "cancelled: yes")
+        .but(&[(Tag::Fallback, Expect::Differs { seen: "cancelled: no", row: BEGUN })]),
     row!(Drop, a_dropped_open_of_a_fifo_leaves_nothing_behind, [OpenAt], "readers left: no"),
+    row!(Success, a_fifo_waits_for_its_other_end, [OpenAt], "waited: yes; 5 'bytes'"),
+    row!(Success, a_fifo_by_its_plain_name, [OpenAt], "waited: no").but(&[
+        (Tag::Fallback, Expect::Differs { seen: "waited: yes", row: FIFO }),
+        (Tag::SlowOpens, Expect::Differs { seen: "waited: yes", row: FIFO }),
+    ]),
     row!(Success, openat2_stays_below, [OpenAt2], "5 'inner'; out: EXDEV; link: ELOOP"),
     row!(Error, openat2_of_what_is_not_there, [OpenAt2], "ENOENT"),
     row!(Error, openat2_with_flags_that_nobody_knows, [OpenAt2], "EINVAL"),
@@ -55,8 +62,12 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, symlink_over_what_is_there, [SymlinkAt], "EEXIST; to nothing: ENOENT"),
     row!(Success, link_is_a_second_name, [LinkAt], "ok; names: 2"),
     row!(Error, link_of_what_is_not_there, [LinkAt], "ENOENT; over what is there: EEXIST"),
-    row!(Drop, dropped_names_run_to_their_end, [RenameAt, UnlinkAt, MkdirAt, SymlinkAt, LinkAt],
-        "moved: yes, removed: yes, made: yes, soft: yes, hard: yes"),
+    row!(
+        Drop,
+        dropped_names_run_to_their_end,
+        [RenameAt, UnlinkAt, MkdirAt, SymlinkAt, LinkAt],
+        "moved: yes, removed: yes, made: yes, soft: yes, hard: yes"
+    ),
 ];
 
 const READ: OpenOptions = OpenOptions::new().read(true);
@@ -123,11 +134,20 @@ async fn open_with_options_that_exclude_each_other<M: Mode>(env: &Env<M>) -> Ver
     seen!("{}", plain(&env.ring().open(env.path("new"), &READ.create(true)).await))
 }
 
-/// Makes a FIFO, whose opening waits for the other end.
-fn fifo<M: Mode>(env: &Env<M>) -> Result<std::path::PathBuf, Trouble> {
+/// Makes a FIFO.
+fn named<M: Mode>(env: &Env<M>) -> Result<PathBuf, Trouble> {
     let path = env.path("fifo");
     mknodat(rustix::fs::CWD, &path, FileType::Fifo, Permissions::RUSR | Permissions::WUSR, 0)?;
     Ok(path)
+}
+
+/// Makes a FIFO; gives its name, and a name that io_uring does not look up at once, so that opening it waits.
+fn fifo<M: Mode>(env: &Env<M>) -> Result<(PathBuf, String, OwnedFd), Trouble> {
+    use rustix::fs::OFlags;
+    let path = named(env)?;
+    let place = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Permissions::empty())?;
+    let link = format!("/proc/self/fd/{}", place.as_raw_fd());
+    Ok((path, link, place))
 }
 
 /// Opens the other end for writing, which works as soon as somebody reads.
@@ -145,14 +165,14 @@ async fn writer<M: Mode>(env: &Env<M>, path: &Path) -> Result<Option<Fd<M>>, Tro
 }
 
 async fn open_of_a_fifo_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = fifo(env)?;
-    let mut open = env.ring().open(&path, &READ);
+    let (path, link, _place) = fifo(env)?;
+    let mut open = env.ring().open(&link, &READ);
     start(&mut open)?;
     turn(env.ring()).await?;
     let mut cancel = Box::pin(open.cancel());
     let mut met = None;
     let outcome = loop {
-        if let std::task::Poll::Ready(outcome) = crate::kit::poll_once(&mut cancel) {
+        if let std::task::Poll::Ready(outcome) = poll_once(&mut cancel) {
             break outcome;
         }
         // On the fallback the thread goes on waiting until somebody comes.
@@ -165,6 +185,42 @@ async fn open_of_a_fifo_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
         Ended::Completed(Err(error)) => seen!("{}", word(&error)),
         outcome => seen!("cancelled: {}", yes(outcome.is_cancelled())),
     }
+}
+
+async fn a_fifo_waits_for_its_other_end<M: Mode>(env: &Env<M>) -> Verdict {
+    let path = named(env)?;
+    let mut reader = Box::pin(safer_ring::pipe::PipeReader::open(env.ring(), &path));
+    // Its steps before the one that waits.
+    for _ in 0..10 {
+        if poll_once(&mut reader).is_ready() {
+            return seen!("waited: no");
+        }
+        turn(env.ring()).await?;
+    }
+    let writer = safer_ring::pipe::PipeWriter::open(env.ring(), &path);
+    let (reader, writer) = crate::kit::both(reader, writer).await;
+    writer?.write_all("bytes").await?;
+    seen!("waited: yes; {}", moved(&reader?.read(vec![0; 9]).await))
+}
+
+async fn a_fifo_by_its_plain_name<M: Mode>(env: &Env<M>) -> Verdict {
+    let path = named(env)?;
+    let mut open = env.ring().open(&path, &READ);
+    let mut waited = poll_once(&mut open).is_pending();
+    if waited {
+        turn(env.ring()).await?;
+        turn(env.ring()).await?;
+        waited = poll_once(&mut open).is_pending();
+    }
+    // Who waits is let go.
+    if waited {
+        let mut met = None;
+        while met.is_none() {
+            met = writer(env, &path).await?;
+        }
+        open.await?;
+    }
+    seen!("waited: {}", yes(waited))
 }
 
 /// Whether anybody has the FIFO open for reading after all is over.
@@ -181,8 +237,8 @@ async fn readers_left<M: Mode>(env: &Env<M>, path: &Path) -> Verdict {
 }
 
 async fn a_dropped_open_of_a_fifo_leaves_nothing_behind<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = fifo(env)?;
-    let mut open = env.ring().open(&path, &READ);
+    let (path, link, _place) = fifo(env)?;
+    let mut open = env.ring().open(&link, &READ);
     start(&mut open)?;
     turn(env.ring()).await?;
     drop(open);
@@ -190,8 +246,8 @@ async fn a_dropped_open_of_a_fifo_leaves_nothing_behind<M: Mode>(env: &Env<M>) -
 }
 
 async fn a_dropped_openat2_of_a_fifo_leaves_nothing_behind<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = fifo(env)?;
-    let mut open = env.ring().openat2(None, &path, OpenHow::default());
+    let (path, link, _place) = fifo(env)?;
+    let mut open = env.ring().openat2(None, &link, OpenHow::default());
     start(&mut open)?;
     turn(env.ring()).await?;
     drop(open);
@@ -250,7 +306,7 @@ async fn close_of_what_is_shared<M: Mode>(env: &Env<M>) -> Verdict {
 async fn a_dropped_close_closes<M: Mode>(env: &Env<M>) -> Verdict {
     let (reader, writer) = env.pipe().await?;
     let mut close = env.ring().close(writer);
-    let _ = crate::kit::poll_once(&mut close);
+    let _ = poll_once(&mut close);
     drop(close);
     let end = env.ring().read_owned(&reader, vec![0; 4]).await;
     seen!("the other end sees it: {}", moved(&end))
@@ -295,7 +351,7 @@ async fn a_dropped_statx_leaves_nothing_behind<M: Mode>(env: &Env<M>) -> Verdict
     let path = env.file_at("file", b"content")?;
     for _ in 0..10 {
         let mut statx = env.ring().statx(&path);
-        let _ = crate::kit::poll_once(&mut statx);
+        let _ = poll_once(&mut statx);
     }
     ended(env.ring()).await?;
     seen!("left: {}", env.ring().operations().len())
@@ -395,11 +451,11 @@ async fn dropped_names_run_to_their_end<M: Mode>(env: &Env<M>) -> Verdict {
     let (moving, gone) = (env.file_at("moving", b"")?, env.file_at("gone", b"")?);
     let kept = env.file_at("kept", b"")?;
     // Each is begun, and its future is gone at once.
-    let _ = crate::kit::poll_once(&mut ring.rename(&moving, env.path("moved"), RenameMode::Replace));
-    let _ = crate::kit::poll_once(&mut ring.unlink(&gone));
-    let _ = crate::kit::poll_once(&mut ring.mkdir(env.path("made"), 0o700));
-    let _ = crate::kit::poll_once(&mut ring.symlink("x", env.path("soft")));
-    let _ = crate::kit::poll_once(&mut ring.link(&kept, env.path("hard")));
+    let _ = poll_once(&mut ring.rename(&moving, env.path("moved"), RenameMode::Replace));
+    let _ = poll_once(&mut ring.unlink(&gone));
+    let _ = poll_once(&mut ring.mkdir(env.path("made"), 0o700));
+    let _ = poll_once(&mut ring.symlink("x", env.path("soft")));
+    let _ = poll_once(&mut ring.link(&kept, env.path("hard")));
     ended(ring).await?;
     seen!(
         "moved: {}, removed: {}, made: {}, soft: {}, hard: {}",

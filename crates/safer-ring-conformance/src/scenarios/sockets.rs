@@ -15,7 +15,12 @@ use crate::scenario::{Expect, Scenario, row};
 use super::names::closes_on_exec;
 
 pub(super) const TABLE: &[Scenario] = &[
-    row!(Success, a_socket_is_made_bound_and_listens, [Socket, Bind, Listen, Accept, Connect], "accepted: yes, closes on exec: yes, yes"),
+    row!(
+        Success,
+        a_socket_is_made_bound_and_listens,
+        [Socket, Bind, Listen, Accept, Connect],
+        "accepted: yes, closes on exec: yes, yes"
+    ),
     row!(Error, a_socket_of_no_family, [Socket], "EAFNOSUPPORT"),
     row!(Drop, a_dropped_socket_is_closed, [Socket], "left: 0"),
     row!(Error, bind_to_an_address_in_use, [Bind], "EADDRINUSE"),
@@ -55,7 +60,12 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, shutdown_of_what_is_not_connected, [Shutdown], "ENOTCONN"),
     row!(Error, shutdown_of_a_file, [Shutdown], "ENOTSOCK"),
     row!(Drop, a_dropped_shutdown_is_carried_out, [Shutdown], "peer: 0 ''"),
-    row!(Success, unix_sockets_are_made_by_name, [Socket, Bind, Listen, Accept, Connect], "ok; 5 'bytes'"),
+    row!(
+        Success,
+        unix_sockets_are_made_by_name,
+        [Socket, Bind, Listen, Accept, Connect],
+        "ok; 5 'bytes'"
+    ),
     row!(Success, ipv6_is_as_ipv4, [Socket, Bind, Listen, Accept, Connect], "peer right: yes"),
 ];
 

@@ -1,13 +1,15 @@
 //! No-ops, polls, timers, batches, chains.
 
 use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use safer_ring::{Interest, Mode};
 
 use crate::env::{Env, Verdict, seen};
 use crate::environments::Tag;
-use crate::kit::{both, ended, moved, plain, poll_once, start, text, turn, word, yes};
+use crate::kit::{ended, moved, plain, poll_once, start, text, turn, until, word, yes};
 use crate::scenario::{Expect, Scenario, row};
 
 /// A chain is one submission, for which one place is not enough.
@@ -36,15 +38,39 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, a_member_that_fails_fails_alone, [Read, Nop], "EBADF 'kept', ok"),
     row!(Cancel, a_member_of_a_batch_is_cancelled, [Recv], "cancelled: yes, ok"),
     row!(Drop, a_dropped_member_goes_by_its_own_row, [Write, Recv], "file: x; next: 1 'y'"),
-    row!(Success, a_chain_runs_in_order, [Write, Fsync, Read], "1 'x', ok, 1 'x'").but(&[
-        (Tag::Tiny, Expect::Otherwise { seen: "ChainTooLong, ChainTooLong, ChainTooLong", why: "a chain needs a place for each member" }),
-    ]),
-    row!(Short, a_short_read_ends_its_chain, [Read, Write], "3 'abc', ChainShort(0:3/10) 'kept'; file: abc").but(&[
-        (Tag::Tiny, Expect::Otherwise { seen: "ChainTooLong '', ChainTooLong 'kept'; file: abc", why: "a chain needs a place for each member" }),
-    ]),
-    row!(Error, a_failed_member_ends_its_chain, [Read, Write], "EBADF 'lent', ChainFailed(0:EBADF) 'kept'").but(&[
-        (Tag::Tiny, Expect::Otherwise { seen: "ChainTooLong 'lent', ChainTooLong 'kept'", why: "a chain needs a place for each member" }),
-    ]),
+    row!(Success, a_chain_runs_in_order, [Write, Fsync, Read], "1 'x', ok, 1 'x'").but(&[(
+        Tag::Tiny,
+        Expect::Otherwise {
+            seen: "ChainTooLong, ChainTooLong, ChainTooLong",
+            why: "a chain needs a place for each member",
+        },
+    )]),
+    row!(
+        Short,
+        a_short_read_ends_its_chain,
+        [Read, Write],
+        "3 'abc', ChainShort(0:3/10) 'kept'; file: abc"
+    )
+    .but(&[(
+        Tag::Tiny,
+        Expect::Otherwise {
+            seen: "ChainTooLong '', ChainTooLong 'kept'; file: abc",
+            why: "a chain needs a place for each member",
+        },
+    )]),
+    row!(
+        Error,
+        a_failed_member_ends_its_chain,
+        [Read, Write],
+        "EBADF 'lent', ChainFailed(0:EBADF) 'kept'"
+    )
+    .but(&[(
+        Tag::Tiny,
+        Expect::Otherwise {
+            seen: "ChainTooLong 'lent', ChainTooLong 'kept'",
+            why: "a chain needs a place for each member",
+        },
+    )]),
     row!(Error, a_timer_in_a_chain_is_refused, [Timeout, Nop], "EINVAL").but(TOO_LONG),
 ];
 
@@ -69,7 +95,11 @@ async fn poll_sees_what_is_there<M: Mode>(env: &Env<M>) -> Verdict {
     let (reader, writer) = env.pipe().await?;
     env.ring().write_owned(&writer, "x").await?;
     let bits = env.ring().poll(&reader, Interest::READABLE | Interest::WRITABLE).await?;
-    seen!("readable: {}, writable: {}", has(bits, Interest::READABLE), has(bits, Interest::WRITABLE))
+    seen!(
+        "readable: {}, writable: {}",
+        has(bits, Interest::READABLE),
+        has(bits, Interest::WRITABLE)
+    )
 }
 
 async fn poll_waits<M: Mode>(env: &Env<M>) -> Verdict {
@@ -94,7 +124,11 @@ async fn poll_sees_a_hang_up<M: Mode>(env: &Env<M>) -> Verdict {
 async fn poll_of_a_file_is_immediate<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, _) = env.file(b"abc").await?;
     let bits = env.ring().poll(&file, Interest::READABLE | Interest::WRITABLE).await?;
-    seen!("readable: {}, writable: {}", has(bits, Interest::READABLE), has(bits, Interest::WRITABLE))
+    seen!(
+        "readable: {}, writable: {}",
+        has(bits, Interest::READABLE),
+        has(bits, Interest::WRITABLE)
+    )
 }
 
 async fn poll_sees_kept_bytes<M: Mode>(env: &Env<M>) -> Verdict {
@@ -129,22 +163,32 @@ async fn a_timer_ends_not_early<M: Mode>(env: &Env<M>) -> Verdict {
     seen!("{}, early: {}", plain(&ended), yes(begin.elapsed() < time))
 }
 
-async fn timers_end_in_the_order_of_their_deadlines<M: Mode>(env: &Env<M>) -> Verdict {
-    let order = std::cell::RefCell::new(Vec::new());
-    let timer = |millis: u64, number: u8| {
-        let timer = env.ring().timeout(Duration::from_millis(millis));
-        let order = &order;
-        async move {
-            let ended = timer.await;
-            order.borrow_mut().push(number);
-            ended
+/// Puts its number into the list when it is woken.
+struct Turn(u8, Arc<Mutex<Vec<u8>>>);
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        if let Ok(mut list) = self.1.lock() {
+            list.push(self.0);
         }
-    };
-    let (first, rest) = both(timer(9, 3), both(timer(1, 1), timer(5, 2))).await;
-    first?;
-    rest.0?;
-    rest.1?;
-    seen!("{}", crate::kit::list(order.borrow().iter()))
+    }
+}
+
+async fn timers_end_in_the_order_of_their_deadlines<M: Mode>(env: &Env<M>) -> Verdict {
+    let woken = Arc::new(Mutex::new(Vec::new()));
+    let mut timers = Vec::new();
+    for number in [3, 1, 2] {
+        let millis = u64::from(number) * 20;
+        let mut timer = Box::pin(env.ring().timeout(Duration::from_millis(millis)));
+        let waker = Waker::from(Arc::new(Turn(number, Arc::clone(&woken))));
+        if timer.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            return Err("it ended at once".into());
+        }
+        timers.push(timer);
+    }
+    let list = || woken.lock().map(|list| list.clone()).unwrap_or_default();
+    until(env.ring(), "all are woken", || list().len() == 3).await?;
+    seen!("{}", crate::kit::list(list()))
 }
 
 async fn a_timer_of_no_time<M: Mode>(env: &Env<M>) -> Verdict {
