@@ -32,6 +32,8 @@ pub enum Tag {
     /// The fallback where a write to a pipe moves at most 4096 bytes, since nothing else is sure not to wait: without
     /// `RWF_NOWAIT`, or on a kernel whose pipes do not know it. Found out by asking a pipe.
     ShortPipeWrites,
+    /// The kernel makes one worker for files: as many as there are places.
+    FewWorkers,
     /// io_uring of kernels before 5.12, which gives each open to a thread.
     SlowOpens,
 }
@@ -65,6 +67,7 @@ impl Environment {
             Tag::ShortPipeWrites => {
                 self.is(Tag::Fallback) && (self.is(Tag::WithoutNowait) || !pipes_know_nowait())
             }
+            Tag::FewWorkers => self.is(Tag::Uring) && self.is(Tag::Tiny),
             Tag::SlowOpens => self.is(Tag::Uring) && kernel() < (5, 12),
             _ => self.tags.contains(&tag),
         }

@@ -51,6 +51,9 @@ impl<M: Mode> Builder<M> {
 
     /// Places in the submission queue, 1 to 32768 (default 256; the kernel rounds up to a power of two).
     /// More operations than this may wait; they are handed over as places become free.
+    ///
+    /// The kernel makes at most as many worker threads for files, and at most four for each CPU. An open of a FIFO that waits
+    /// for its other end holds one; [`Builder::io_wq_workers`] gives more.
     pub fn entries(mut self, entries: u32) -> Self {
         self.config.entries = entries;
         self

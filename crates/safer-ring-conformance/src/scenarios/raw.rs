@@ -25,7 +25,8 @@ const NOTHING: &[(Tag, Expect)] =
 pub(super) const TABLE: &[Scenario] = &[
     row!(Success, a_raw_entry_runs, [Raw], "0, kept: yes").but(REFUSED),
     row!(Success, a_raw_read_fills_what_it_keeps, [Raw], "5, kept: bytes").but(NOTHING),
-    row!(Error, a_raw_entry_that_nobody_knows, [Raw], "EINVAL, kept: yes").but(&[
+    row!(Error, a_raw_entry_that_nobody_knows, [Raw], "EINVAL, kept: yes").but(REFUSED),
+    row!(Error, a_raw_entry_that_the_library_does_not_use, [Raw], "EBADF, kept: yes").but(&[
         (Tag::Fallback, Expect::Differs { seen: "EOPNOTSUPP, kept: yes", row: ROW }),
         (
             Tag::Restricted,
@@ -71,6 +72,13 @@ async fn a_raw_read_fills_what_it_keeps<M: Mode>(env: &Env<M>) -> Verdict {
 async fn a_raw_entry_that_nobody_knows<M: Mode>(env: &Env<M>) -> Verdict {
     let entry = Sqe { opcode: 250, ..Sqe::default() };
     // SAFETY: no kernel knows it; without memory or descriptor.
+    let output = unsafe { env.ring().raw(entry, None, "yes") }.await;
+    seen!("{}", told(&output))
+}
+
+async fn a_raw_entry_that_the_library_does_not_use<M: Mode>(env: &Env<M>) -> Verdict {
+    let entry = Sqe { opcode: opcode::SYNC_FILE_RANGE, fd: -1, ..Sqe::default() };
+    // SAFETY: a descriptor that nobody has, and no memory.
     let output = unsafe { env.ring().raw(entry, None, "yes") }.await;
     seen!("{}", told(&output))
 }
