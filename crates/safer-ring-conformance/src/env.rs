@@ -38,13 +38,19 @@ pub struct Env<M: Mode> {
     directory: PathBuf,
 }
 
+/// A future that leaves its output somewhere.
+pub(crate) type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Threads, no-ops on each; how many have ended.
+pub(crate) type Across<M> = fn(&RingOf<M>, usize, usize) -> usize;
+
 /// What differs between rings of one thread and of any.
 #[derive(Clone, Copy)]
 pub(crate) struct Flavour<M: Mode> {
     /// Runs a future with a ring.
-    pub(crate) drive: for<'a> fn(&RingOf<M>, Pin<Box<dyn Future<Output = ()> + 'a>>),
+    pub(crate) drive: fn(&RingOf<M>, Work<'_>),
     /// Runs so many no-ops on each of so many threads; tells how many have ended. For any thread only.
-    pub(crate) across: Option<fn(&RingOf<M>, usize, usize) -> usize>,
+    pub(crate) across: Option<Across<M>>,
 }
 
 impl<M: Mode> std::fmt::Debug for Env<M> {

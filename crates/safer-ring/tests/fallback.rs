@@ -21,6 +21,7 @@ everywhere!(
     it_says_what_it_is,
     direct_files_on_the_fallback_use_aio,
     a_part_that_is_left_out_is_done_by_threads,
+    the_wrong_end_of_a_pipe_does_not_wait_for_ever,
     an_extending_direct_write_goes_to_a_thread,
     cached_reads_need_no_thread,
     a_read_that_ends_at_the_end_of_the_file_needs_no_thread,
@@ -106,6 +107,18 @@ fn a_part_that_is_left_out_is_done_by_threads<E: Exec>() {
         let snapshot = ring.snapshot();
         assert_eq!(snapshot.aio, 0, "{snapshot:?}");
         assert!(snapshot.threaded >= 2, "{snapshot:?}");
+    });
+}
+
+/// As on kernels before 6.4, whose pipes do not know `RWF_NOWAIT`.
+fn the_wrong_end_of_a_pipe_does_not_wait_for_ever<E: Exec>() {
+    let parts = FallbackParts { aio: true, nowait: false };
+    with_built::<E>(fallback().fallback_parts(parts), async |ring| {
+        let (reader, writer) = ring.pipe(safer_ring::PipeOptions::Stream).await.unwrap();
+        let error = ring.read_owned(&writer, b"kept".to_vec()).await.unwrap_err();
+        assert_eq!((error.raw_os_error(), &error.buffer[..]), (Some(libc::EBADF), &b"kept"[..]));
+        let error = ring.write_owned(&reader, b"kept".to_vec()).await.unwrap_err();
+        assert_eq!((error.raw_os_error(), &error.buffer[..]), (Some(libc::EBADF), &b"kept"[..]));
     });
 }
 

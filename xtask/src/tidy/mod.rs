@@ -5,6 +5,7 @@ mod length;
 mod links;
 mod modules;
 mod optin;
+mod scenarios;
 mod submit;
 mod words;
 
@@ -69,6 +70,7 @@ pub(crate) fn run(fix: bool) -> Outcome {
     findings.extend(budget(&root, &sources, fix)?);
     findings.extend(optin::check(&packages, &sources));
     findings.extend(submit::check(&sources));
+    findings.extend(scenarios::check(&sources));
     findings.extend(modules::check(&packages, &sources));
     let mut documents = BTreeMap::new();
     for path in files.iter().filter(|path| words::is_checked(path)) {

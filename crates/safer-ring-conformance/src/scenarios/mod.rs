@@ -1,5 +1,6 @@
 //! The scenarios, by subject. Each file begins with its table.
 
+mod drop_writes;
 mod drops;
 mod files;
 mod life;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Scenario> {
         special::TABLE,
         raw::TABLE,
         drops::TABLE,
+        drop_writes::TABLE,
         queues::TABLE,
         life::TABLE,
         setup::TABLE,

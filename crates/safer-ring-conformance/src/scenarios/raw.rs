@@ -3,7 +3,7 @@
 //! # Safety
 //! Each entry is a no-op, a poll or a read, whose descriptor is given beside it and whose memory is what it keeps.
 //!
-//! Tests: every_scenario_passes
+//! Tests: uring_local, uring_shared, fallback_local
 #![allow(unsafe_code, reason = "the escape hatch of the library is unsafe")]
 
 use std::os::fd::{AsFd as _, AsRawFd as _};

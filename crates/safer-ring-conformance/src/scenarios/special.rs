@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use safer_ring::{Interest, Mode};
+use safer_ring::{Fd, Interest, Mode};
 
 use crate::env::{Env, Verdict, seen};
 use crate::environments::Tag;
@@ -21,6 +21,7 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Success, poll_waits, [Poll], "readable: yes"),
     row!(Success, poll_sees_a_hang_up, [Poll], "hang-up: yes"),
     row!(Success, poll_of_a_file_is_immediate, [Poll], "readable: yes, writable: yes"),
+    row!(Error, poll_of_what_is_only_a_place, [Poll], "EBADF"),
     row!(Success, poll_sees_kept_bytes, [Poll], "readable: yes; 4 'kept'"),
     row!(Cancel, poll_is_cancelled, [Poll], "cancelled: yes"),
     row!(Drop, a_dropped_poll_ends, [Poll], "left: 0"),
@@ -119,6 +120,13 @@ async fn poll_of_a_file_is_immediate<M: Mode>(env: &Env<M>) -> Verdict {
         has(bits, Interest::READABLE),
         has(bits, Interest::WRITABLE)
     )
+}
+
+async fn poll_of_what_is_only_a_place<M: Mode>(env: &Env<M>) -> Verdict {
+    use rustix::fs::{Mode as Permissions, OFlags, open};
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place: Fd<M> = Fd::new(open(env.file_at("file", b"")?, flags, Permissions::empty())?);
+    seen!("{}", plain(&env.ring().poll(&place, Interest::READABLE).await))
 }
 
 async fn poll_sees_kept_bytes<M: Mode>(env: &Env<M>) -> Verdict {

@@ -93,11 +93,11 @@ macro_rules! told {
     };
 }
 
-fn single(buffer: &Vec<u8>) -> String {
+fn single(buffer: &[u8]) -> String {
     text(buffer)
 }
 
-fn joined(buffers: &Vec<Vec<u8>>) -> String {
+fn joined(buffers: &[Vec<u8>]) -> String {
     buffers.iter().map(|buffer| text(buffer)).collect::<Vec<_>>().join("|")
 }
 
