@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod conformance;
 mod containers;
 mod counts;
 mod elsewhere;
@@ -42,6 +43,8 @@ usage: cargo xtask <command>
   elsewhere                    the face crate for other systems: one message, that says what to do
   instr [--update | --bless]   user-space instructions per operation against the stored table;
                                --update stores lower and new rows, --bless stores every row
+  conformance [--badges]       every scenario in every environment of this machine; --badges: only
+                               how many there are of what
   torture [--asan]             a minute of random drops, in release mode; --asan: under the
                                address sanitizer
   tsan                         tests and torture under the thread sanitizer; needs the component
@@ -87,6 +90,8 @@ fn main() -> ExitCode {
         ["instr", "--update"] => instr::run(instr::Store::Better),
         ["instr", "--bless"] => instr::run(instr::Store::Everything),
         ["tsan"] => tsan::run(),
+        ["conformance"] => conformance::run(false),
+        ["conformance", "--badges"] => conformance::run(true),
         ["torture"] => torture::run(torture::Build::Release),
         ["torture", "--asan"] => torture::run(torture::Build::Asan),
         ["soak"] => soak::run(soak::SHORT),

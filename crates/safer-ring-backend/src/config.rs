@@ -41,6 +41,22 @@ pub enum BackendChoice {
     Only(BackendKind),
 }
 
+/// What the fallback may use besides `epoll(7)` and threads, which do whatever these do not. For tests, which force each
+/// part, and for comparisons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FallbackParts {
+    /// Linux AIO, for files opened with `O_DIRECT` and for flushes; `io_submit(2)`.
+    pub aio: bool,
+    /// `RWF_NOWAIT`, for files and pipes; `preadv2(2)`, kernel 4.14.
+    pub nowait: bool,
+}
+
+impl Default for FallbackParts {
+    fn default() -> Self {
+        Self { aio: true, nowait: true }
+    }
+}
+
 /// Everything that shapes a ring. `safer_ring::Builder` is its public face.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -64,6 +80,8 @@ pub struct Config {
     pub without_setup_flags: u32,
     /// Opcodes to treat as absent, for tests of the plain system calls in their place.
     pub without_opcodes: Vec<u8>,
+    /// What the fallback may use.
+    pub fallback_parts: FallbackParts,
     /// Most kernel rings that a shared ring makes; more threads than this share them.
     pub max_rings: usize,
     /// Where each kernel ring is made, and where its workers run.
@@ -86,6 +104,7 @@ impl Config {
             restricted: false,
             without_setup_flags: 0,
             without_opcodes: Vec::new(),
+            fallback_parts: FallbackParts::default(),
             max_rings: 64,
             place: Place::default(),
             world: None,

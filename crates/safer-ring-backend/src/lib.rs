@@ -64,7 +64,7 @@ pub use backend::{Backend, Helped, Submission, Submitted, Wait};
 pub use batch::{Batch, SubmitBatch};
 pub use cancel::{Cancel, CancelMember, Ended, Timed};
 pub use chain::{Chain, ChainLink};
-pub use config::{BackendChoice, BackendKind, Config, MAX_ENTRIES, Sqpoll};
+pub use config::{BackendChoice, BackendKind, Config, FallbackParts, MAX_ENTRIES, Sqpoll};
 pub use detect::{Cause, ChosenBy, Evidence, Report, detect};
 pub use drain::{Drain, Drained, operations};
 pub use driver::{Driver, InFlight, Snapshot};

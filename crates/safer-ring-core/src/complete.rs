@@ -4,7 +4,8 @@ use core::task::Waker;
 
 use crate::intent::NONE;
 use crate::key::{decode, halves, position};
-use crate::outcome::{EAGAIN, ECANCELED, EINTR, F_MORE, F_NOTIF};
+use crate::op::Op;
+use crate::outcome::{EAGAIN, ECANCELED, EINTR, ENOENT, F_MORE, F_NOTIF, RESTARTS};
 use crate::slot::{
     CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LINKED, MORE_SEEN, NO_POLL, ORPHAN, Slot, State,
 };
@@ -71,7 +72,7 @@ impl<R> Table<R> {
         let Some((tag, key)) = decode(user_data) else { return self.stray() };
         match tag {
             Tag::Operation => {}
-            Tag::Cancel => return self.complete_cancel(key.index(), key.stamp()),
+            Tag::Cancel => return self.complete_cancel(key.index(), key.stamp(), res),
             Tag::Timer | Tag::Wake => {
                 if flags & F_MORE == 0 {
                     self.internal_done();
@@ -136,7 +137,7 @@ impl<R> Table<R> {
         }
     }
 
-    fn complete_cancel(&mut self, index: u32, stamp: u32) -> Outcome<R> {
+    fn complete_cancel(&mut self, index: u32, stamp: u32, res: i32) -> Outcome<R> {
         let Some(slot) = self.slots.get_mut(position(index)) else { return self.stray() };
         if slot.stamp != stamp || !slot.has(CANCEL_IN_FLIGHT) {
             return self.stray();
@@ -148,6 +149,8 @@ impl<R> Table<R> {
         self.cancels_in_flight -= 1;
         if slot.state() == State::Draining {
             self.drained(index);
+        } else if res == ENOENT && slot.asks_again() {
+            self.request_cancel(index);
         }
         Outcome::CancelDone
     }
@@ -201,6 +204,9 @@ impl<R> Table<R> {
 fn judge<R>(slot: &mut Slot<R>, res: i32, flags: u32) -> Verdict {
     let cancel = slot.has(CANCEL_WANTED) && !planted!(CancelLostOnRequeue);
     let cancelled = Verdict::Finish(Completion { res: ECANCELED, flags: 0 });
+    // What the kernel says to itself of a call that a signal has interrupted, told by mistake: an open of a FIFO that
+    // is cancelled ends so.
+    let res = if RESTARTS.contains(&res) && *slot.op() != Op::Raw { EINTR } else { res };
     if slot.state() == State::Polling && !planted!(PollTakenForResult) {
         if cancel {
             return cancelled;
@@ -214,7 +220,8 @@ fn judge<R>(slot: &mut Slot<R>, res: i32, flags: u32) -> Verdict {
     }
     let chained = slot.has(LINKED) && !planted!(ChainRequeued);
     let again = match res {
-        EINTR => slot.op().restarts(),
+        // A connect is not tried again. Where its cancellation was asked, that is what has interrupted it.
+        EINTR => slot.op().restarts() || (cancel && matches!(slot.op(), Op::Connect { .. })),
         EAGAIN => slot.op().poll_events().is_some() && !slot.has(NO_POLL),
         // Nobody asked for it: the thread that submitted it has ended, and the kernel gives up what
         // that thread was to work on. Nothing was done, or its count would be the result.

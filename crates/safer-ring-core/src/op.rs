@@ -347,6 +347,12 @@ impl Op {
         }
     }
 
+    /// Whether it may wait for a peer without an end.
+    #[must_use]
+    pub(crate) fn waits_for_peer(&self) -> bool {
+        matches!(self, Op::Connect { .. }) || self.poll_events().is_some()
+    }
+
     /// Whether `-EINTR`, and an `-ECANCELED` that nobody asked for, mean that nothing was done, so
     /// that it may be tried again. The latter is what the kernel answers for an operation whose
     /// submitting thread has ended. Not so for

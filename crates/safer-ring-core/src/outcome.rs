@@ -10,6 +10,10 @@ pub(crate) const F_MORE: u32 = 1 << 1;
 /// It carries no result of its own.
 pub(crate) const F_NOTIF: u32 = 1 << 3;
 
+/// `-ERESTART_RESTARTBLOCK` to `-ERESTARTSYS`: numbers that no program should see.
+pub(crate) const RESTARTS: core::ops::RangeInclusive<i32> = -516..=-512;
+/// `-ENOENT`.
+pub(crate) const ENOENT: i32 = -2;
 /// `-EINTR`.
 pub(crate) const EINTR: i32 = -4;
 /// `-EAGAIN`.

@@ -119,6 +119,7 @@ impl<R> Table<R> {
         }
         if !slot.has(CANCEL_WANTED) {
             slot.bits |= CANCEL_WANTED;
+            slot.count_from_zero();
             self.stats.cancel_requested += 1;
         }
         let under_way = slot.has(CANCEL_QUEUED | CANCEL_IN_FLIGHT);

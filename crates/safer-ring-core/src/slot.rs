@@ -62,6 +62,10 @@ pub enum Phase {
     Done,
 }
 
+/// Requests to cancel one operation that may find nothing. The kernel tries one that it polls for 128 times before it gives
+/// it to a thread, and may be between two tries each time.
+const FRUITLESS: u32 = 256;
+
 /// The state of one operation, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StateView {
@@ -157,6 +161,27 @@ impl<R> Slot<R> {
     #[inline]
     pub(crate) fn in_queue(&self) -> bool {
         matches!(self.state, State::Queued | State::QueuedPoll)
+    }
+
+    /// For [`Slot::asks_again`].
+    pub(crate) fn count_from_zero(&mut self) {
+        if !self.has(MORE_SEEN) {
+            self.completion.flags = 0;
+        }
+    }
+
+    /// Whether to ask once more, after a request to cancel has found nothing although the kernel has the operation. One
+    /// that waits for a peer can be on its way from one place to another there, and in neither: then it goes on to
+    /// wait, and nobody is left who would end it. What waits for a disk is in no place at all, and ends by itself.
+    ///
+    /// Such an operation has one completion, so that until then its word is free to count in.
+    pub(crate) fn asks_again(&mut self) -> bool {
+        let alone = !self.has(LINKED | MORE_SEEN) && self.in_kernel();
+        let again = alone && self.op.waits_for_peer() && self.completion.flags < FRUITLESS;
+        if again {
+            self.completion.flags += 1;
+        }
+        again
     }
 
     /// In flight, and nothing but its completion is to be considered.

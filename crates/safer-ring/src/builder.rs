@@ -3,7 +3,9 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use safer_ring_backend::{BackendChoice, Config, Local, Mode, SetupError, Shared, Sqpoll};
+use safer_ring_backend::{
+    BackendChoice, Config, FallbackParts, Local, Mode, SetupError, Shared, Sqpoll,
+};
 
 use crate::RingOf;
 use crate::cpu::{self, CpuId, Node};
@@ -49,6 +51,9 @@ impl<M: Mode> Builder<M> {
 
     /// Places in the submission queue, 1 to 32768 (default 256; the kernel rounds up to a power of two).
     /// More operations than this may wait; they are handed over as places become free.
+    ///
+    /// The kernel makes at most as many worker threads for files, and at most four for each CPU. An open of a FIFO that waits
+    /// for its other end holds one; [`Builder::io_wq_workers`] gives more.
     pub fn entries(mut self, entries: u32) -> Self {
         self.config.entries = entries;
         self
@@ -128,6 +133,13 @@ impl<M: Mode> Builder<M> {
     /// Never use these setup flags (`IORING_SETUP_*`), to compare or to stay clear of a kernel's bug.
     pub fn without_setup_flags(mut self, flags: u32) -> Self {
         self.config.without_setup_flags = flags;
+        self
+    }
+
+    /// What the fallback may use. For tests, which force each part: what is left out is done by threads.
+    #[doc(hidden)]
+    pub fn fallback_parts(mut self, parts: FallbackParts) -> Self {
+        self.config.fallback_parts = parts;
         self
     }
 

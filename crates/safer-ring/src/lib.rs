@@ -120,6 +120,10 @@ pub use safer_ring_buf::{
     Acquire, AllocError, BufferPool, IoBuf, IoBufMut, OwnedBuffer, PoolStats, PooledBuffer, Slice,
 };
 
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub use safer_ring_backend::FallbackParts;
+
 /// The same names for a ring of one thread: no locks, and no atomic read-modify-writes for what its `block_on`
 /// awaits directly; nothing is `Send`.
 ///

@@ -13,13 +13,15 @@ use common::net::poll_once;
 use common::{Exec, everywhere, file_with, must_fail, pattern, with_built};
 use safer_ring::sys::{Sqe, opcode};
 use safer_ring::{
-    BackendChoice, BackendKind, Builder, Ended, FallocateMode, Fd, OwnedBuffer, RenameMode, Ring,
-    SetupError, Shared,
+    BackendChoice, BackendKind, Builder, Ended, FallbackParts, FallocateMode, Fd, OwnedBuffer,
+    RenameMode, Ring, SetupError, Shared,
 };
 
 everywhere!(
     it_says_what_it_is,
     direct_files_on_the_fallback_use_aio,
+    a_part_that_is_left_out_is_done_by_threads,
+    the_wrong_end_of_a_pipe_does_not_wait_for_ever,
     an_extending_direct_write_goes_to_a_thread,
     cached_reads_need_no_thread,
     a_read_that_ends_at_the_end_of_the_file_needs_no_thread,
@@ -85,6 +87,38 @@ fn direct_files_on_the_fallback_use_aio<E: Exec>() {
         ring.fsync(&file).await.unwrap();
         let snapshot = ring.snapshot();
         assert_eq!((snapshot.aio, snapshot.threaded), (3, 0), "{snapshot:?}");
+    });
+}
+
+fn a_part_that_is_left_out_is_done_by_threads<E: Exec>() {
+    const BLOCK: usize = 4096;
+    let Some(file) = direct_file(&pattern(2 * BLOCK)) else { return };
+    let parts = FallbackParts { aio: false, nowait: false };
+    with_built::<E>(fallback().fallback_parts(parts), async |ring| {
+        let direct: Fd<E::M> = Fd::new(file);
+        let (count, buffer) =
+            ring.read_at_owned(&direct, aligned(&[0; BLOCK]), 4096).await.unwrap();
+        assert_eq!((count, &buffer[..]), (BLOCK, &pattern(2 * BLOCK)[BLOCK..]));
+        ring.fsync(&direct).await.unwrap();
+        // Cached, and for a thread all the same, unless the file system is one in memory.
+        let cached = file_with(&pattern(1000));
+        let (count, buffer) = ring.read_at_owned(&cached, vec![0; 2000], 0).await.unwrap();
+        assert_eq!((count, buffer), (1000, pattern(1000)));
+        let snapshot = ring.snapshot();
+        assert_eq!(snapshot.aio, 0, "{snapshot:?}");
+        assert!(snapshot.threaded >= 2, "{snapshot:?}");
+    });
+}
+
+/// As on kernels before 6.4, whose pipes do not know `RWF_NOWAIT`.
+fn the_wrong_end_of_a_pipe_does_not_wait_for_ever<E: Exec>() {
+    let parts = FallbackParts { aio: true, nowait: false };
+    with_built::<E>(fallback().fallback_parts(parts), async |ring| {
+        let (reader, writer) = ring.pipe(safer_ring::PipeOptions::Stream).await.unwrap();
+        let error = ring.read_owned(&writer, b"kept".to_vec()).await.unwrap_err();
+        assert_eq!((error.raw_os_error(), &error.buffer[..]), (Some(libc::EBADF), &b"kept"[..]));
+        let error = ring.write_owned(&reader, b"kept".to_vec()).await.unwrap_err();
+        assert_eq!((error.raw_os_error(), &error.buffer[..]), (Some(libc::EBADF), &b"kept"[..]));
     });
 }
 

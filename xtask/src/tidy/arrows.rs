@@ -13,6 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("safer-ring-buf", &[]),
     // The raw baseline loops of the benchmark sit on the raw layer.
     ("safer-ring-cli", &["safer-ring", "safer-ring-probe", "safer-ring-spec", "safer-ring-sys"]),
+    // Scenarios use what users use.
+    ("safer-ring-conformance", &["safer-ring"]),
     ("safer-ring-core", &[]),
     // Its tests are programs against the others.
     ("safer-ring-misuse", &[]),

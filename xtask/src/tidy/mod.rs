@@ -5,6 +5,7 @@ mod length;
 mod links;
 mod modules;
 mod optin;
+mod scenarios;
 mod submit;
 mod words;
 
@@ -71,6 +72,7 @@ pub(crate) fn run(fix: bool) -> Outcome {
     findings.extend(submit::check(&sources));
     let tests = sources.values().flat_map(|(_, facts)| facts.tests.iter().map(String::as_str));
     findings.extend(mutants::check(&root, &tests.collect()));
+    findings.extend(scenarios::check(&sources));
     findings.extend(modules::check(&packages, &sources));
     let mut documents = BTreeMap::new();
     for path in files.iter().filter(|path| words::is_checked(path)) {

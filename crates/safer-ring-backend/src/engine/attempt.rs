@@ -47,6 +47,8 @@ pub(super) struct Tried<'a> {
     pub(super) progress: &'a mut u32,
     /// The last transfer filled less than it could have, so that its stream was empty then.
     pub(super) dry: bool,
+    /// Whether `RWF_NOWAIT` may be tried.
+    pub(super) nowait: bool,
 }
 
 /// The events that an operation waits for before it is tried, if it is tried again and again.
@@ -157,6 +159,7 @@ impl Tried<'_> {
     unsafe fn read(&mut self, offset: u64) -> Attempt {
         let s = self.submission;
         match kind(s) {
+            Kind::Stream | Kind::Socket if is_place(offset) => no_places(),
             // SAFETY: the caller's promise.
             Kind::Stream | Kind::Socket => unsafe { self.recv(0) },
             Kind::Direct => Attempt::Disk,
@@ -175,6 +178,7 @@ impl Tried<'_> {
     unsafe fn write(&mut self, offset: u64) -> Attempt {
         let s = self.submission;
         match kind(s) {
+            Kind::Stream | Kind::Socket if is_place(offset) => no_places(),
             // SAFETY: the caller's promise.
             Kind::Stream | Kind::Socket => unsafe { self.send(0) },
             Kind::Direct => Attempt::Disk,
@@ -198,6 +202,9 @@ impl Tried<'_> {
         // SAFETY: `ptr` leads to `count` vectors over lent memory (`payload::vectored`).
         let mut vectors = unsafe { Vectors::new(self.submission.ptr, count) };
         if matches!(kind, Kind::Stream | Kind::Socket) {
+            if is_place(offset) {
+                return no_places();
+            }
             let message = Message::of(vectors.rest(0));
             let flags = if write { libc::MSG_NOSIGNAL } else { 0 };
             // SAFETY: the message's vectors are those of the operation.
@@ -222,7 +229,8 @@ impl Tried<'_> {
         let (fd, class) = (self.submission.fd, class(self.submission));
         let events = if write { OUT } else { IN };
         let files = matches!(kind, Kind::File | Kind::Memory);
-        let nowait = kind != Kind::Memory && class.is_none_or(|class| class.may_nowait(write));
+        let known = class.is_none_or(|class| class.may_nowait(write));
+        let nowait = self.nowait && kind != Kind::Memory && known;
         if nowait {
             // SAFETY: the vectors are over lent memory (caller).
             let moved = unsafe { vectored_call(fd, vectors, offset, libc::RWF_NOWAIT, write) };
@@ -247,7 +255,10 @@ impl Tried<'_> {
             // SAFETY: as above.
             Kind::Memory => done(unsafe { vectored_call(fd, vectors, offset, 0, write) }),
             _ => {
-                // Without a call that does not wait: one that has no reason to.
+                // Without a call that does not wait: one that has no reason to. The wrong end of a pipe is never ready.
+                if is_closed_to(fd, if write { libc::O_RDONLY } else { libc::O_WRONLY }) {
+                    return Attempt::Done(-Errno::BADF.raw_os_error());
+                }
                 if ready_now(fd, events) == 0 {
                     return Attempt::Wait(events);
                 }
@@ -534,6 +545,16 @@ fn done_code(moved: Result<usize, Errno>) -> i32 {
 
 fn done(moved: Result<usize, Errno>) -> Attempt {
     Attempt::Done(done_code(moved))
+}
+
+/// Whether a socket refuses the offset: it takes the cursor, and 0.
+fn is_place(offset: u64) -> bool {
+    !matches!(offset, 0 | CURSOR)
+}
+
+/// What the kernel's ring answers for a place in a socket.
+fn no_places() -> Attempt {
+    Attempt::Done(-Errno::SPIPE.raw_os_error())
 }
 
 fn again() -> Attempt {

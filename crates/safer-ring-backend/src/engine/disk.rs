@@ -28,7 +28,7 @@ const COMMANDS: u32 = 128;
 const BATCH: usize = 64;
 
 /// The context of one engine, made when it is first needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Disk {
     context: Option<Context>,
     /// There is none to be had.
@@ -44,6 +44,11 @@ struct Context {
 }
 
 impl Disk {
+    /// Without `allowed` there is no context, as where the machine has none left.
+    pub(super) fn new(allowed: bool) -> Self {
+        Self { context: None, refused: !allowed, queued: Vec::new(), in_flight: 0 }
+    }
+
     /// The descriptor that is signalled for each completion, to be watched for edges; made with the context.
     ///
     /// # Errors

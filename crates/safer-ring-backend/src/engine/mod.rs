@@ -39,6 +39,7 @@ use std::time::Duration;
 use safer_ring_sys::{Errno, OtherSide};
 
 use crate::backend::{Helped, Submission, Wait};
+use crate::config::FallbackParts;
 use alarms::{Alarm, Alarms};
 use attempt::IN;
 use disk::Disk;
@@ -79,6 +80,8 @@ pub(crate) struct Engine {
     pool: Arc<Pool>,
     inbox: Arc<Inbox>,
     disk: Disk,
+    /// Whether `RWF_NOWAIT` may be tried.
+    nowait: bool,
     alarms: Alarms,
     /// The wake descriptor's poll, and whether the poller has it.
     wake: Option<u64>,
@@ -101,7 +104,11 @@ struct Scratch {
 unsafe impl Send for Engine {}
 
 impl Engine {
-    pub(crate) fn new(other: OtherSide, poller: Poller) -> Result<Self, Errno> {
+    pub(crate) fn new(
+        other: OtherSide,
+        poller: Poller,
+        parts: FallbackParts,
+    ) -> Result<Self, Errno> {
         let inbox = Inbox::new()?;
         poller.add_own(inbox.bell.as_fd(), own::POOL)?;
         Ok(Self {
@@ -113,7 +120,8 @@ impl Engine {
             due: Vec::new(),
             pool: Pool::get()?,
             inbox,
-            disk: Disk::default(),
+            disk: Disk::new(parts.aio),
+            nowait: parts.nowait,
             alarms: Alarms::default(),
             wake: None,
             wake_known: false,

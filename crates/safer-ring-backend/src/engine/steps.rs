@@ -44,9 +44,9 @@ impl Engine {
                 return;
             }
         }
-        let mut progress = 0;
+        let (mut progress, nowait) = (0, self.nowait);
         // SAFETY: the contract of `Backend::submit`, until the operation has ended.
-        let came = unsafe { Tried { submission: s, progress: &mut progress, dry }.run() };
+        let came = unsafe { Tried { submission: s, progress: &mut progress, dry, nowait }.run() };
         if let Attempt::Done(result) = came {
             self.note_dry(s, result);
             self.end(s, following, result);
@@ -63,10 +63,11 @@ impl Engine {
     }
 
     pub(super) fn try_again(&mut self, index: u32) -> Attempt {
+        let nowait = self.nowait;
         let Some(entry) = self.waits.get(index) else { return Attempt::Done(0) };
         let Entry { submission, progress, .. } = entry;
         // SAFETY: the contract of `Backend::submit`, until the operation has ended.
-        unsafe { Tried { submission, progress, dry: false }.run() }
+        unsafe { Tried { submission, progress, dry: false, nowait }.run() }
     }
 
     /// Acts on what a try has given. The operation is in no queue.

@@ -114,7 +114,7 @@ impl RingBackend {
         let fd = fd.map_err(|_| SetupError::Limit { errno: Errno::last() })?;
         let completions = config.completions.unwrap_or((2 * config.entries).max(COMPLETIONS));
         let (ring, other) = Uring::in_memory(config.entries, completions, fd).map_err(limit)?;
-        let engine = Engine::new(other, poller).map_err(limit)?;
+        let engine = Engine::new(other, poller, config.fallback_parts).map_err(limit)?;
         drop(visit);
         let features = Features {
             backend: BackendKind::Fallback,

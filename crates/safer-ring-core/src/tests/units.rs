@@ -335,6 +335,69 @@ fn cancel_all_asks_again() {
 }
 
 #[test]
+fn a_request_to_cancel_that_found_nothing_is_made_again() {
+    // As often as the kernel may be between two tries, and no more.
+    for (op, times) in [(Op::Connect { len: 16 }, 257), (Op::Read { offset: 7 }, 1)] {
+        let mut table = table();
+        let key = table.insert(op, 0).unwrap();
+        word(table.stage(1));
+        assert!(table.cancel(key));
+        let mut asked = 0;
+        while let Some(Staged::Cancel { .. }) = table.stage(1) {
+            asked += 1;
+            let _ = table.complete(key.user_data(Tag::Cancel), -2, 0);
+        }
+        assert_eq!((asked, table.stats().cancel_requested), (times, 1), "{op:?}");
+        // Another answer is an answer: it was found, and ends or does not.
+        let _ = table.complete(key.user_data(Tag::Operation), -125, 0);
+        assert_eq!(table.in_flight(), 0);
+    }
+    let mut table = table();
+    let key = table.insert(Op::Accept { flags: 0, aux: 0 }, 0).unwrap();
+    word(table.stage(1));
+    table.cancel(key);
+    word(table.stage(1));
+    let _ = table.complete(key.user_data(Tag::Cancel), -114, 0);
+    assert!(table.stage(1).is_none());
+}
+
+#[test]
+fn what_the_kernel_tells_itself_of_an_interruption_is_one() {
+    let open = Op::OpenAt { flags: 0, mode: 0 };
+    for number in -516..=-512 {
+        let mut table = table();
+        let key = table.insert(open, 0).unwrap();
+        word(table.stage(1));
+        assert!(matches!(
+            table.complete(key.user_data(Tag::Operation), number, 0),
+            Outcome::Requeued
+        ));
+        word(table.stage(1));
+        table.cancel(key);
+        let _ = table.complete(key.user_data(Tag::Operation), number, 0);
+        assert_eq!(table.take(key).map(|(_, _, completion)| completion.res), Some(-125));
+        let raw = table.insert(Op::Raw, 0).unwrap();
+        word(table.stage(1));
+        let _ = table.complete(raw.user_data(Tag::Operation), number, 0);
+        assert_eq!(table.take(raw).map(|(_, _, completion)| completion.res), Some(number));
+    }
+}
+
+#[test]
+fn a_connect_that_its_cancellation_interrupted_is_cancelled() {
+    for (asked, res) in [(true, -125), (false, -4)] {
+        let mut table = table();
+        let key = table.insert(Op::Connect { len: 16 }, 0).unwrap();
+        word(table.stage(1));
+        if asked {
+            table.cancel(key);
+        }
+        let _ = table.complete(key.user_data(Tag::Operation), -4, 0);
+        assert_eq!(table.take(key).map(|(_, _, completion)| completion.res), Some(res));
+    }
+}
+
+#[test]
 fn a_message_from_another_ring_does_not_count() {
     let mut table = table();
     table.expect_internal();

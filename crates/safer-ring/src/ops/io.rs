@@ -52,7 +52,7 @@ impl<M: Mode> RingOf<M> {
     /// Reads at `offset` (bytes) into `buffer`: pread(2). The cursor stays.
     ///
     /// # Errors
-    /// Those of pread(2), but for `ESPIPE`: a pipe or a socket ignores the offset. Files opened
+    /// Those of pread(2), but for `ESPIPE`: a pipe ignores the offset, and a socket takes 0 for none. Files opened
     /// with `O_DIRECT` want aligned memory, offset and length (`EINVAL`); see
     /// [`OwnedBuffer::aligned`](crate::OwnedBuffer::aligned) and [`Metadata::direct_io_alignment`](crate::Metadata::direct_io_alignment).
     /// `InvalidInput` for the offset `u64::MAX`, which the kernel takes for the cursor.

@@ -1,0 +1,147 @@
+//! Running scenarios, each on a thread of its own.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use safer_ring::{Local, Mode, Ring, Shared};
+
+use crate::env::{Env, Flavour, Observed, Verdict};
+use crate::environments::{Environment, Tag};
+use crate::kit::block_on;
+use crate::scenario::{Expect, Run, Scenario};
+
+/// A scenario that is not over by then hangs. Generous, for machines that are emulated.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What came of a scenario in an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// What was to be seen was seen.
+    Passed,
+    /// It makes no sense there, or the machine cannot show it.
+    Skipped(String),
+    /// Something else was seen, or it went wrong.
+    Failed {
+        /// What was to be seen.
+        expected: String,
+        /// What was seen.
+        seen: String,
+    },
+}
+
+/// A scenario, an environment, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The scenario.
+    pub scenario: &'static str,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// Runs the scenarios that `wanted` picks in an environment. `directory` is for files; nothing is left in it.
+///
+/// # Errors
+/// Why the machine cannot give the environment.
+pub fn run_all(
+    scenarios: &[Scenario],
+    environment: &'static Environment,
+    directory: &Path,
+) -> Result<Vec<Finding>, String> {
+    environment.check()?;
+    let finding = |scenario: &Scenario| Finding {
+        scenario: scenario.name,
+        outcome: run_one(*scenario, environment, directory),
+    };
+    Ok(scenarios.iter().map(finding).collect())
+}
+
+/// Runs one scenario in an environment that the machine can give.
+pub fn run_one(scenario: Scenario, environment: &'static Environment, directory: &Path) -> Outcome {
+    let expected = match scenario.expected(environment) {
+        None => scenario.seen,
+        Some(Expect::Differs { seen, .. } | Expect::Otherwise { seen, .. }) => seen,
+        Some(Expect::Skip(why)) => return Outcome::Skipped(why.to_owned()),
+    };
+    let failed = |seen: String| Outcome::Failed { expected: expected.to_owned(), seen };
+    match watched(scenario, environment, directory) {
+        Ok(Observed::Seen(seen)) if seen == expected => Outcome::Passed,
+        Ok(Observed::Seen(seen)) => failed(seen),
+        Ok(Observed::Skipped(why)) => Outcome::Skipped(why),
+        Err(trouble) => failed(format!("could not be carried out: {trouble}")),
+    }
+}
+
+/// On a thread of its own, which is left behind if it hangs.
+fn watched(
+    scenario: Scenario,
+    environment: &'static Environment,
+    directory: &Path,
+) -> Result<Observed, String> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let directory = directory.join(format!("conformance-{}-{count}", std::process::id()));
+    let (done, over) = channel();
+    let work = move || {
+        let verdict = carry_out(scenario, environment, &directory);
+        // The receiver is gone only after the limit.
+        let _ = done.send(verdict.map_err(|trouble| trouble.to_string()));
+    };
+    let thread = std::thread::Builder::new().name(scenario.name.to_owned()).spawn(work);
+    let thread = thread.map_err(|error| error.to_string())?;
+    match over.recv_timeout(LIMIT) {
+        Ok(verdict) => {
+            // It has nothing left to do but to end.
+            drop(thread);
+            verdict
+        }
+        Err(RecvTimeoutError::Timeout) => Err(format!("it hangs: not over after {LIMIT:?}")),
+        Err(RecvTimeoutError::Disconnected) => Err("it panicked".to_owned()),
+    }
+}
+
+fn carry_out(scenario: Scenario, environment: &'static Environment, directory: &Path) -> Verdict {
+    if environment.is(Tag::Local) {
+        let make = Box::new(|| environment.builder().local());
+        with_ring(Env::new(make, LOCAL, directory)?, scenario.body.local, LOCAL, environment)
+    } else {
+        let make = Box::new(|| environment.builder());
+        with_ring(Env::new(make, SHARED, directory)?, scenario.body.shared, SHARED, environment)
+    }
+}
+
+const LOCAL: Flavour<Local> = Flavour { drive: |ring, future| ring.block_on(future), across: None };
+const SHARED: Flavour<Shared> =
+    Flavour { drive: |_, future| block_on(future), across: Some(across) };
+
+fn across(ring: &Ring, threads: usize, each: usize) -> usize {
+    std::thread::scope(|scope| {
+        let work = || {
+            block_on(async {
+                let mut ended = 0;
+                for _ in 0..each {
+                    ended += usize::from(ring.nop().await.is_ok());
+                }
+                ended
+            })
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()
+    })
+}
+
+fn with_ring<M: Mode>(
+    env: Env<M>,
+    body: Run<M>,
+    flavour: Flavour<M>,
+    environment: &'static Environment,
+) -> Verdict {
+    let features = env.ring().features();
+    if !environment.fits(features) {
+        return Err(format!("the ring is not one of {}: {features}", environment.name).into());
+    }
+    let mut verdict = Err("the future was not run to its end".into());
+    (flavour.drive)(env.ring(), Box::pin(async { verdict = body(&env).await }));
+    verdict
+}
