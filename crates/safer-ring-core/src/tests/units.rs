@@ -345,11 +345,12 @@ fn a_request_to_cancel_that_found_nothing_is_made_again() {
         let mut asked = 0;
         while let Some(Staged::Cancel { .. }) = table.stage(1) {
             asked += 1;
-            table.complete(key.user_data(Tag::Cancel), -2, 0);
+            let answer = table.complete(key.user_data(Tag::Cancel), -2, 0);
+            assert!(matches!(answer, Outcome::CancelDone));
         }
         assert_eq!((asked, table.stats().cancel_requested), (times, 1), "{op:?}");
         // Another answer is an answer: it was found, and ends or does not.
-        table.complete(key.user_data(Tag::Operation), -125, 0);
+        drop(table.complete(key.user_data(Tag::Operation), -125, 0));
         assert_eq!(table.in_flight(), 0);
     }
     let mut table = table();
@@ -357,7 +358,8 @@ fn a_request_to_cancel_that_found_nothing_is_made_again() {
     word(table.stage(1));
     table.cancel(key);
     word(table.stage(1));
-    table.complete(key.user_data(Tag::Cancel), -114, 0);
+    let answer = table.complete(key.user_data(Tag::Cancel), -114, 0);
+    assert!(matches!(answer, Outcome::CancelDone));
     assert!(table.stage(1).is_none());
 }
 
@@ -374,11 +376,11 @@ fn what_the_kernel_tells_itself_of_an_interruption_is_one() {
         ));
         word(table.stage(1));
         table.cancel(key);
-        table.complete(key.user_data(Tag::Operation), number, 0);
+        drop(table.complete(key.user_data(Tag::Operation), number, 0));
         assert_eq!(table.take(key).map(|(_, _, completion)| completion.res), Some(-125));
         let raw = table.insert(Op::Raw, 0).unwrap();
         word(table.stage(1));
-        table.complete(raw.user_data(Tag::Operation), number, 0);
+        drop(table.complete(raw.user_data(Tag::Operation), number, 0));
         assert_eq!(table.take(raw).map(|(_, _, completion)| completion.res), Some(number));
     }
 }
@@ -392,7 +394,7 @@ fn a_connect_that_its_cancellation_interrupted_is_cancelled() {
         if asked {
             table.cancel(key);
         }
-        table.complete(key.user_data(Tag::Operation), -4, 0);
+        drop(table.complete(key.user_data(Tag::Operation), -4, 0));
         assert_eq!(table.take(key).map(|(_, _, completion)| completion.res), Some(res));
     }
 }
