@@ -232,7 +232,7 @@ fn a_poll_that_the_kernel_gave_up_does_not_end_the_operation() {
 fn nothing_overtakes_on_the_short_way() {
     let mut table = Table::new(Limits { max_slots: 4, max_in_flight: 3, max_chain: 2 });
     assert!(table.may_go_at_once());
-    let raw = table.insert_in_flight(Op::Raw, ManuallyDrop::new(0), None).unwrap();
+    let raw = table.insert_in_flight(Op::Raw, ManuallyDrop::new(0)).unwrap();
     assert_eq!((table.in_flight(), table.queued(), table.has_queued()), (1, 0, false));
     let head = table.insert_linked(Op::Raw, 1, 1).unwrap();
     assert!(!table.may_go_at_once() && !table.make_room(), "a chain is being inserted");
@@ -256,7 +256,7 @@ fn what_finds_no_room_on_the_short_way_is_leaked() {
     assert!(!table.make_room() && !table.may_go_at_once());
     let none = table.insert_into_room(Op::Nop, token());
     assert!(table.get(none).is_none() && !table.cancel(none));
-    assert!(table.insert_in_flight(Op::Nop, token(), None).is_none());
+    assert!(table.insert_in_flight(Op::Nop, token()).is_none());
     assert_eq!((table.len(), table.in_flight(), table.queued()), (1, 0, 1));
     assert_eq!(super::world::take_dropped(), []);
     let (_, first) = table.get(first).unwrap();
@@ -345,11 +345,12 @@ fn a_request_to_cancel_that_found_nothing_is_made_again() {
         let mut asked = 0;
         while let Some(Staged::Cancel { .. }) = table.stage(1) {
             asked += 1;
-            let _ = table.complete(key.user_data(Tag::Cancel), -2, 0);
+            let answer = table.complete(key.user_data(Tag::Cancel), -2, 0);
+            assert!(matches!(answer, Outcome::CancelDone));
         }
         assert_eq!((asked, table.stats().cancel_requested), (times, 1), "{op:?}");
         // Another answer is an answer: it was found, and ends or does not.
-        let _ = table.complete(key.user_data(Tag::Operation), -125, 0);
+        drop(table.complete(key.user_data(Tag::Operation), -125, 0));
         assert_eq!(table.in_flight(), 0);
     }
     let mut table = table();
@@ -357,7 +358,8 @@ fn a_request_to_cancel_that_found_nothing_is_made_again() {
     word(table.stage(1));
     table.cancel(key);
     word(table.stage(1));
-    let _ = table.complete(key.user_data(Tag::Cancel), -114, 0);
+    let answer = table.complete(key.user_data(Tag::Cancel), -114, 0);
+    assert!(matches!(answer, Outcome::CancelDone));
     assert!(table.stage(1).is_none());
 }
 
@@ -374,11 +376,11 @@ fn what_the_kernel_tells_itself_of_an_interruption_is_one() {
         ));
         word(table.stage(1));
         table.cancel(key);
-        let _ = table.complete(key.user_data(Tag::Operation), number, 0);
+        drop(table.complete(key.user_data(Tag::Operation), number, 0));
         assert_eq!(table.take(key).map(|(_, _, completion)| completion.res), Some(-125));
         let raw = table.insert(Op::Raw, 0).unwrap();
         word(table.stage(1));
-        let _ = table.complete(raw.user_data(Tag::Operation), number, 0);
+        drop(table.complete(raw.user_data(Tag::Operation), number, 0));
         assert_eq!(table.take(raw).map(|(_, _, completion)| completion.res), Some(number));
     }
 }
@@ -392,7 +394,7 @@ fn a_connect_that_its_cancellation_interrupted_is_cancelled() {
         if asked {
             table.cancel(key);
         }
-        let _ = table.complete(key.user_data(Tag::Operation), -4, 0);
+        drop(table.complete(key.user_data(Tag::Operation), -4, 0));
         assert_eq!(table.take(key).map(|(_, _, completion)| completion.res), Some(res));
     }
 }
