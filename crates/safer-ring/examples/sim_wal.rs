@@ -1,4 +1,5 @@
 //! A log that says too early that a record is safe, and the seeds that show it: `cargo run --example sim_wal`.
+#![allow(clippy::as_conversions, reason = "lengths as offsets")]
 
 use std::cell::Cell;
 use std::error::Error;
