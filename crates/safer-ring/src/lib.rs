@@ -198,6 +198,9 @@ mod migrating {}
 #[doc = include_str!("../../../docs/DOCTOR.md")]
 mod doctor {}
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/SIMULATION.md")]
+mod simulation {}
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/SHOULD-I.md")]
 mod should_i {}
 #[cfg(doctest)]

@@ -252,6 +252,14 @@ fn a_durable_record_of_the_wal_survives_a_kill_and_a_torn_one_is_cut_off() {
 }
 
 #[test]
+fn sim_wal_finds_the_early_word_and_nothing_in_the_mended_log() {
+    let output = run(&mut program("sim_wal"), b"");
+    let lines: Vec<&str> = text(&output).lines().collect();
+    assert!(lines[0].starts_with("acknowledged, then synced: a record is lost with seed "));
+    assert_eq!(lines[1..], ["synced first: 300 crashes, nothing lost"]);
+}
+
+#[test]
 fn udp_answers_a_socket_of_std_and_its_own_ping() {
     let server = Running::start(program("udp").args(["echo", "127.0.0.1:0"]));
     let address = server.address();

@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use safer_ring::fs::File;
 use safer_ring::sim::{Config, Stuck, World};
 use safer_ring::{BackendKind, Ended, Fd, Interest, Mode, OpenOptions, PipeOptions, RingOf};
 
@@ -208,4 +209,24 @@ fn a_descriptor_of_a_world_is_none_of_the_process() {
     drop(other);
     assert_eq!(world.descriptors(), 0);
     drop((ring, world));
+}
+
+#[test]
+fn the_file_type_of_the_library_works_in_a_world() {
+    for seed in 0..30 {
+        let world = World::new(Config::new(seed));
+        let ring = world.ring().unwrap();
+        world
+            .block_on(async {
+                let file = File::create_new(&ring, "/tmp/file").await.unwrap();
+                let data: Vec<u8> = (0..10_000u32).map(|n| n.to_le_bytes()[0]).collect();
+                file.write_all_at(data.clone(), 0).await.unwrap();
+                file.sync_all().await.unwrap();
+                assert_eq!(file.metadata().await.unwrap().len(), 10_000);
+                file.close().await.unwrap();
+                assert_eq!(safer_ring::fs::read(&ring, "/tmp/file").await.unwrap(), data);
+            })
+            .unwrap();
+        assert_eq!(world.descriptors(), 0);
+    }
 }

@@ -71,7 +71,7 @@ fn main() -> ExitCode {
             Ok(totals_of_one) => {
                 totals.add(&totals_of_one);
                 if task.end - task.first == 1 {
-                    println!("{script}");
+                    println!("{script}trace {:x}", totals_of_one.hash);
                 }
             }
             Err(failure) => {

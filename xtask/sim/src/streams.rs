@@ -101,7 +101,7 @@ async fn send<M: Mode>(
             end.map(drop).map_err(|failed| lane.wrong(format_args!("the end: {}", failed.error)))
         }
         // The last handle goes while dropped sends are on their way.
-        _ if book.messages.get() % 2 == 0 => Ok(()),
+        _ if book.messages.get().is_multiple_of(2) => Ok(()),
         Kind::Pipe => {
             fd.settle().await.map_err(|error| lane.wrong(format_args!("settle: {error}")))
         }
@@ -262,5 +262,32 @@ async fn receive_one<M: Mode>(
         Met::Ended(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => Ok(None),
         Met::Ended(Err(error)) => Err(lane.wrong(format_args!("a receive: {error}"))),
         Met::Cancelled | Met::Unborn | Met::Dropped => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safer_ring::sim::{Config, World};
+    use safer_ring::{BufferPool, Shared};
+
+    use super::*;
+
+    #[test]
+    fn a_byte_that_is_lost_doubled_or_changed_is_found() {
+        let world = World::new(Config::calm(1));
+        let ring = world.ring().unwrap();
+        let lane: Lane<Shared> = Lane { number: 3, world, ring, pool: BufferPool::new(1, 8) };
+        let data = bytes(3, 0, 200);
+        let (mut got, book) = (0, Book::default());
+        check(&lane, &mut got, &data[..100]).unwrap();
+        check(&lane, &mut got.clone(), &data[100..]).unwrap();
+        check(&lane, &mut got.clone(), &data[101..]).unwrap_err();
+        check(&lane, &mut got.clone(), &data[99..]).unwrap_err();
+        book.sent.set(100);
+        whole(&lane, got, &book).unwrap();
+        book.sent.set(101);
+        assert_eq!(whole(&lane, got, &book).unwrap_err(), "lane 3: 100 of 101 bytes came");
+        assert!(over(&lane, Kind::Datagram, 5, &[!byte(3, 5)]) && over(&lane, Kind::Tcp, 5, &[]));
+        assert!(!over(&lane, Kind::Datagram, 5, &[byte(3, 5)]));
     }
 }

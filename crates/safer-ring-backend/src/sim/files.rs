@@ -7,7 +7,7 @@ use safer_ring_sys::Errno;
 
 use super::kernel::{Kernel, On};
 use super::number::{self, Known};
-use super::paths::{HARMLESS, Walk};
+use super::paths::{HARMLESS, Last, Walk};
 use super::tree::{Change, Content, Inode, Names, Node, Transaction, Tree};
 use super::{narrow, wide};
 
@@ -152,7 +152,10 @@ impl Kernel {
         }
         let exclusive = flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
         let follow = flags & O_NOFOLLOW == 0 && !exclusive;
-        let place = self.walk(fd, path, Walk { follow, resolve })?;
+        let place = self.walk(fd, path, Walk { follow, name_only: false, resolve })?;
+        if flags & O_CREAT != 0 && place.wants_dir {
+            return Err(Errno::ISDIR);
+        }
         let id = match place.inode {
             Some(_) if exclusive => return Err(Errno::EXIST),
             Some(id) => id,
@@ -223,6 +226,10 @@ impl Kernel {
     ) -> Result<Vec<u8>, Errno> {
         let open = self.opened(fd)?;
         let Kind::Node(id) = open.kind else { return Err(Errno::BADF) };
+        if most == 0 {
+            // Not even of a directory.
+            return Ok(Vec::new());
+        }
         let at = if offset == CURSOR { open.place } else { offset };
         let content = self.tree.content(id)?;
         let start = narrow(at).min(content.now.len());
@@ -379,7 +386,7 @@ impl Kernel {
             }
         } else {
             let follow = flags & SYMLINK_NOFOLLOW == 0;
-            self.find_path(fd, path, Walk { follow, resolve: 0 })?
+            self.find_path(fd, path, Walk { follow, name_only: false, resolve: 0 })?
         };
         let inode = self.tree.inodes.get(&id).ok_or(Errno::NOENT)?;
         let (kind, size) = match &inode.node {
@@ -418,11 +425,11 @@ impl Kernel {
 
     /// linkat(2).
     pub(super) fn link(&mut self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
-        let id = self.find_path(-1, from, Walk::TO_NAME)?;
+        let id = self.find_path(-1, from, Walk::TO_LINK)?;
+        let place = self.free_name(-1, to, false)?;
         if self.tree.is_dir(id) {
             return Err(Errno::PERM);
         }
-        let place = self.free_name(-1, to, false)?;
         self.rename_all(vec![(place.dir, place.name, Some(id))]);
         Ok(())
     }
@@ -430,14 +437,19 @@ impl Kernel {
     /// unlinkat(2).
     pub(super) fn unlink(&mut self, fd: RawFd, path: &[u8], flags: u32) -> Result<(), Errno> {
         let place = self.walk(fd, path, Walk::TO_NAME)?;
+        let removes_dir = flags & REMOVE_DIR != 0;
+        match place.last {
+            Last::Name => {}
+            _ if !removes_dir => return Err(Errno::ISDIR),
+            Last::Above => return Err(Errno::NOTEMPTY),
+            Last::Dot => return Err(Errno::INVAL),
+            Last::Root => return Err(Errno::BUSY),
+        }
         let id = place.inode.ok_or(Errno::NOENT)?;
         let dir = self.tree.is_dir(id);
-        if flags & REMOVE_DIR != 0 {
+        if removes_dir {
             if !dir {
                 return Err(Errno::NOTDIR);
-            }
-            if place.name.is_empty() {
-                return Err(if path.ends_with(b".") { Errno::INVAL } else { Errno::BUSY });
             }
             if !self.tree.names(id)?.is_empty() {
                 return Err(Errno::NOTEMPTY);
@@ -455,32 +467,44 @@ impl Kernel {
     pub(super) fn rename(&mut self, from: &[u8], to: &[u8], flags: u32) -> Result<(), Errno> {
         let old = self.walk(-1, from, Walk::TO_NAME)?;
         let new = self.walk(-1, to, Walk::TO_NAME)?;
-        let id = old.inode.ok_or(Errno::NOENT)?;
-        if old.name.is_empty() || new.name.is_empty() {
+        if old.last != Last::Name {
             return Err(Errno::BUSY);
         }
+        if new.last != Last::Name {
+            return Err(if flags & NO_REPLACE != 0 { Errno::EXIST } else { Errno::BUSY });
+        }
+        let id = old.inode.ok_or(Errno::NOENT)?;
         let dir = self.tree.is_dir(id);
-        if !dir && (old.wants_dir || new.wants_dir) {
+        let replaced = match (flags, new.inode) {
+            (0, other) => other,
+            (NO_REPLACE, Some(_)) => return Err(Errno::EXIST),
+            (NO_REPLACE, None) => None,
+            (EXCHANGE, None) => return Err(Errno::NOENT),
+            (EXCHANGE, other) => other,
+            _ => return Err(Errno::INVAL),
+        };
+        let exchange = flags == EXCHANGE;
+        let other_is_dir = replaced.is_some_and(|other| self.tree.is_dir(other));
+        let slashed = !dir && (old.wants_dir || (new.wants_dir && !exchange));
+        if slashed || (exchange && !other_is_dir && new.wants_dir) {
             return Err(Errno::NOTDIR);
         }
         if dir && self.is_below(new.dir, id) {
             return Err(Errno::INVAL);
         }
-        match (flags, new.inode) {
-            (0, Some(other)) if other == id => return Ok(()),
-            (0, Some(other)) => self.may_replace(dir, other)?,
-            (0 | NO_REPLACE, None) => {}
-            (NO_REPLACE, Some(_)) => return Err(Errno::EXIST),
-            (EXCHANGE, None) => return Err(Errno::NOENT),
-            (EXCHANGE, Some(other)) => {
-                if self.is_below(old.dir, other) {
-                    return Err(Errno::INVAL);
-                }
+        if let Some(other) = replaced {
+            if other_is_dir && self.is_below(old.dir, other) {
+                return Err(if exchange { Errno::INVAL } else { Errno::NOTEMPTY });
+            }
+            if other == id {
+                return Ok(());
+            }
+            if exchange {
                 let there = (new.dir, new.name, Some(id));
                 self.rename_all(vec![(old.dir, old.name, Some(other)), there]);
                 return Ok(());
             }
-            _ => return Err(Errno::INVAL),
+            self.may_replace(dir, other)?;
         }
         self.rename_all(vec![(new.dir, new.name, Some(id)), (old.dir, old.name, None)]);
         Ok(())

@@ -16,13 +16,27 @@ const BENEATH: u64 = 0x08;
 /// Those that change nothing here: there is one file system, and no magic link.
 pub(super) const HARMLESS: u64 = 0x01 | 0x02 | NO_SYMLINKS | BENEATH;
 
+/// What the last part of a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// A name.
+    Name,
+    /// `/`.
+    Root,
+    /// `.`
+    Dot,
+    /// `..`
+    Above,
+}
+
 /// Where a path leads.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     /// The directory that has the last name.
     pub(super) dir: u64,
-    /// The last name; empty if the path ends in a directory itself (`/`, `.`, `..`).
+    /// The last name; empty if there is none.
     pub(super) name: Vec<u8>,
+    pub(super) last: Last,
     /// What it names, if there is something.
     pub(super) inode: Option<u64>,
     /// The path ends in a slash.
@@ -34,13 +48,16 @@ pub(super) struct Place {
 pub(super) struct Walk {
     /// A symbolic link at the end is followed.
     pub(super) follow: bool,
+    /// The last name itself is meant, whatever is behind it: not even a slash makes a link be followed.
+    pub(super) name_only: bool,
     /// `RESOLVE_*`.
     pub(super) resolve: u64,
 }
 
 impl Walk {
-    pub(super) const TO_TARGET: Self = Self { follow: true, resolve: 0 };
-    pub(super) const TO_NAME: Self = Self { follow: false, resolve: 0 };
+    pub(super) const TO_TARGET: Self = Self { follow: true, name_only: false, resolve: 0 };
+    pub(super) const TO_LINK: Self = Self { follow: false, name_only: false, resolve: 0 };
+    pub(super) const TO_NAME: Self = Self { follow: false, name_only: true, resolve: 0 };
 }
 
 impl Kernel {
@@ -80,7 +97,8 @@ impl Kernel {
     ) -> Result<Place, Errno> {
         let wants_dir = path.ends_with(b"/");
         let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).peekable();
-        let mut place = Place { dir: start, name: Vec::new(), inode: Some(start), wants_dir };
+        let at = |id, last| Place { dir: id, name: Vec::new(), last, inode: Some(id), wants_dir };
+        let mut place = at(start, Last::Root);
         let mut depth = 0u32;
         while let Some(part) = parts.next() {
             let here = place.inode.ok_or(Errno::NOENT)?;
@@ -89,23 +107,30 @@ impl Kernel {
                 return Err(Errno::NAMETOOLONG);
             }
             match part {
-                b"." => continue,
+                b"." => {
+                    place = at(here, Last::Dot);
+                    continue;
+                }
                 b".." => {
                     if how.resolve & BENEATH != 0 && depth == 0 {
                         return Err(Errno::XDEV);
                     }
                     depth = depth.saturating_sub(1);
                     let above = self.tree.inodes.get(&here).map_or(ROOT, |inode| inode.parent);
-                    place = Place { dir: above, name: Vec::new(), inode: Some(above), wants_dir };
+                    place = at(above, Last::Above);
                     continue;
                 }
                 _ => depth += 1,
             }
             let inode = names.get(part).copied();
-            place = Place { dir: here, name: part.to_vec(), inode, wants_dir };
+            place = Place { dir: here, name: part.to_vec(), last: Last::Name, inode, wants_dir };
             let last = parts.peek().is_none();
             let target = match inode.and_then(|id| self.tree.inodes.get(&id)).map(|i| &i.node) {
-                Some(Node::Link(target)) if !last || how.follow || wants_dir => target,
+                Some(Node::Link(target))
+                    if !last || how.follow || (wants_dir && !how.name_only) =>
+                {
+                    target
+                }
                 _ => continue,
             };
             *links += 1;
@@ -116,7 +141,7 @@ impl Kernel {
                 return Err(Errno::XDEV);
             }
             let from = if target.starts_with(b"/") { ROOT } else { here };
-            let through = Walk { follow: true, ..how };
+            let through = Walk { follow: true, name_only: false, ..how };
             place = self.walk_from(from, target, through, links)?;
             place.wants_dir = wants_dir;
         }
@@ -136,7 +161,7 @@ impl Kernel {
     /// A name that something new is to get.
     pub(super) fn free_name(&self, fd: RawFd, path: &[u8], dir: bool) -> Result<Place, Errno> {
         let place = self.walk(fd, path, Walk::TO_NAME)?;
-        if place.inode.is_some() || place.name.is_empty() {
+        if place.inode.is_some() || place.last != Last::Name {
             return Err(Errno::EXIST);
         }
         if place.wants_dir && !dir {
