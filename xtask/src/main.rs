@@ -47,7 +47,7 @@ usage: cargo xtask <command>
                                how many there are of what
   torture [--asan]             a minute of random drops, in release mode; --asan: under the
                                address sanitizer
-  tsan                         tests and torture under the thread sanitizer; needs the component
+  tsan                         tests with threads under the thread sanitizer; needs the component
                                rust-src
   soak [--full]                wake-ups across threads, in release mode; --full: ten million of
                                each kind, which takes minutes

@@ -1,4 +1,4 @@
-//! `cargo xtask tsan`: tests and the torture program under the thread sanitizer.
+//! `cargo xtask tsan`: tests with threads in them under the thread sanitizer.
 //!
 //! The standard library is compiled with it too (component `rust-src`): a library that the sanitizer does not see makes it
 //! report what is no race, such as the end of an `Arc`, and overlook others. The stable compiler is told that it may
@@ -12,16 +12,12 @@ use std::process::Command;
 
 use crate::{Outcome, workspace};
 
-/// Seconds of torture.
-const SECONDS: &str = "30";
-/// The program's exit code where io_uring is not available.
-const UNAVAILABLE: i32 = 3;
 /// Packages whose own tests have threads in them.
 const PACKAGES: &[&str] = &["safer-ring-buf", "safer-ring-backend"];
 /// Tests that are left out: the model checker switches stacks by itself.
 const LEFT_OUT: &[&str] = &["announce"];
 
-/// Runs the tests, then the torture program.
+/// Runs the tests.
 ///
 /// # Errors
 /// A race is reported, or something cannot be built.
@@ -34,7 +30,7 @@ pub(crate) fn run() -> Outcome {
         );
         return Ok(());
     }
-    let mut tests = cargo("test")?;
+    let mut tests = cargo()?;
     for package in PACKAGES {
         tests.args(["--package", package]);
     }
@@ -46,22 +42,12 @@ pub(crate) fn run() -> Outcome {
     if !status.success() {
         return Err(format!("tsan: {status}"));
     }
-    let mut torture = cargo("run")?;
-    torture.args(["--package", "safer-ring-cli", "--", "torture", "--seconds", SECONDS]);
-    let status = torture.status().map_err(|e| format!("tsan: cannot run cargo: {e}"))?;
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(UNAVAILABLE) => {
-            println!("skipped: tsan: torture: io_uring is not available here");
-            Ok(())
-        }
-        _ => Err(format!("tsan: torture: {status}; the seed is above")),
-    }
+    Ok(())
 }
 
-fn cargo(what: &str) -> Outcome<Command> {
+fn cargo() -> Outcome<Command> {
     let mut command = workspace::cargo();
-    command.args([what, "-Zbuild-std", "--target", &workspace::host()?, "--target-dir"]);
+    command.args(["test", "-Zbuild-std", "--target", &workspace::host()?, "--target-dir"]);
     command.arg(workspace::target_directory()?.join("tsan"));
     command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=thread");
     // A report ends the process at its end with an error, and not at once: others may follow.

@@ -35,11 +35,13 @@ pub const SECONDS: &str = "SAFER_RING_FUZZ_SECONDS";
 pub const SEED: &str = "SAFER_RING_FUZZ_SEED";
 /// Where a run keeps what it finds, as far as that is not to be committed.
 pub const DIRECTORY: &str = "SAFER_RING_FUZZ_DIRECTORY";
-/// Set: of all inputs that are known, some that together reach the same become the corpus.
+/// Set: of all inputs that are known, a few that reach much become the corpus.
 pub const KEEP: &str = "SAFER_RING_FUZZ_KEEP";
 
 /// Most runs of an input that fails while it is made smaller.
 const SHRINKING: u32 = 4000;
+/// Most inputs of a corpus.
+const MOST_KEPT: usize = 64;
 
 /// Replays what is kept for the target `name`, or looks for more.
 ///
@@ -172,7 +174,7 @@ impl<T: Fn(&[u8])> Run<T> {
         best
     }
 
-    /// Makes `corpus` some inputs that together reach what all of them do: the long ones first, of which few are enough.
+    /// Makes `corpus` those inputs that reach the most: the long ones first, so many as are to be in the repository.
     fn keep(&mut self, corpus: &Path) {
         let mut known = std::mem::take(&mut self.known);
         known.sort_by_key(|input| Reverse(input.len()));
@@ -182,7 +184,7 @@ impl<T: Fn(&[u8])> Run<T> {
             fs::remove_file(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         }
         make(corpus);
-        for input in self.known.iter().filter(|input| !input.is_empty()) {
+        for input in self.known.iter().filter(|input| !input.is_empty()).take(MOST_KEPT) {
             write(&corpus.join(name_of(input)), input);
         }
     }

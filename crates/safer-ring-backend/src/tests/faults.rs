@@ -207,7 +207,8 @@ fn the_cancellation_of_a_dropped_operation_survives_refusals() {
 /// More than fit into the completion queue, and no system call of the ring's after they have ended.
 #[test]
 fn completions_that_the_kernel_holds_back_are_fetched_by_a_look() {
-    let (backend, _bell) = RingBackend::with_bell(&Config::new(8)).unwrap();
+    let config = Config { completions: Some(16), ..Config::new(8) };
+    let (backend, _bell) = RingBackend::with_bell(&config).unwrap();
     let entries = backend.features().entries;
     let mut driver = Driver::new(backend, entries).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
