@@ -87,7 +87,7 @@ pub(super) const PROGRAMS: &[Program] = &[
         .in_short(),
     face("drops"),
     face("drop_transfers"),
-    face("adoption").in_short(),
+    face("adoption"),
     face("adoption_sends"),
     face("teardown"),
     face("closing"),
