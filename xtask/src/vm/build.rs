@@ -64,10 +64,12 @@ fn one(arguments: &[&str], target: Target, directory: &Path) -> Outcome<PathBuf>
         .ok_or_else(|| format!("cargo names no program {}", target.name()))
 }
 
-/// Programs of many packages with all features, in as few runs of cargo as there are ways to build.
-pub(super) fn all(targets: &[Target], directory: &Path) -> Outcome<Vec<PathBuf>> {
+/// Programs of many packages with all features, in as few runs of cargo as there are ways to build. `every`: all that there
+/// are. Their packages are named whichever are wanted, since they decide the features of what all depend on: else a
+/// different choice would build everything anew.
+pub(super) fn all(targets: &[Target], every: &[Target], directory: &Path) -> Outcome<Vec<PathBuf>> {
     let mut messages = String::new();
-    for arguments in runs(targets) {
+    for arguments in runs(targets, every) {
         messages.push_str(&cargo(arguments, directory)?);
     }
     let path = |target: &Target| {
@@ -79,12 +81,14 @@ pub(super) fn all(targets: &[Target], directory: &Path) -> Outcome<Vec<PathBuf>>
 
 /// The arguments of each run. `cargo build` makes programs and the tests under `tests/` at once, so that what both need is
 /// built once; unit tests are a run of their own, since in it libraries are built as tests.
-fn runs(targets: &[Target]) -> Vec<Vec<String>> {
-    let (units, others): (BTreeSet<Target>, BTreeSet<Target>) =
-        targets.iter().partition(|target| matches!(target, Target::Unit(..)));
+fn runs(targets: &[Target], every: &[Target]) -> Vec<Vec<String>> {
+    let is_unit = |target: &&Target| matches!(target, Target::Unit(..));
+    let (units, others): (BTreeSet<Target>, BTreeSet<Target>) = targets.iter().partition(is_unit);
     let run = |begin: &[&str], targets: BTreeSet<Target>| {
         let mut arguments: Vec<String> = begin.iter().map(|&word| word.to_owned()).collect();
-        let packages: BTreeSet<&str> = targets.iter().map(|target| target.package()).collect();
+        let unit = targets.iter().any(|target| is_unit(&target));
+        let kind = every.iter().filter(|target| is_unit(target) == unit);
+        let packages: BTreeSet<&str> = kind.map(|target| target.package()).collect();
         arguments.extend(packages.into_iter().flat_map(|name| ["-p".to_owned(), name.to_owned()]));
         for target in targets {
             match target {
@@ -169,14 +173,15 @@ mod tests {
             Target::Program("cli", "ring"),
             Target::Test("face", "drops"),
         ];
-        let lines: Vec<String> = runs(&targets).iter().map(|run| run.join(" ")).collect();
+        let every = [&targets[..], &[Target::Test("sys", "ring")]].concat();
+        let lines: Vec<String> = runs(&targets, &every).iter().map(|run| run.join(" ")).collect();
         assert_eq!(
             lines,
             [
-                "build --all-features -p cli -p face --bin ring --test drops",
+                "build --all-features -p cli -p face -p sys --bin ring --test drops",
                 "test --no-run --all-features --lib -p backend",
             ]
         );
-        assert!(runs(&[]).is_empty());
+        assert!(runs(&[], &every).is_empty());
     }
 }

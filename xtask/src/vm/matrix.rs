@@ -149,7 +149,8 @@ impl Archive {
         let init = build::program("xtask-guest", directory)?;
         let targets: Vec<build::Target> =
             options.programs.iter().map(|program| program.target).collect();
-        let paths = build::all(&targets, directory)?;
+        let every: Vec<build::Target> = PROGRAMS.iter().map(|program| program.target).collect();
+        let paths = build::all(&targets, &every, directory)?;
         let mut image = Image::new(&init)?;
         image.directory(&build::temporary(directory))?;
         let mut there = BTreeSet::new();
