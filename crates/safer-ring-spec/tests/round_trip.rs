@@ -21,6 +21,30 @@ fn the_texts_of_the_crate_and_of_the_tests_come_back_the_same() {
 }
 
 #[test]
+fn texts_that_once_did_not_come_back_the_same_do_so() {
+    let found = [
+        // An empty sub-key before a full one, and flags on two lines.
+        "constraint: c\n  id:\n  id: x\n",
+        "param: p\n  type: fd, input\n  flags: input\n  flags: user\n",
+        // Something twice: the second must stay the second.
+        "since-version: 1\nsince-version: 2\n",
+        "param: p\nparam: p\n",
+        "param-count: 7\nparam-count: 0\n",
+        "return: header\n  desc:\n",
+        // Flat forms without a name.
+        "state-trans: , b, c, d\n",
+        "capability: , grant_permission\n",
+        "error: , x\nerror: ,\n",
+        "lock: a, mutex, mutex\n  type: spinlock\n",
+        "state-trans:\n  object: a, b, c\n",
+    ];
+    for text in found {
+        check(format!("sys_f - F\ncontexts: process\n{text}").as_bytes());
+    }
+    check("Kernel API Specification\nName: sys_f\nLong description: a\u{2028}b\nReturn value:\n  success: [ 4]\n".as_bytes());
+}
+
+#[test]
 fn models_survive_serde() {
     for spec in shipped() {
         let json = serde_json::to_string(&spec).unwrap();

@@ -69,6 +69,9 @@ pub(crate) fn read(text: &str, findings: &mut Findings) -> RawSpec {
     reader.close();
     for section in &mut reader.raw.sections {
         bounds(section);
+        for field in &mut section.fields {
+            field.value = squeeze(&field.value);
+        }
     }
     reader.raw
 }

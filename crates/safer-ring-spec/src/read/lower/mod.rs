@@ -282,8 +282,10 @@ impl<'f> Lowering<'f> {
 
     fn error(&mut self, section: RawSection) {
         let (name, summary) = match section.header.split_once(',') {
-            Some((name, summary)) => (name.trim(), Some(summary.trim().to_owned())),
-            None => (section.header.as_str(), None),
+            Some((name, summary)) if !name.trim().is_empty() => {
+                (name.trim(), Some(summary.trim().to_owned()))
+            }
+            _ => (section.header.as_str(), None),
         };
         let code = name.strip_prefix('-').unwrap_or(name);
         let letters = code.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
@@ -404,7 +406,7 @@ impl<'f> Lowering<'f> {
         let bare = transition.from.is_none() && transition.to.is_none() && object.is_none();
         let flat: Vec<&str> = section.header.splitn(4, ',').map(str::trim).collect();
         match flat.as_slice() {
-            [object, from, to, rest @ ..] if bare => {
+            [object, from, to, rest @ ..] if bare && !object.is_empty() => {
                 transition.object = (*object).to_owned();
                 transition.from = Some((*from).to_owned());
                 transition.to = Some((*to).to_owned());
@@ -422,9 +424,10 @@ impl<'f> Lowering<'f> {
         let given: Option<CapabilityAction> = f.word("type");
         // The flat form has the action behind the first comma, and a name behind the second.
         let parts: Vec<&str> = section.header.splitn(3, ',').map(str::trim).collect();
+        let flat = given.is_none() && parts.first().is_some_and(|name| !name.is_empty());
         let (name, action, label) = match parts.as_slice() {
-            [name, action] if given.is_none() => (*name, filled(action), None),
-            [name, action, label] if given.is_none() => (*name, filled(action), filled(label)),
+            [name, action] if flat => (*name, filled(action), None),
+            [name, action, label] if flat => (*name, filled(action), filled(label)),
             _ => (section.header.as_str(), None, None),
         };
         let capability = Capability {
