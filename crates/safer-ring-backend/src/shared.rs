@@ -11,6 +11,8 @@
 //! * When the last handle on the ring is dropped, a kernel ring without work is closed at once; one with
 //!   work is kept by the reactor until its last completion, and what only waits for a next receive is cancelled.
 
+mod bell;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -25,7 +27,7 @@ use crate::driver::{Aftermath, Driver, Snapshot};
 use crate::error::{Failure, SetupError};
 use crate::fd::SharedHandle;
 use crate::features::Features;
-use crate::listener::{Bell, Hearing, Listener};
+use crate::listener::{Hearing, Listener};
 use crate::notes;
 use crate::reactor::{self, Reactor};
 use crate::runtime::{self, Watcher};
@@ -577,26 +579,6 @@ impl SharedCell {
                 self.rest(driver);
             }
         });
-    }
-}
-
-impl Bell for Arc<SharedCell> {
-    type Ear = Watcher;
-
-    fn is_there(&self) -> bool {
-        self.bell().is_some()
-    }
-
-    fn here(&self) -> Option<u8> {
-        runtime::word_here()
-    }
-
-    fn enter_runtime(&self) -> Option<Arc<Watcher>> {
-        Watcher::new(self, &self.bell()?)
-    }
-
-    fn reactor_hears(&self, heard: bool) {
-        self.hear(heard);
     }
 }
 

@@ -232,7 +232,7 @@ fn a_poll_that_the_kernel_gave_up_does_not_end_the_operation() {
 fn nothing_overtakes_on_the_short_way() {
     let mut table = Table::new(Limits { max_slots: 4, max_in_flight: 3, max_chain: 2 });
     assert!(table.may_go_at_once());
-    let raw = table.insert_in_flight(Op::Raw, ManuallyDrop::new(0)).unwrap();
+    let raw = table.insert_in_flight(Op::Raw, ManuallyDrop::new(0), None).unwrap();
     assert_eq!((table.in_flight(), table.queued(), table.has_queued()), (1, 0, false));
     let head = table.insert_linked(Op::Raw, 1, 1).unwrap();
     assert!(!table.may_go_at_once() && !table.make_room(), "a chain is being inserted");
@@ -256,7 +256,7 @@ fn what_finds_no_room_on_the_short_way_is_leaked() {
     assert!(!table.make_room() && !table.may_go_at_once());
     let none = table.insert_into_room(Op::Nop, token());
     assert!(table.get(none).is_none() && !table.cancel(none));
-    assert!(table.insert_in_flight(Op::Nop, token()).is_none());
+    assert!(table.insert_in_flight(Op::Nop, token(), None).is_none());
     assert_eq!((table.len(), table.in_flight(), table.queued()), (1, 0, 1));
     assert_eq!(super::world::take_dropped(), []);
     let (_, first) = table.get(first).unwrap();

@@ -141,6 +141,16 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_getevents/zero-nr", "no room", Gives(0), |env| {
         empty(env, 0, 0, Address::NULL, env.time(0, 0))
     }),
+    p("io_getevents/negative-timeout", "a timer ends it, and no limit", Fails("EINTR"), |env| {
+        let context = env.context(1)?;
+        raw::hear_alarms();
+        let at = env.argument();
+        for (field, value) in [(0, 0), (8, 5000), (16, 0), (24, 5000)] {
+            env.memory.put_u64(at.saturating_add(field), value);
+        }
+        let _ = raw::setitimer(0, env.argument_address(), Address::NULL);
+        returned(raw::io_getevents(context, 1, 1, env.events(), env.time(-1, 0)))
+    }),
     p("io_getevents/return", "one event, no time limit", Gives(1), |env| {
         from_ready(env, 1, 1, 1, Address::NULL)
     }),
@@ -156,10 +166,10 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_getevents/zero-timeout", "no minimum takes what there is", Gives(1), |env| {
         from_ready(env, 1, 0, 8, env.time(0, 0))
     }),
-    p("io_getevents/odd-timeout", "two billion nanoseconds", Gives(1), |env| {
+    p("io_getevents/large-nanoseconds", "two billion nanoseconds", Gives(1), |env| {
         from_ready(env, 1, 1, 1, env.time(0, 2_000_000_000))
     }),
-    p("io_getevents/odd-timeout", "a negative time, with an event", Gives(1), |env| {
+    p("io_getevents/negative-timeout", "a negative time, with an event", Gives(1), |env| {
         from_ready(env, 1, 1, 1, env.time(-1, 0))
     }),
     p("io_getevents/event-data", "data is aio_data", Seen, |env| {

@@ -329,8 +329,9 @@ pub(super) fn queue_bytes(setup: &RingSetup, page: u64) -> Option<u64> {
 
 fn no_room_for_queues(call: &Call, facts: &Facts) -> Answer {
     setup(call, |setup| {
-        // The queues counted until 5.11, and count again since 6.14.
-        let counts = facts.kernel.map(|kernel| !((5, 12)..(6, 14)).contains(&kernel));
+        // The queues counted until 5.11, and again from 6.14 on; 7.3 was seen to let them pass.
+        let between = |kernel| ((5, 12)..(6, 14)).contains(&kernel) || kernel > (6, 18);
+        let counts = facts.kernel.map(|kernel| !between(kernel));
         if facts.ipc_lock == Some(true) || facts.memlock == Some(u64::MAX) || counts == Some(false)
         {
             return Answer::Open;

@@ -188,7 +188,7 @@ pub(super) const ALL: &[Mutant] = &[
         "overflow-ignored",
         "Completions that did not fit into the queue are fetched.",
         "crates/safer-ring-backend/src/uring/mod.rs",
-        ("{ self.pop_overflowed() } else { None }", "{ self.ring.pop() } else { None }"),
+        (" != 0 && self.fetch_overflowed()", " != 0 && self.ready()"),
         (BACKEND, Lib, "completions_that_the_kernel_holds_back_are_fetched_by_a_look"),
     ),
     mutant(

@@ -112,7 +112,7 @@ pub(super) const ALL: &[Mutant] = &[
         "interruption-delivered",
         "An interrupted operation is tried again.",
         "crates/safer-ring-core/src/complete.rs",
-        ("        EINTR => slot.op().restarts(),\n", "        EINTR => false,\n"),
+        ("        EINTR => slot.op().restarts() ||", "        EINTR => "),
         (BACKEND, Lib, "an_interrupted_operation_is_tried_again"),
     ),
     mutant(
@@ -178,8 +178,10 @@ pub(super) const ALL: &[Mutant] = &[
         "Indices wrap around: only their difference means anything.",
         "crates/safer-ring-sys/src/queue.rs",
         (
-            "self.tail.wrapping_sub(self.shared(self.parts.head)",
-            "self.tail.saturating_sub(self.shared(self.parts.head)",
+            "        self.parts.count.saturating_sub(self.pending())\n",
+            "        self.parts.count.saturating_sub(
+            self.tail.saturating_sub(self.shared(self.parts.head).load(Ordering::Acquire)),
+        )\n",
         ),
         (SYS, Test("queues"), "submissions_cross_the_wrap_in_order"),
     ),
