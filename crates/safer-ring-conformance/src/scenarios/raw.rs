@@ -3,7 +3,9 @@
 //! # Safety
 //! Each entry is a no-op, a poll or a read, whose descriptor is given beside it and whose memory is what it keeps.
 //!
-//! Tests: uring_local, uring_shared, fallback_local
+//! Each environment runs them, in a test that a macro makes of its name.
+//!
+//! Tests: every_environment_has_a_test
 #![allow(unsafe_code, reason = "the escape hatch of the library is unsafe")]
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
