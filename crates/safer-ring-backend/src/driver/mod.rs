@@ -69,6 +69,13 @@ impl<K> Default for Aftermath<K> {
     }
 }
 
+impl<K> Aftermath<K> {
+    /// One with room for the wakers of a few operations, which is what nearly every turn has.
+    pub(crate) fn prepared() -> Self {
+        Self { wakers: Vec::with_capacity(8), ..Self::default() }
+    }
+}
+
 /// An operation that was not taken in.
 pub(crate) struct Refused<K> {
     pub(crate) failure: Failure,
