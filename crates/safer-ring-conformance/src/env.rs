@@ -1,12 +1,13 @@
 //! What a scenario gets: a ring, a directory, and files and sockets on demand.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
+use safer_ring::sim::World;
 use safer_ring::{Builder, Fd, Mode, OpenOptions, PipeOptions, RingOf, SetupError};
 
 /// Anything that keeps a scenario from its end.
@@ -33,10 +34,21 @@ pub(crate) use seen;
 /// The surroundings of one run of one scenario.
 pub struct Env<M: Mode> {
     ring: RingOf<M>,
-    make: Box<dyn Fn() -> Builder<M>>,
-    flavour: Flavour<M>,
+    place: Place<M>,
     directory: PathBuf,
 }
+
+/// Where the rings of a scenario are, and what is not of the ring.
+pub(crate) enum Place<M: Mode> {
+    /// The machine. Files, peers and checks are std's.
+    Machine { make: Box<dyn Fn() -> Builder<M>>, flavour: Flavour<M> },
+    /// A simulated kernel, which std does not reach. Files and peers are those of a second ring, so that the figures of
+    /// the ring under test are its own.
+    World { world: World, make: MakeIn<M>, other: RingOf<M>, numbers: Cell<u16> },
+}
+
+/// Makes a ring of a world.
+pub(crate) type MakeIn<M> = fn(&World) -> Result<RingOf<M>, SetupError>;
 
 /// A future that leaves its output somewhere.
 pub(crate) type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -51,6 +63,15 @@ pub(crate) struct Flavour<M: Mode> {
     pub(crate) drive: fn(&RingOf<M>, Work<'_>),
     /// Runs so many no-ops on each of so many threads; tells how many have ended. For any thread only.
     pub(crate) across: Option<Across<M>>,
+}
+
+impl<M: Mode> Flavour<M> {
+    fn output<F: Future>(&self, ring: &RingOf<M>, future: F) -> F::Output {
+        let mut output = None;
+        let whole = async { output = Some(future.await) };
+        (self.drive)(ring, Box::pin(whole));
+        output.unwrap_or_else(|| unreachable!("the future was run to its end"))
+    }
 }
 
 impl<M: Mode> std::fmt::Debug for Env<M> {
@@ -68,7 +89,19 @@ impl<M: Mode> Env<M> {
     ) -> Result<Self, Trouble> {
         std::fs::create_dir_all(directory)?;
         let ring = make().build()?;
-        Ok(Self { ring, make, flavour, directory: directory.to_owned() })
+        let place = Place::Machine { make, flavour };
+        Ok(Self { ring, place, directory: directory.to_owned() })
+    }
+
+    /// Makes the ring in a world, and the one that its files and peers are made with.
+    pub(crate) fn in_world(
+        world: World,
+        make: MakeIn<M>,
+        other: RingOf<M>,
+    ) -> Result<Self, Trouble> {
+        let ring = make(&world)?;
+        let place = Place::World { world, make, other, numbers: Cell::new(4000) };
+        Ok(Self { ring, place, directory: PathBuf::from("/tmp") })
     }
 
     /// The ring of the environment, made for this scenario.
@@ -76,27 +109,56 @@ impl<M: Mode> Env<M> {
         &self.ring
     }
 
+    /// The ring of the files and peers of a world, and a number that was not given before. Nothing on the machine.
+    pub(crate) fn other(&self) -> Option<(&RingOf<M>, u16)> {
+        match &self.place {
+            Place::Machine { .. } => None,
+            Place::World { other, numbers, .. } => {
+                let number = numbers.get().wrapping_add(1);
+                numbers.set(number);
+                Some((other, number))
+            }
+        }
+    }
+
     /// One more ring of the same kind.
     pub(crate) fn another(&self) -> Result<RingOf<M>, SetupError> {
-        (self.make)().build()
+        match &self.place {
+            Place::Machine { make, .. } => make().build(),
+            Place::World { world, make, .. } => make(world),
+        }
     }
 
-    /// How the rings of the environment are made, to be changed.
-    pub(crate) fn builder(&self) -> Builder<M> {
-        (self.make)()
+    /// How the rings of the environment are made, to be changed. A world makes its rings itself.
+    pub(crate) fn builder(&self) -> Result<Builder<M>, Trouble> {
+        match &self.place {
+            Place::Machine { make, .. } => Ok(make()),
+            Place::World { .. } => Err("the rings of a world have no builder".into()),
+        }
     }
 
-    /// Runs a future with another ring, which must not be this one.
-    pub(crate) fn drive<F: Future>(&self, ring: &RingOf<M>, future: F) -> F::Output {
-        let mut output = None;
-        let whole = async { output = Some(future.await) };
-        (self.flavour.drive)(ring, Box::pin(whole));
-        output.unwrap_or_else(|| unreachable!("the future was run to its end"))
+    /// Runs a scenario.
+    pub(crate) fn run<F: Future>(&self, future: F) -> Result<F::Output, Trouble> {
+        match &self.place {
+            Place::Machine { flavour, .. } => Ok(flavour.output(&self.ring, future)),
+            Place::World { world, .. } => Ok(world.block_on(future)?),
+        }
+    }
+
+    /// Runs a future with another ring, which must not be this one. A world drives all of its rings.
+    pub(crate) async fn drive<F: Future>(&self, ring: &RingOf<M>, future: F) -> F::Output {
+        match &self.place {
+            Place::Machine { flavour, .. } => flavour.output(ring, future),
+            Place::World { .. } => future.await,
+        }
     }
 
     /// Runs no-ops of the ring on other threads; tells how many have ended.
     pub(crate) fn across_threads(&self, threads: usize, each: usize) -> Result<usize, Trouble> {
-        let across = self.flavour.across.ok_or("a ring of one thread")?;
+        let Place::Machine { flavour, .. } = &self.place else {
+            return Err("a world has one thread".into());
+        };
+        let across = flavour.across.ok_or("a ring of one thread")?;
         Ok(across(&self.ring, threads, each))
     }
 
@@ -105,23 +167,83 @@ impl<M: Mode> Env<M> {
         self.directory.join(name)
     }
 
-    /// A file with this content, written by std.
-    pub(crate) fn file_at(&self, name: &str, content: &[u8]) -> Result<PathBuf, Trouble> {
+    /// A file with this content, written by std, or by the other ring of a world.
+    pub(crate) async fn file_at(&self, name: &str, content: &[u8]) -> Result<PathBuf, Trouble> {
         let path = self.path(name);
-        std::fs::write(&path, content)?;
+        let Some((other, _)) = self.other() else {
+            std::fs::write(&path, content)?;
+            return Ok(path);
+        };
+        let options = OpenOptions::new().write(true).create(true).truncate(true);
+        let file = other.open(&path, &options).await?;
+        let (mut rest, mut at) = (content.to_vec(), 0);
+        while !rest.is_empty() {
+            let (count, back) = other.write_at_owned(&file, rest, at).await?;
+            rest = back.get(count..).unwrap_or_default().to_vec();
+            at += u64::try_from(count)?;
+        }
         Ok(path)
     }
 
     /// A file with this content, open for reading and writing at its start, and its path.
     pub(crate) async fn file(&self, content: &[u8]) -> Result<(Fd<M>, PathBuf), Trouble> {
-        let path = self.file_at("file", content)?;
+        let path = self.file_at("file", content).await?;
         let both = OpenOptions::new().read(true).write(true);
         Ok((self.ring.open(&path, &both).await?, path))
     }
 
-    /// What is in a file, read by std.
-    pub(crate) fn content(path: &Path) -> Result<Vec<u8>, Trouble> {
-        Ok(std::fs::read(path)?)
+    /// What is in a file, read beside the ring.
+    pub(crate) fn content(&self, path: &Path) -> Result<Vec<u8>, Trouble> {
+        Ok(match &self.place {
+            Place::Machine { .. } => std::fs::read(path)?,
+            Place::World { world, .. } => world.read_file(path)?,
+        })
+    }
+
+    /// Whether there is such a name, looked up beside the ring.
+    pub(crate) fn there(&self, path: &Path) -> bool {
+        match &self.place {
+            Place::Machine { .. } => path.symlink_metadata().is_ok(),
+            Place::World { world, .. } => {
+                let names = path.parent().and_then(|parent| world.list(parent).ok());
+                names.unwrap_or_default().iter().any(|name| Some(&**name) == path.file_name())
+            }
+        }
+    }
+
+    /// How many names are in a directory, seen beside the ring.
+    pub(crate) fn names_in(&self, path: &Path) -> Result<usize, Trouble> {
+        Ok(match &self.place {
+            Place::Machine { .. } => std::fs::read_dir(path)?.count(),
+            Place::World { world, .. } => world.list(path)?.len(),
+        })
+    }
+
+    /// A directory, made beside the ring.
+    pub(crate) async fn directory(&self, name: &str) -> Result<(), Trouble> {
+        match self.other() {
+            None => std::fs::create_dir(self.path(name))?,
+            Some((other, _)) => other.mkdir(self.path(name), 0o700).await?,
+        }
+        Ok(())
+    }
+
+    /// A symbolic link, made beside the ring.
+    pub(crate) async fn symlink(&self, target: &str, name: &str) -> Result<(), Trouble> {
+        match self.other() {
+            None => std::os::unix::fs::symlink(target, self.path(name))?,
+            Some((other, _)) => other.symlink(target, self.path(name)).await?,
+        }
+        Ok(())
+    }
+
+    /// Removes a file beside the ring.
+    pub(crate) async fn remove(&self, path: &Path) -> Result<(), Trouble> {
+        match self.other() {
+            None => std::fs::remove_file(path)?,
+            Some((other, _)) => other.unlink(path).await?,
+        }
+        Ok(())
     }
 
     /// The ends of a pipe: to read from, to write to.
@@ -129,28 +251,25 @@ impl<M: Mode> Env<M> {
         Ok(self.ring.pipe(PipeOptions::Stream).await?)
     }
 
-    /// A connection: this side with the ring, the other with std.
-    pub(crate) fn stream(&self) -> Result<(Fd<M>, UnixStream), Trouble> {
-        let (near, far) = UnixStream::pair()?;
-        Ok((Fd::new(near), far))
+    /// An address of the loopback to be bound: the machine chooses the port, or the environment where nobody could be
+    /// asked for it.
+    pub(crate) fn loopback(&self) -> SocketAddr {
+        let port = self.other().map_or(0, |(_, number)| number);
+        SocketAddr::from(([127, 0, 0, 1], port))
     }
 
     /// A connection, both sides with the ring.
-    pub(crate) fn pair(&self) -> Result<(Fd<M>, Fd<M>), Trouble> {
-        let (near, far) = UnixStream::pair()?;
-        Ok((Fd::new(near), Fd::new(far)))
+    pub(crate) async fn pair(&self) -> Result<(Fd<M>, Fd<M>), Trouble> {
+        let (near, far) = self.stream().await?;
+        Ok((near, far.into_fd()?))
     }
 
-    /// A socket that listens on the loopback, and its address.
-    pub(crate) fn listener(&self) -> Result<(Fd<M>, SocketAddr), Trouble> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        Ok((Fd::new(listener), address))
-    }
-
-    /// A file opened with `O_DIRECT`, of so many bytes 0x5A; `Err` with the reason where the file system has none.
+    /// A file opened with `O_DIRECT`, of so many bytes 0x5A; `Err` with the reason where there is no such thing.
     pub(crate) fn direct(&self, len: usize) -> Result<Result<Fd<M>, String>, Trouble> {
         use std::os::unix::fs::OpenOptionsExt;
+        if self.other().is_some() {
+            return Ok(Err("the simulation does not look at O_DIRECT".to_owned()));
+        }
         let path = self.path("direct");
         let file = std::fs::File::create(&path)?;
         std::fs::write(&path, vec![0x5A; len])?;
@@ -167,7 +286,9 @@ impl<M: Mode> Env<M> {
 
 impl<M: Mode> Drop for Env<M> {
     fn drop(&mut self) {
-        // What is left over is in a directory for such things.
-        let _ = std::fs::remove_dir_all(&self.directory);
+        if let Place::Machine { .. } = self.place {
+            // What is left over is in a directory for such things.
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
     }
 }

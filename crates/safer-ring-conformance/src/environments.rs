@@ -13,6 +13,8 @@ pub enum Tag {
     Uring,
     /// The fallback.
     Fallback,
+    /// A simulated kernel, calm.
+    Sim,
     /// Rings of one thread.
     Local,
     /// Rings of any thread.
@@ -73,7 +75,7 @@ impl Environment {
         }
     }
 
-    /// How its rings are made, for any thread; [`Builder::local`] makes it one for one thread.
+    /// How its rings are made, for any thread, but for those of [`Tag::Sim`], which a world makes; [`Builder::local`] makes it one for one thread.
     pub fn builder(&self) -> Builder<Shared> {
         let kind =
             if self.is(Tag::Fallback) { BackendKind::Fallback } else { BackendKind::IoUring };
@@ -87,6 +89,9 @@ impl Environment {
     /// # Errors
     /// Why it cannot.
     pub fn check(&self) -> Result<(), String> {
+        if self.is(Tag::Sim) {
+            return Ok(());
+        }
         let features = if self.is(Tag::Local) {
             self.builder().local().build().map(|ring| ring.features().clone())
         } else {
@@ -102,8 +107,11 @@ impl Environment {
 
     /// Whether a ring of it is what its row says.
     pub(crate) fn fits(&self, features: &Features) -> bool {
-        let kind =
-            if self.is(Tag::Fallback) { BackendKind::Fallback } else { BackendKind::IoUring };
+        let kind = match () {
+            () if self.is(Tag::Sim) => BackendKind::Sim,
+            () if self.is(Tag::Fallback) => BackendKind::Fallback,
+            () => BackendKind::IoUring,
+        };
         features.backend == kind && features.setup_flags & self.without == 0
     }
 }
@@ -224,6 +232,10 @@ pub const ENVIRONMENTS: &[Environment] = {
             &[Fallback, Shared, WithoutAio, WithoutNowait],
         )
         .shape(|builder| builder.fallback_parts(NEITHER)),
+        row("sim-local", "a simulated kernel, calm, one thread", &[Sim, Local]),
+        row("sim-local-tiny", "one entry in each queue", &[Sim, Local, Tiny]),
+        row("sim-shared", "a simulated kernel, calm", &[Sim, Shared]),
+        row("sim-shared-tiny", "one entry in each queue", &[Sim, Shared, Tiny]),
     ]
 };
 

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use safer_ring::sim::{self, World};
 use safer_ring::{Local, Mode, Ring, Shared};
 
-use crate::env::{Env, Flavour, Observed, Verdict};
+use crate::env::{Env, Flavour, MakeIn, Observed, Verdict};
 use crate::environments::{Environment, Tag};
 use crate::kit::block_on;
 use crate::scenario::{Expect, Run, Scenario};
@@ -102,12 +103,38 @@ fn watched(
 }
 
 fn carry_out(scenario: Scenario, environment: &'static Environment, directory: &Path) -> Verdict {
+    if environment.is(Tag::Sim) {
+        return simulated(scenario, environment);
+    }
     if environment.is(Tag::Local) {
         let make = Box::new(|| environment.builder().local());
-        with_ring(Env::new(make, LOCAL, directory)?, scenario.body.local, LOCAL, environment)
+        with_ring(&Env::new(make, LOCAL, directory)?, scenario.body.local, environment)
     } else {
         let make = Box::new(|| environment.builder());
-        with_ring(Env::new(make, SHARED, directory)?, scenario.body.shared, SHARED, environment)
+        with_ring(&Env::new(make, SHARED, directory)?, scenario.body.shared, environment)
+    }
+}
+
+/// Of the choices that a calm world has left: when what is in flight ends.
+const SEED: u64 = 1;
+
+/// In a world of its own. What the world finds is a failure.
+fn simulated(scenario: Scenario, environment: &'static Environment) -> Verdict {
+    let world = World::new(sim::Config::calm(SEED));
+    let tiny = environment.is(Tag::Tiny);
+    let verdict = if environment.is(Tag::Local) {
+        let make: MakeIn<Local> =
+            if tiny { |world| world.local_ring_with(1, 1) } else { World::local_ring };
+        let env = Env::in_world(world.clone(), make, world.local_ring()?)?;
+        with_ring(&env, scenario.body.local, environment)
+    } else {
+        let make: MakeIn<Shared> = if tiny { |world| world.ring_with(1, 1) } else { World::ring };
+        let env = Env::in_world(world.clone(), make, world.ring()?)?;
+        with_ring(&env, scenario.body.shared, environment)
+    };
+    match world.findings().as_slice() {
+        [] => verdict,
+        found => Err(format!("the simulation has found: {}", found.join("; ")).into()),
     }
 }
 
@@ -131,17 +158,10 @@ fn across(ring: &Ring, threads: usize, each: usize) -> usize {
     })
 }
 
-fn with_ring<M: Mode>(
-    env: Env<M>,
-    body: Run<M>,
-    flavour: Flavour<M>,
-    environment: &'static Environment,
-) -> Verdict {
+fn with_ring<M: Mode>(env: &Env<M>, body: Run<M>, environment: &'static Environment) -> Verdict {
     let features = env.ring().features();
     if !environment.fits(features) {
         return Err(format!("the ring is not one of {}: {features}", environment.name).into());
     }
-    let mut verdict = Err("the future was not run to its end".into());
-    (flavour.drive)(env.ring(), Box::pin(async { verdict = body(&env).await }));
-    verdict
+    env.run(body(env))?
 }

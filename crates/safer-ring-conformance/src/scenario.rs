@@ -120,6 +120,51 @@ pub struct Body {
     pub shared: Run<Shared>,
 }
 
+/// What a scenario needs that a simulated kernel has not. The list of `docs/SIMULATION.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A system call of its own on a descriptor: flags, addresses, options, the number itself.
+    SystemCall,
+    /// Control messages.
+    Control,
+    /// Entries for the kernel itself.
+    Raw,
+    /// A FIFO, a device, or another file that no operation makes.
+    SpecialFile,
+    /// A pipe of packets.
+    Packets,
+    /// A file of gigabytes.
+    LargeFile,
+    /// Files without the cache.
+    DirectIo,
+    /// The clock of the machine.
+    Clock,
+    /// Threads.
+    Threads,
+    /// A ring made by a builder.
+    Builder,
+}
+
+impl Need {
+    /// In reports.
+    pub fn why(self) -> &'static str {
+        match self {
+            Need::SystemCall => {
+                "a plain system call on a descriptor, and those of the simulation are not the machine's"
+            }
+            Need::Control => "control messages are not simulated",
+            Need::Raw => "entries for the kernel itself are not simulated",
+            Need::SpecialFile => "FIFOs and devices are not simulated",
+            Need::Packets => "pipes of packets are not simulated",
+            Need::LargeFile => "a simulated disk is in memory, and has no room for it",
+            Need::DirectIo => "O_DIRECT is not looked at in the simulation",
+            Need::Clock => "the clock of the machine says nothing about the simulation's",
+            Need::Threads => "a simulated kernel has one thread",
+            Need::Builder => "a simulated kernel makes its rings itself",
+        }
+    }
+}
+
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -133,6 +178,8 @@ pub struct Scenario {
     pub seen: &'static str,
     /// Environments that differ; the first that matches holds.
     pub except: &'static [(Tag, Expect)],
+    /// What a simulated kernel has not, and it needs.
+    pub needs: Option<Need>,
     /// The code.
     pub body: Body,
 }
@@ -140,6 +187,11 @@ pub struct Scenario {
 impl Scenario {
     /// What is to be seen in `environment`: `None` stands for [`Scenario::seen`].
     pub fn expected(&self, environment: &Environment) -> Option<Expect> {
+        if environment.is(Tag::Sim)
+            && let Some(need) = self.needs
+        {
+            return Some(Expect::Skip(need.why()));
+        }
         let found = self.except.iter().find(|(tag, _)| environment.is(*tag));
         found.map(|(_, expect)| *expect)
     }
@@ -147,6 +199,11 @@ impl Scenario {
     /// The same row with environments that differ.
     pub(crate) const fn but(self, except: &'static [(Tag, Expect)]) -> Self {
         Self { except, ..self }
+    }
+
+    /// The same row, to be skipped in a simulated kernel.
+    pub(crate) const fn needs(self, need: Need) -> Self {
+        Self { needs: Some(need), ..self }
     }
 }
 
@@ -159,6 +216,7 @@ macro_rules! row {
             class: $crate::scenario::Class::$class,
             seen: $seen,
             except: &[],
+            needs: None,
             body: $crate::scenario::Body {
                 local: |env| Box::pin($name::<safer_ring::Local>(env)),
                 shared: |env| Box::pin($name::<safer_ring::Shared>(env)),

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use safer_ring_conformance::{ENVIRONMENTS, Outcome, all, run_all};
+use safer_ring_conformance::{ENVIRONMENTS, Outcome, Tag, all, run_all};
 
 /// Runs all scenarios; a machine that cannot give the environment says so and passes.
 fn run(name: &str) {
@@ -21,7 +21,9 @@ fn run(name: &str) {
         .collect();
     assert!(failed.is_empty(), "{failed:#?}");
     let passed = findings.iter().filter(|finding| finding.outcome == Outcome::Passed).count();
-    assert!(passed * 10 > findings.len() * 9, "most make sense everywhere: {passed}");
+    // A simulated kernel has no FIFOs, builders, control messages: `Need` says so in the rows.
+    let least = if environment.is(Tag::Sim) { 6 } else { 9 };
+    assert!(passed * 10 > findings.len() * least, "most make sense everywhere: {passed}");
 }
 
 /// A test for each, and one that none is missing.
@@ -64,4 +66,8 @@ environments! {
     fallback_shared = "fallback-shared";
     fallback_shared_tiny = "fallback-shared-tiny";
     fallback_shared_threads = "fallback-shared-threads";
+    sim_local = "sim-local";
+    sim_local_tiny = "sim-local-tiny";
+    sim_shared = "sim-shared";
+    sim_shared_tiny = "sim-shared-tiny";
 }

@@ -3,11 +3,12 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::net::SocketAddr;
 
 use safer_ring::sim::{Config, World};
 use safer_ring::{
-    Address, FallocateMode, Fd, Interest, Mode, OpError, OpenOptions, PipeOptions, RenameMode,
-    Ring, RingOf, Shutdown, SocketKind,
+    Address, FallocateMode, Fd, Interest, Mode, OpError, OpenHow, OpenOptions, PipeOptions,
+    RenameMode, Ring, RingOf, Shutdown, SocketKind,
 };
 
 /// The choices of a script, the same for both kernels.
@@ -228,6 +229,46 @@ async fn sockets<M: Mode>(ring: RingOf<M>, root: String, dice: Dice) -> Vec<Stri
     log
 }
 
+/// Calls at the edges, found to differ by the conformance suite.
+async fn edges<M: Mode>(ring: RingOf<M>, root: String, _: Dice) -> Vec<String> {
+    let mut log = Vec::new();
+    let options = OpenOptions::new().read(true).write(true).create(true);
+    let file = ring.open(format!("{root}/file"), &options).await.unwrap();
+    log.push(told(data(ring.read_at_owned(&file, vec![0; 4], 1 << 63).await)));
+    log.push(told(data(ring.read_at_owned(&file, Vec::new(), 1 << 63).await)));
+    for resolve in [1 << 40, 0x08] {
+        let how = OpenHow { resolve, ..OpenHow::default() };
+        let opened = ring.openat2(Some(&file), format!("{root}/file"), how).await;
+        log.push(told(opened.map(drop)));
+    }
+    let at = Address::unix(format!("{root}/socket")).unwrap();
+    let four = Address::from(SocketAddr::from(([127, 0, 0, 1], 9)));
+    let six = Address::from("[::1]:9".parse::<SocketAddr>().unwrap());
+    for (like, to) in [(&four, &six), (&four, &at), (&at, &four)] {
+        for kind in [SocketKind::Stream, SocketKind::Datagram] {
+            let socket = ring.socket(like, kind).await.unwrap();
+            log.push(told(ring.connect(&socket, to.clone()).await));
+        }
+    }
+    let server = ring.socket(&at, SocketKind::Stream).await.unwrap();
+    ring.bind(&server, at.clone()).await.unwrap();
+    ring.listen(&server, 4).await.unwrap();
+    let client = ring.socket(&at, SocketKind::Stream).await.unwrap();
+    ring.connect(&client, at).await.unwrap();
+    let (peer, _) = ring.accept(&server).await.unwrap();
+    log.push(told(count(ring.write_at_owned(&client, vec![1; 4], 7).await)));
+    log.push(told(count(ring.write_at_owned(&client, vec![1; 4], 0).await)));
+    log.push(told(data(ring.read_at_owned(&peer, vec![0; 4], 7).await)));
+    // Closed with bytes that nobody has read: both directions end, and a send tells of the end, a receive of the reset.
+    ring.close(peer).await.unwrap();
+    let hung_up = ring.poll(&client, Interest::PRIORITY).await.map(Interest::from_bits);
+    log.push(told(hung_up.map(|seen| seen.contains(Interest::HANG_UP))));
+    log.push(told(count(ring.send(&client, vec![1]).await)));
+    log.push(told(data(ring.recv(&client, vec![0; 4]).await)));
+    log.push(told(data(ring.recv(&client, vec![0; 4]).await)));
+    log
+}
+
 fn compare<R, S>(
     real: impl Fn(Ring, String, Dice) -> R,
     simulated: impl Fn(Ring, String, Dice) -> S,
@@ -267,6 +308,11 @@ fn files_and_names_are_as_on_the_kernel() {
 #[test]
 fn pipes_are_as_on_the_kernel() {
     compare(pipes, pipes, 20);
+}
+
+#[test]
+fn edges_are_as_on_the_kernel() {
+    compare(edges, edges, 2);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use safer_ring::sim::{Config, World};
-use safer_ring::{Address, Control, Fd, Mode, RingOf, Shared, Shutdown, SocketKind};
+use safer_ring::{Address, Control, Fd, Mode, PipeOptions, RingOf, Shared, Shutdown, SocketKind};
 
 fn address(port: u16) -> Address {
     Address::Ip(SocketAddr::from(([127, 0, 0, 1], port)))
@@ -158,4 +158,36 @@ fn datagrams_keep_their_bounds_and_tell_their_senders() {
             })
             .unwrap();
     }
+}
+
+#[test]
+fn a_connected_datagram_socket_is_told_that_nobody_listens() {
+    let world = World::new(Config::calm(1));
+    let ring = world.ring().unwrap();
+    world
+        .block_on(async {
+            let socket = ring.socket(&address(5), SocketKind::Datagram).await.unwrap();
+            let nobody = Some(&address(6));
+            // Not one that names the receiver each time.
+            ring.send_msg(&socket, vec![1], nobody, Control::new()).await.unwrap();
+            ring.send_msg(&socket, vec![1], nobody, Control::new()).await.unwrap();
+            ring.connect(&socket, address(6)).await.unwrap();
+            // Once for each, by whatever comes next.
+            ring.send(&socket, vec![1]).await.unwrap();
+            let error = ring.recv(&socket, vec![0; 4]).await.unwrap_err().error;
+            assert_eq!(errno(error), Some(libc::ECONNREFUSED));
+            ring.send(&socket, vec![1]).await.unwrap();
+            let error = ring.send(&socket, vec![1]).await.unwrap_err().error;
+            assert_eq!(errno(error), Some(libc::ECONNREFUSED));
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_pipe_of_packets_is_refused() {
+    let world = World::new(Config::calm(1));
+    let ring = world.ring().unwrap();
+    let error = world.block_on(ring.pipe(PipeOptions::Packets)).unwrap().unwrap_err();
+    assert_eq!(errno(error), Some(libc::EOPNOTSUPP));
+    assert_eq!(world.descriptors(), 0);
 }

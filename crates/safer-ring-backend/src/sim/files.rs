@@ -7,7 +7,7 @@ use safer_ring_sys::Errno;
 
 use super::kernel::{Kernel, On};
 use super::number::{self, Known};
-use super::paths::{HARMLESS, Last, Walk};
+use super::paths::{Last, Walk, resolves};
 use super::tree::{Change, Content, Inode, Names, Node, Transaction, Tree};
 use super::{narrow, wide};
 
@@ -55,6 +55,11 @@ pub(super) type Open = Opened;
 
 /// A result, or nothing while there is none.
 pub(super) type Try<T> = Option<Result<T, Errno>>;
+
+/// An offset that a file can have.
+fn place_in_file(at: u64) -> Result<u64, Errno> {
+    i64::try_from(at).map_or(Err(Errno::INVAL), |_| Ok(at))
+}
 
 /// Where a write with this offset goes.
 pub(super) fn place_of_write(tree: &Tree, id: u64, offset: u64, flags: u32, place: u64) -> u64 {
@@ -144,7 +149,8 @@ impl Kernel {
         (flags, mode): (u32, u32),
         resolve: u64,
     ) -> Result<RawFd, Errno> {
-        if flags & O_PATH != 0 || resolve & !HARMLESS != 0 {
+        resolves(resolve)?;
+        if flags & O_PATH != 0 {
             return Err(Errno::OPNOTSUPP);
         }
         if flags & O_TMPFILE != 0 {
@@ -226,11 +232,11 @@ impl Kernel {
     ) -> Result<Vec<u8>, Errno> {
         let open = self.opened(fd)?;
         let Kind::Node(id) = open.kind else { return Err(Errno::BADF) };
+        let at = place_in_file(if offset == CURSOR { open.place } else { offset })?;
         if most == 0 {
             // Not even of a directory.
             return Ok(Vec::new());
         }
-        let at = if offset == CURSOR { open.place } else { offset };
         let content = self.tree.content(id)?;
         let start = narrow(at).min(content.now.len());
         let end = start.saturating_add(most).min(content.now.len());
@@ -251,9 +257,7 @@ impl Kernel {
         let open = self.opened(fd)?;
         let Kind::Node(id) = open.kind else { return Err(Errno::BADF) };
         let at = place_of_write(&self.tree, id, offset, open.flags, open.place);
-        if i64::try_from(at).is_err() {
-            return Err(Errno::INVAL);
-        }
+        place_in_file(at)?;
         let room = self.config.disk_bytes.saturating_sub(self.tree.used);
         let size = wide(self.tree.content(id)?.now.len());
         let most = size.saturating_add(room).saturating_sub(at);

@@ -11,10 +11,10 @@ use super::kernel::{Effect, Flight, Kernel};
 use super::lent::Extra;
 use super::result;
 
-const POLLIN: u32 = 0x1;
-const POLLOUT: u32 = 0x4;
-const POLLERR: u32 = 0x8;
-const POLLHUP: u32 = 0x10;
+pub(super) const POLLIN: u32 = 0x1;
+pub(super) const POLLOUT: u32 = 0x4;
+pub(super) const POLLERR: u32 = 0x8;
+pub(super) const POLLHUP: u32 = 0x10;
 const DONTWAIT: u32 = 0x40;
 const WAITALL: u32 = 0x100;
 const PEEK: u32 = 0x2;
@@ -27,6 +27,11 @@ fn done(result: Result<(), Errno>) -> Try<Effect> {
 /// A new descriptor, or an error.
 fn made(result: Result<RawFd, Errno>) -> Try<Effect> {
     Some(result.map(Effect::of))
+}
+
+/// Whether an offset says where: a socket takes 0 for no offset.
+fn is_place(offset: u64) -> bool {
+    offset != 0 && offset != CURSOR
 }
 
 impl Kernel {
@@ -127,6 +132,7 @@ impl Kernel {
             }
             Kind::PipeReader(id) => self.read_pipe(id, most),
             Kind::PipeWriter(_) => Some(Err(Errno::BADF)),
+            Kind::Socket(_) if is_place(offset) => Some(Err(Errno::SPIPE)),
             Kind::Socket(id) if self.is_message_socket(id) => {
                 return self.receive_message(id, most, 0);
             }
@@ -149,6 +155,7 @@ impl Kernel {
             }
             Kind::PipeReader(_) => Some(Err(Errno::BADF)),
             Kind::PipeWriter(id) => self.write_pipe(id, &bytes),
+            Kind::Socket(_) if is_place(offset) => Some(Err(Errno::SPIPE)),
             Kind::Socket(id) if self.is_message_socket(id) => self.send_message(id, &bytes, None),
             Kind::Socket(id) => self.send_stream(id, &bytes),
         }?;

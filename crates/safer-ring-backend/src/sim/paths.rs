@@ -14,7 +14,18 @@ const LINKS: u32 = 40;
 pub(super) const NO_SYMLINKS: u64 = 0x04;
 const BENEATH: u64 = 0x08;
 /// Those that change nothing here: there is one file system, and no magic link.
-pub(super) const HARMLESS: u64 = 0x01 | 0x02 | NO_SYMLINKS | BENEATH;
+const HARMLESS: u64 = 0x01 | 0x02 | NO_SYMLINKS | BENEATH;
+
+/// All that openat2(2) knows: with those of a root of its own and of what is cached.
+const RESOLVE: u64 = HARMLESS | 0x10 | 0x20;
+
+/// Whether a path can be resolved so.
+pub(super) fn resolves(how: u64) -> Result<(), Errno> {
+    if how & !RESOLVE != 0 {
+        return Err(Errno::INVAL);
+    }
+    if how & !HARMLESS == 0 { Ok(()) } else { Err(Errno::OPNOTSUPP) }
+}
 
 /// What the last part of a path is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

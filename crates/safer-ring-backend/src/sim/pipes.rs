@@ -11,6 +11,8 @@ use super::kernel::Kernel;
 /// Writes of so many bytes are not torn: `PIPE_BUF` of pipe(7).
 const ATOMIC: usize = 4096;
 
+const O_DIRECT: u32 = libc::O_DIRECT.cast_unsigned();
+
 /// A pipe.
 #[derive(Debug)]
 pub(super) struct Pipe {
@@ -27,6 +29,10 @@ pub(super) fn take(bytes: &mut VecDeque<u8>, count: usize) -> Vec<u8> {
 impl Kernel {
     /// pipe2(2).
     pub(super) fn open_pipe(&mut self, flags: u32) -> Result<(RawFd, RawFd), Errno> {
+        if flags & O_DIRECT != 0 {
+            // Packets; a pipe that only looked like one would join them.
+            return Err(Errno::OPNOTSUPP);
+        }
         let id = self.pipes.len();
         self.pipes.push(Pipe { bytes: VecDeque::new(), readers: 1, writers: 1 });
         let reader = self.install(Kind::PipeReader(id), flags)?;

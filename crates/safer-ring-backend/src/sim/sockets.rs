@@ -8,6 +8,7 @@ use safer_ring_sys::Errno;
 use super::files::{Kind, Try};
 use super::kernel::{Effect, Kernel};
 use super::lent::Extra;
+use super::ops::{POLLERR, POLLHUP, POLLIN, POLLOUT};
 use super::pipes::take;
 
 const UNIX: u32 = 1;
@@ -18,10 +19,6 @@ const DATAGRAM: u32 = 2;
 const NONBLOCK: u32 = 0o4000;
 const PEEK: u32 = 0x2;
 const TRUNC: i32 = 0x20;
-const POLLIN: u32 = 0x1;
-const POLLOUT: u32 = 0x4;
-const POLLERR: u32 = 0x8;
-const POLLHUP: u32 = 0x10;
 const POLLRDHUP: u32 = 0x2000;
 /// The first port that a socket without one gets: ip(7), `ip_local_port_range`.
 const FIRST_PORT: u16 = 32_768;
@@ -116,6 +113,18 @@ fn reaches(domain: u32, bound: &[u8], to: &[u8]) -> bool {
     let (bound, to) = (key(domain, bound), key(domain, to));
     let anywhere = domain != UNIX && bound.1.iter().all(|byte| *byte == 0);
     bound.0 == to.0 && (anywhere || bound.1 == to.1)
+}
+
+/// Whether an address is of the family of a socket that connects.
+fn fits(domain: u32, to: &[u8]) -> Result<(), Errno> {
+    let family = to.first_chunk().map_or(0, |family| u32::from(u16::from_ne_bytes(*family)));
+    match domain {
+        _ if family == domain => Ok(()),
+        INET => Err(Errno::AFNOSUPPORT),
+        // RFC 2133: an address of IPv4 is too short to be looked at.
+        INET6 if to.len() >= 24 => Err(Errno::AFNOSUPPORT),
+        _ => Err(Errno::INVAL),
+    }
 }
 
 impl Kernel {
@@ -253,6 +262,9 @@ impl Kernel {
             State::Listening { .. } => return Some(Err(Errno::INVAL)),
             State::Fresh => {}
         }
+        if let Err(errno) = fits(domain, to) {
+            return Some(Err(errno));
+        }
         let found = self.find_socket(domain, kind, to);
         let named = domain == UNIX && key(domain, to).0.first().is_some_and(|first| *first != 0);
         let Some(listener) = found else {
@@ -292,6 +304,7 @@ impl Kernel {
 
     /// connect(2) of a datagram socket.
     fn aim(&mut self, id: usize, to: &[u8]) -> Result<(), Errno> {
+        fits(self.sockets.get(id).map_or(0, |socket| socket.domain), to)?;
         self.name_it(id)?;
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.state = State::Connected { name: to.to_vec(), peer: None };
@@ -420,13 +433,14 @@ impl Kernel {
             let unix = socket.domain == UNIX;
             return Some(Err(if unix { Errno::NOTCONN } else { Errno::PIPE }));
         };
-        if let Some(errno) = socket.error.take() {
+        let unix = socket.domain == UNIX;
+        // A Unix socket keeps its error for a receive.
+        if !unix && let Some(errno) = socket.error.take() {
             return Some(Err(errno));
         }
         if socket.shut_out {
             return Some(Err(Errno::PIPE));
         }
-        let unix = socket.domain == UNIX;
         let other = self.sockets.get(peer)?;
         let deaf = other.closed || (unix && other.shut_in);
         if deaf {
@@ -450,6 +464,9 @@ impl Kernel {
     /// recv(2) of a datagram.
     pub(super) fn receive_message(&mut self, id: usize, most: usize, flags: u32) -> Try<Effect> {
         let socket = self.sockets.get_mut(id)?;
+        if let Some(errno) = socket.error.take() {
+            return Some(Err(errno));
+        }
         let (from, mut bytes) = match socket.messages.front().cloned() {
             Some(message) => message,
             None => return socket.shut_in.then(|| Ok(Effect::of(0))),
@@ -471,14 +488,19 @@ impl Kernel {
         bytes: &[u8],
         to: Option<&[u8]>,
     ) -> Try<usize> {
-        let socket = self.sockets.get(id)?;
+        let socket = self.sockets.get_mut(id)?;
+        let error = socket.error.take();
         let (domain, shut) = (socket.domain, socket.shut_out);
+        let aimed = matches!(socket.state, State::Connected { .. });
         let to = match (&socket.state, to) {
             (_, Some(to)) => to.to_vec(),
             (State::Connected { name, .. }, None) => name.clone(),
             _ if domain == UNIX => return Some(Err(Errno::NOTCONN)),
             _ => return Some(Err(Errno::DESTADDRREQ)),
         };
+        if let Some(errno) = error {
+            return Some(Err(errno));
+        }
         if shut {
             return Some(Err(Errno::PIPE));
         }
@@ -494,8 +516,14 @@ impl Kernel {
             return Some(match domain {
                 UNIX if named => Err(Errno::NOENT),
                 UNIX => Err(Errno::CONNREFUSED),
-                // Nobody is told.
-                _ => Ok(bytes.len()),
+                _ => {
+                    // By ICMP. Only a socket that is connected is told, and later.
+                    if let Some(socket) = self.sockets.get_mut(id).filter(|_| aimed) {
+                        socket.error = Some(Errno::CONNREFUSED);
+                        self.changed = true;
+                    }
+                    Ok(bytes.len())
+                }
             });
         };
         let most = (self.config.socket_bytes / 256).max(1);
@@ -519,14 +547,21 @@ impl Kernel {
         let when = |yes: bool, events: u32| if yes { events } else { 0 };
         match &socket.state {
             State::Listening { queue, .. } => when(!queue.is_empty(), POLLIN),
-            _ if socket.kind == DATAGRAM => when(!socket.messages.is_empty(), POLLIN) | POLLOUT,
+            _ if socket.kind == DATAGRAM => {
+                when(!socket.messages.is_empty(), POLLIN)
+                    | POLLOUT
+                    | when(socket.error.is_some(), POLLERR)
+            }
             State::Fresh => POLLOUT | POLLHUP,
             State::Connected { .. } => {
                 let over = socket.ended || socket.shut_in;
+                let peer = socket.peer().and_then(|peer| self.sockets.get(peer));
+                // A Unix socket that is closed ends both directions of its peer.
+                let gone = socket.domain == UNIX && peer.is_none_or(|peer| peer.closed);
                 when(!socket.bytes.is_empty() || over || socket.error.is_some(), POLLIN)
                     | when(self.socket_room(id) > 0 || socket.ended, POLLOUT)
                     | when(over, POLLRDHUP)
-                    | when(socket.ended && socket.shut_out, POLLHUP)
+                    | when(gone || (socket.ended && socket.shut_out), POLLHUP)
                     | when(socket.error.is_some(), POLLERR | POLLHUP)
             }
         }

@@ -1,14 +1,13 @@
 //! What a drop means: writes, syncs, sends, and the handles of descriptors.
 
-use std::io::{Read as _, Write as _};
-
 use safer_ring::{Fd, Mode, Shutdown};
 
 use crate::env::{Env, Observed, Trouble, Verdict, seen};
+use crate::far::fill;
 use crate::kit::{ended, moved, pattern, plain, poll_once, start, text, turn, until, word, yes};
-use crate::scenario::{Scenario, row};
+use crate::scenario::{Need, Scenario, row};
 
-use super::streams::{fill, take};
+use super::streams::take;
 
 use super::drops::drop_receive;
 
@@ -25,7 +24,8 @@ pub(super) const TABLE: &[Scenario] = &[
         the_error_of_a_dropped_write_is_told_to_a_sync,
         [Write, Fsync],
         "Earlier(ENOSPC), then EINVAL"
-    ),
+    )
+    .needs(Need::SpecialFile),
     // Sends.
     row!(Drop, a_dropped_send_is_sent_before_the_next, [Send], "in order: yes"),
     row!(Drop, a_dropped_send_that_waits_is_sent_whole, [Send], "2000000 bytes, equal: yes"),
@@ -66,21 +66,21 @@ async fn a_dropped_positional_write_is_done<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"").await?;
     let _ = poll_once(&mut env.ring().write_at_owned(&file, b"done".to_vec(), 0));
     ended(env.ring()).await?;
-    seen!("file: {}", text(&Env::<M>::content(&path)?))
+    seen!("file: {}", text(&env.content(&path)?))
 }
 
 async fn a_dropped_vectored_write_is_done<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"").await?;
     let _ = poll_once(&mut env.ring().write_vectored_at(&file, vec!["ab", "cd"], 0));
     ended(env.ring()).await?;
-    seen!("file: {}", text(&Env::<M>::content(&path)?))
+    seen!("file: {}", text(&env.content(&path)?))
 }
 
 async fn a_sync_waits_for_dropped_writes<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"").await?;
     let _ = poll_once(&mut env.ring().write_at_owned(&file, b"done".to_vec(), 0));
     let synced = env.ring().fsync(&file).await;
-    seen!("{}; file: {}", plain(&synced), text(&Env::<M>::content(&path)?))
+    seen!("{}; file: {}", plain(&synced), text(&env.content(&path)?))
 }
 
 async fn a_dropped_sync_runs_to_its_end<M: Mode>(env: &Env<M>) -> Verdict {
@@ -98,14 +98,14 @@ async fn a_dropped_fallocate_runs_to_its_end<M: Mode>(env: &Env<M>) -> Verdict {
     }
     let _ = poll_once(&mut env.ring().fallocate(&file, Allocate, 0, 100));
     ended(env.ring()).await?;
-    seen!("size {}", Env::<M>::content(&path)?.len())
+    seen!("size {}", env.content(&path)?.len())
 }
 
 async fn a_dropped_ftruncate_runs_to_its_end<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"abcdef").await?;
     let _ = poll_once(&mut env.ring().ftruncate(&file, 3));
     ended(env.ring()).await?;
-    seen!("file: {}", text(&Env::<M>::content(&path)?))
+    seen!("file: {}", text(&env.content(&path)?))
 }
 
 async fn the_error_of_a_dropped_write_is_told_to_a_sync<M: Mode>(env: &Env<M>) -> Verdict {
@@ -130,8 +130,8 @@ async fn the_error_of_a_dropped_write_is_told_to_a_sync<M: Mode>(env: &Env<M>) -
 }
 
 async fn a_dropped_send_is_sent_before_the_next<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
-    let filled = fill(&near)?;
+    let (near, far) = env.pair().await?;
+    let filled = fill(env, &near).await?;
     let mut first = env.ring().send(&near, vec![1; 100_000]);
     start(&mut first)?;
     drop(first);
@@ -154,8 +154,8 @@ async fn a_dropped_send_is_sent_before_the_next<M: Mode>(env: &Env<M>) -> Verdic
 }
 
 async fn a_dropped_send_that_waits_is_sent_whole<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
-    let filled = fill(&near)?;
+    let (near, far) = env.pair().await?;
+    let filled = fill(env, &near).await?;
     let sent = pattern(2_000_000);
     let mut send = env.ring().send(&near, sent.clone());
     start(&mut send)?;
@@ -167,8 +167,8 @@ async fn a_dropped_send_that_waits_is_sent_whole<M: Mode>(env: &Env<M>) -> Verdi
 }
 
 async fn a_dropped_write_of_many_buffers_is_sent_whole<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
-    let filled = fill(&near)?;
+    let (near, far) = env.pair().await?;
+    let filled = fill(env, &near).await?;
     let mut write = env.ring().write_vectored(&near, vec![vec![1; 250_000]; 4]);
     start(&mut write)?;
     drop(write);
@@ -179,8 +179,8 @@ async fn a_dropped_write_of_many_buffers_is_sent_whole<M: Mode>(env: &Env<M>) ->
 
 /// A connection whose dropped send has failed with `EPIPE`.
 async fn broken<M: Mode>(env: &Env<M>) -> Result<Fd<M>, Trouble> {
-    let (near, far) = env.pair()?;
-    fill(&near)?;
+    let (near, far) = env.pair().await?;
+    fill(env, &near).await?;
     let mut send = env.ring().send(&near, vec![1; 1000]);
     start(&mut send)?;
     drop(send);
@@ -231,8 +231,8 @@ async fn all_and_the_end<M: Mode>(
 }
 
 async fn a_shutdown_waits_for_dropped_sends<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
-    let filled = fill(&near)?;
+    let (near, far) = env.pair().await?;
+    let filled = fill(env, &near).await?;
     let sent = pattern(100_000);
     let mut send = env.ring().send(&near, sent.clone());
     start(&mut send)?;
@@ -249,16 +249,14 @@ async fn a_forgotten_write_is_done<M: Mode>(env: &Env<M>) -> Verdict {
     let mut write = env.ring().write_at_owned(&file, b"done".to_vec(), 0);
     let _ = poll_once(&mut write);
     std::mem::forget(write);
-    until(env.ring(), "it is written", || {
-        std::fs::read(&path).is_ok_and(|bytes| !bytes.is_empty())
-    })
-    .await?;
-    seen!("file: {}", text(&Env::<M>::content(&path)?))
+    until(env.ring(), "it is written", || env.content(&path).is_ok_and(|bytes| !bytes.is_empty()))
+        .await?;
+    seen!("file: {}", text(&env.content(&path)?))
 }
 
 async fn a_dropped_stream_closes_after_its_sends<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
-    let filled = fill(&near)?;
+    let (near, far) = env.pair().await?;
+    let filled = fill(env, &near).await?;
     let sent = pattern(100_000);
     let mut send = env.ring().send(&near, sent.clone());
     start(&mut send)?;
@@ -269,20 +267,20 @@ async fn a_dropped_stream_closes_after_its_sends<M: Mode>(env: &Env<M>) -> Verdi
 }
 
 async fn a_dropped_stream_ends_its_armed_receive<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     drop_receive(env.ring(), &near)?;
     turn(env.ring()).await?;
     drop(near);
     until(env.ring(), "it has ended", || env.ring().operations().is_empty()).await?;
     let left = env.ring().operations().len();
-    seen!("left: {left}; peer: {} bytes", far.read(&mut [0; 8])?)
+    seen!("left: {left}; peer: {} bytes", far.read(8).await?.len())
 }
 
 async fn a_settled_stream_keeps_its_bytes<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     drop_receive(env.ring(), &near)?;
     turn(env.ring()).await?;
-    far.write_all(b"kept")?;
+    far.write_all(b"kept").await?;
     let settled = near.settle().await;
     let holders = near.holders();
     let kept = env.ring().recv(&near, vec![0; 64]).await;
@@ -290,12 +288,12 @@ async fn a_settled_stream_keeps_its_bytes<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn drained_receives_keep_their_bytes<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     drop_receive(env.ring(), &near)?;
     turn(env.ring()).await?;
     let end = std::time::Instant::now() + std::time::Duration::from_secs(15);
     let drained = env.ring().drain(end).await;
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     let next = env.ring().recv(&near, vec![0; 64]).await;
     seen!("complete: {}; {}", yes(drained.is_complete()), moved(&next))
 }

@@ -4,7 +4,7 @@ use safer_ring::{FallocateMode, Fd, Mode, OpenOptions, OwnedBuffer};
 
 use crate::env::{Env, Observed, Verdict, seen};
 use crate::kit::{both, moved, moved_all, number, pattern, plain, text, yes};
-use crate::scenario::{Scenario, row};
+use crate::scenario::{Need, Scenario, row};
 
 pub(super) const TABLE: &[Scenario] = &[
     row!(Success, read_at_gives_what_is_there, [Read], "4 '2345'; cursor: 3 '012'"),
@@ -24,9 +24,10 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, write_of_what_is_for_reading_only, [Write], "EBADF 'kept'; file: content"),
     row!(Error, write_at_an_offset_no_file_has, [Write], "EINVAL 'kept'"),
     row!(Error, write_at_the_offset_that_means_the_cursor, [Write], "EINVAL 'kept'"),
-    row!(Error, write_to_a_full_device, [Write], "ENOSPC 'kept'"),
+    row!(Error, write_to_a_full_device, [Write], "ENOSPC 'kept'").needs(Need::SpecialFile),
     row!(Success, appended_writes_ignore_the_offset, [Write], "1 'x'; file: contentx"),
-    row!(Success, an_offset_beyond_four_gigabytes, [Read, Write], "3 'far'; read: 3 'far'"),
+    row!(Success, an_offset_beyond_four_gigabytes, [Read, Write], "3 'far'; read: 3 'far'")
+        .needs(Need::LargeFile),
     row!(
         Success,
         a_large_file_comes_back_as_it_went,
@@ -46,10 +47,12 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Success, write_of_empty_buffers_among_others, [WriteVectored], "2 'a||b'; file: ab"),
     row!(Error, vectored_write_of_what_is_for_reading, [WriteVectored], "EBADF 'as|it|was'"),
     row!(Error, write_too_many_buffers, [WriteVectored], "InvalidInput, 1025 back"),
-    row!(Success, direct_reads_and_writes, [Read, Write], "8192 of 0x5a; 4096; read back: yes"),
-    row!(Short, a_direct_read_near_the_end, [Read], "1000 of 4096"),
-    row!(Error, a_direct_read_that_is_not_aligned, [Read], "refused: yes, buffer back: yes"),
-    row!(Success, a_direct_write_that_extends, [Write], "4096; size 4096"),
+    row!(Success, direct_reads_and_writes, [Read, Write], "8192 of 0x5a; 4096; read back: yes")
+        .needs(Need::DirectIo),
+    row!(Short, a_direct_read_near_the_end, [Read], "1000 of 4096").needs(Need::DirectIo),
+    row!(Error, a_direct_read_that_is_not_aligned, [Read], "refused: yes, buffer back: yes")
+        .needs(Need::DirectIo),
+    row!(Success, a_direct_write_that_extends, [Write], "4096; size 4096").needs(Need::DirectIo),
     row!(Success, fsync_and_fdatasync, [Fsync], "ok, ok"),
     row!(Error, fsync_of_a_pipe, [Fsync], "EINVAL, EINVAL"),
     row!(Success, fallocate_makes_room, [Fallocate], "size 1000; kept size 1000"),
@@ -69,7 +72,7 @@ async fn opened<M: Mode>(
     content: &[u8],
     write: bool,
 ) -> Result<Fd<M>, crate::Trouble> {
-    let path = env.file_at("one way", content)?;
+    let path = env.file_at("one way", content).await?;
     let options = OpenOptions::new().read(!write).write(write);
     Ok(env.ring().open(&path, &options).await?)
 }
@@ -139,33 +142,33 @@ async fn read_at_the_offset_that_means_the_cursor<M: Mode>(env: &Env<M>) -> Verd
 async fn write_at_a_place<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"0123456789").await?;
     let wrote = env.ring().write_at_owned(&file, b"XY".to_vec(), 2).await;
-    seen!("{}; file: {}", moved(&wrote), text(&Env::<M>::content(&path)?))
+    seen!("{}; file: {}", moved(&wrote), text(&env.content(&path)?))
 }
 
 async fn write_at_the_cursor_moves_it<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"0123456789").await?;
     let first = env.ring().write_owned(&file, b"AB".to_vec()).await;
     let second = env.ring().write_owned(&file, b"CD".to_vec()).await;
-    let content = text(&Env::<M>::content(&path)?);
+    let content = text(&env.content(&path)?);
     seen!("{}, {}; file: {content}", moved(&first), moved(&second))
 }
 
 async fn write_behind_the_end_leaves_a_hole<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"ab").await?;
     let wrote = env.ring().write_at_owned(&file, b"x".to_vec(), 4).await;
-    seen!("{}; file: {}", moved(&wrote), text(&Env::<M>::content(&path)?))
+    seen!("{}; file: {}", moved(&wrote), text(&env.content(&path)?))
 }
 
 async fn write_of_nothing<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"kept").await?;
     let wrote = env.ring().write_at_owned(&file, Vec::new(), 0).await;
-    seen!("{}; file: {}", moved(&wrote), text(&Env::<M>::content(&path)?))
+    seen!("{}; file: {}", moved(&wrote), text(&env.content(&path)?))
 }
 
 async fn write_of_what_is_for_reading_only<M: Mode>(env: &Env<M>) -> Verdict {
     let file = opened(env, b"content", false).await?;
     let wrote = env.ring().write_at_owned(&file, b"kept".to_vec(), 0).await;
-    let content = text(&Env::<M>::content(&env.path("one way"))?);
+    let content = text(&env.content(&env.path("one way"))?);
     seen!("{}; file: {content}", moved(&wrote))
 }
 
@@ -189,10 +192,10 @@ async fn write_to_a_full_device<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn appended_writes_ignore_the_offset<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("log", b"content")?;
+    let path = env.file_at("log", b"content").await?;
     let log = env.ring().open(&path, &OpenOptions::new().append(true)).await?;
     let wrote = env.ring().write_at_owned(&log, b"x".to_vec(), 0).await;
-    seen!("{}; file: {}", moved(&wrote), text(&Env::<M>::content(&path)?))
+    seen!("{}; file: {}", moved(&wrote), text(&env.content(&path)?))
 }
 
 async fn an_offset_beyond_four_gigabytes<M: Mode>(env: &Env<M>) -> Verdict {
@@ -216,7 +219,7 @@ async fn a_large_file_comes_back_as_it_went<M: Mode>(env: &Env<M>) -> Verdict {
 async fn a_written_buffer_may_be_static<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"").await?;
     let (count, _) = env.ring().write_at_owned(&file, "static", 0).await?;
-    seen!("{count}; file: {}", text(&Env::<M>::content(&path)?))
+    seen!("{count}; file: {}", text(&env.content(&path)?))
 }
 
 async fn reads_at_the_same_time<M: Mode>(env: &Env<M>) -> Verdict {
@@ -288,19 +291,19 @@ async fn vectored_read_of_what_is_for_writing<M: Mode>(env: &Env<M>) -> Verdict 
 async fn write_many_buffers<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"").await?;
     let wrote = env.ring().write_vectored(&file, vec!["ab", "cd", "ef"]).await;
-    seen!("{}; file: {}", moved_all(&wrote), text(&Env::<M>::content(&path)?))
+    seen!("{}; file: {}", moved_all(&wrote), text(&env.content(&path)?))
 }
 
 async fn write_many_buffers_at_a_place<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"0123456789").await?;
     let wrote = env.ring().write_vectored_at(&file, vec!["X", "YZ"], 1).await;
-    seen!("{}; file: {}", moved_all(&wrote), text(&Env::<M>::content(&path)?))
+    seen!("{}; file: {}", moved_all(&wrote), text(&env.content(&path)?))
 }
 
 async fn write_of_empty_buffers_among_others<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"").await?;
     let wrote = env.ring().write_vectored_at(&file, vec!["a", "", "b"], 0).await;
-    seen!("{}; file: {}", moved_all(&wrote), text(&Env::<M>::content(&path)?))
+    seen!("{}; file: {}", moved_all(&wrote), text(&env.content(&path)?))
 }
 
 async fn vectored_write_of_what_is_for_reading<M: Mode>(env: &Env<M>) -> Verdict {
@@ -391,9 +394,9 @@ async fn fallocate_makes_room<M: Mode>(env: &Env<M>) -> Verdict {
     if plain(&made) == "EOPNOTSUPP" {
         return Ok(Observed::Skipped("this file system has no fallocate".to_owned()));
     }
-    let first = Env::<M>::content(&path)?.len();
+    let first = env.content(&path)?.len();
     env.ring().fallocate(&file, FallocateMode::KeepSize, 0, 5000).await?;
-    seen!("size {first}; kept size {}", Env::<M>::content(&path)?.len())
+    seen!("size {first}; kept size {}", env.content(&path)?.len())
 }
 
 async fn fallocate_clears<M: Mode>(env: &Env<M>) -> Verdict {
@@ -402,7 +405,7 @@ async fn fallocate_clears<M: Mode>(env: &Env<M>) -> Verdict {
     if plain(&cleared) == "EOPNOTSUPP" {
         return Ok(Observed::Skipped("this file system punches no holes".to_owned()));
     }
-    seen!("{}", text(&Env::<M>::content(&path)?))
+    seen!("{}", text(&env.content(&path)?))
 }
 
 async fn fallocate_of_nothing<M: Mode>(env: &Env<M>) -> Verdict {
@@ -418,9 +421,9 @@ async fn fallocate_of_what_is_for_reading<M: Mode>(env: &Env<M>) -> Verdict {
 async fn ftruncate_cuts_and_extends<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"abcdef").await?;
     env.ring().ftruncate(&file, 3).await?;
-    let cut = text(&Env::<M>::content(&path)?);
+    let cut = text(&env.content(&path)?);
     env.ring().ftruncate(&file, 5).await?;
-    seen!("{cut}, {}", text(&Env::<M>::content(&path)?))
+    seen!("{cut}, {}", text(&env.content(&path)?))
 }
 
 async fn ftruncate_of_a_pipe<M: Mode>(env: &Env<M>) -> Verdict {

@@ -1,6 +1,5 @@
 //! Ends: of rings, of descriptors, of what is in flight.
 
-use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
@@ -8,32 +7,36 @@ use safer_ring::{BufferPool, Mode, Phase};
 
 use crate::env::{Env, Observed, Verdict, seen};
 use crate::environments::Tag;
+use crate::far::fill;
 use crate::kit::{list, moved, plain, poll_once, start, text, turn, until, word, yes};
-use crate::scenario::{Expect, Scenario, row};
-
-use super::streams::fill;
+use crate::scenario::{Expect, Need, Scenario, row};
 
 pub(super) const TABLE: &[Scenario] = &[
     row!(Life, a_dropped_ring_releases_its_buffers, [Recv], "back: yes; peer: 0 bytes"),
     row!(Life, a_future_outlives_the_handles_of_its_ring, [Recv], "1 'x'")
         .but(&[(Tag::Local, Expect::Skip("it makes progress in the block_on of its own ring"))]),
-    row!(Life, a_dropped_ring_keeps_direct_reads_alive, [Read], "back: 2 of 2"),
+    row!(Life, a_dropped_ring_keeps_direct_reads_alive, [Read], "back: 2 of 2")
+        .needs(Need::DirectIo),
     row!(Life, a_dropped_ring_finishes_its_writes, [Write], "file: done"),
     row!(Life, fifty_rings_in_a_row, [Nop], "50 of 50"),
     row!(Life, two_rings_at_the_same_time, [Write, Read], "5 'bytes'"),
     row!(Life, a_clone_keeps_the_ring, [Nop], "ok"),
-    row!(Life, an_operation_keeps_its_file_open, [Recv], "number reused: no; 1 'x'"),
-    row!(Life, a_descriptor_in_use_is_not_given_away, [Recv], "refused: yes; given later: yes"),
+    row!(Life, an_operation_keeps_its_file_open, [Recv], "number reused: no; 1 'x'")
+        .needs(Need::SystemCall),
+    row!(Life, a_descriptor_in_use_is_not_given_away, [Recv], "refused: yes; given later: yes")
+        .needs(Need::SystemCall),
     row!(
         Life,
         a_descriptor_with_kept_bytes_is_not_given_away,
         [Recv],
         "refused: yes; given later: yes"
-    ),
+    )
+    .needs(Need::SystemCall),
     row!(Life, a_close_waits_for_what_was_dropped, [Send, Close], "ok; peer: 4 'left', then 0 ''"),
     row!(Life, a_close_beside_a_live_receive_is_refused, [Recv, Close], "Busy; 1 'x'"),
     row!(Life, a_drained_ring_has_nothing_left, [Write, Recv], "complete: yes, and goes on: ok"),
-    row!(Life, what_is_left_after_draining_is_named, [Write], "write, orphaned: yes"),
+    row!(Life, what_is_left_after_draining_is_named, [Write], "write, orphaned: yes")
+        .needs(Need::Clock),
     row!(
         Life,
         operations_are_listed,
@@ -42,12 +45,13 @@ pub(super) const TABLE: &[Scenario] = &[
     ),
     row!(Life, what_arrives_too_late_is_counted, [Accept], "kept: 1, then taken: 0 left"),
     row!(Life, a_shared_ring_is_used_from_many_threads, [Nop], "400 of 400")
+        .needs(Need::Threads)
         .but(&[(Tag::Local, Expect::Skip("a local ring is for one thread"))]),
     row!(Life, the_ring_lends_its_own_buffers, [Read], "5 'bytes', given back: yes"),
 ];
 
 async fn a_dropped_ring_releases_its_buffers<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let pool = BufferPool::new(1, 64);
     let Some(buffer) = pool.take() else { return Err("an empty pool".into()) };
     let ring = env.another()?;
@@ -57,16 +61,16 @@ async fn a_dropped_ring_releases_its_buffers<M: Mode>(env: &Env<M>) -> Verdict {
     drop(near);
     drop(ring);
     until(env.ring(), "the buffer is back", || pool.stats().available > 0).await?;
-    seen!("back: yes; peer: {} bytes", far.read(&mut [0; 8])?)
+    seen!("back: yes; peer: {} bytes", far.read(8).await?.len())
 }
 
 async fn a_future_outlives_the_handles_of_its_ring<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let ring = env.another()?;
     let mut receive = ring.recv(&near, vec![0; 9]);
     start(&mut receive)?;
     drop(ring);
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     seen!("{}", moved(&receive.await))
 }
 
@@ -82,7 +86,7 @@ async fn a_dropped_ring_keeps_direct_reads_alive<M: Mode>(env: &Env<M>) -> Verdi
     let mut reads: Vec<_> =
         buffers.into_iter().map(|buffer| ring.read_at_owned(&file, buffer, 0)).collect();
     let early: Vec<_> = reads.iter_mut().map(poll_once).collect();
-    env.drive(&ring, ring.nop())?;
+    env.drive(&ring, ring.nop()).await?;
     drop(ring);
     drop((reads, early));
     until(env.ring(), "the buffers are back", || pool.stats().available == 2).await?;
@@ -94,11 +98,9 @@ async fn a_dropped_ring_finishes_its_writes<M: Mode>(env: &Env<M>) -> Verdict {
     let ring = env.another()?;
     let _ = poll_once(&mut ring.write_at_owned(&file, b"done".to_vec(), 0));
     drop(ring);
-    until(env.ring(), "it is written", || {
-        std::fs::read(&path).is_ok_and(|bytes| !bytes.is_empty())
-    })
-    .await?;
-    seen!("file: {}", text(&Env::<M>::content(&path)?))
+    until(env.ring(), "it is written", || env.content(&path).is_ok_and(|bytes| !bytes.is_empty()))
+        .await?;
+    seen!("file: {}", text(&env.content(&path)?))
 }
 
 async fn fifty_rings_in_a_row<M: Mode>(env: &Env<M>) -> Verdict {
@@ -113,7 +115,7 @@ async fn two_rings_at_the_same_time<M: Mode>(env: &Env<M>) -> Verdict {
     // A descriptor belongs to no ring.
     let (reader, writer) = env.pipe().await?;
     let other = env.another()?;
-    env.drive(&other, other.write_owned(&writer, b"bytes".to_vec()))?;
+    env.drive(&other, other.write_owned(&writer, b"bytes".to_vec())).await?;
     seen!("{}", moved(&env.ring().read_owned(&reader, vec![0; 9]).await))
 }
 
@@ -124,32 +126,32 @@ async fn a_clone_keeps_the_ring<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn an_operation_keeps_its_file_open<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let number = near.as_fd().as_raw_fd();
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
     drop(near);
     let opened = [(); 20].map(|()| std::fs::File::open("/dev/null"));
     let reused = opened.iter().flatten().any(|file| file.as_raw_fd() == number);
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     seen!("number reused: {}; {}", yes(reused), moved(&receive.await))
 }
 
 async fn a_descriptor_in_use_is_not_given_away<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
     let (refused, near) = match near.try_into_owned() {
         Ok(_) => return seen!("given away"),
         Err(near) => (true, near),
     };
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     receive.await?;
     seen!("refused: {}; given later: {}", yes(refused), yes(near.try_into_owned().is_ok()))
 }
 
 async fn a_descriptor_with_kept_bytes_is_not_given_away<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     near.unread(b"kept".to_vec());
     let near = match near.try_into_owned() {
         Ok(_) => return seen!("given away"),
@@ -160,7 +162,7 @@ async fn a_descriptor_with_kept_bytes_is_not_given_away<M: Mode>(env: &Env<M>) -
 }
 
 async fn a_close_waits_for_what_was_dropped<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let near = safer_ring::net::UnixStream::from_fd(env.ring(), near);
     let mut send = near.write_all(b"left".to_vec());
     let _ = poll_once(&mut send);
@@ -172,12 +174,12 @@ async fn a_close_waits_for_what_was_dropped<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_close_beside_a_live_receive_is_refused<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
     turn(env.ring()).await?;
     let Err(error) = env.ring().close(near).await else { return seen!("closed") };
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     seen!("{}; {}", word(&error.error), moved(&receive.await))
 }
 
@@ -185,7 +187,7 @@ const SOON: Duration = Duration::from_secs(15);
 
 async fn a_drained_ring_has_nothing_left<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, _) = env.file(b"").await?;
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     let _ = poll_once(&mut env.ring().write_at_owned(&file, b"x".to_vec(), 0));
     start(&mut env.ring().recv(&near, vec![0; 9]))?;
     let drained = env.ring().drain(Instant::now() + SOON).await;
@@ -195,7 +197,7 @@ async fn a_drained_ring_has_nothing_left<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn what_is_left_after_draining_is_named<M: Mode>(env: &Env<M>) -> Verdict {
     let (reader, writer) = env.pipe().await?;
-    fill(&writer)?;
+    fill(env, &writer).await?;
     start(&mut env.ring().write_owned(&writer, vec![1; 10]))?;
     turn(env.ring()).await?;
     let drained = env.ring().drain(Instant::now() + Duration::from_millis(2)).await;
@@ -206,7 +208,7 @@ async fn what_is_left_after_draining_is_named<M: Mode>(env: &Env<M>) -> Verdict 
 }
 
 async fn operations_are_listed<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
     turn(env.ring()).await?;
@@ -218,10 +220,10 @@ async fn operations_are_listed<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn what_arrives_too_late_is_counted<M: Mode>(env: &Env<M>) -> Verdict {
-    let (listener, address) = env.listener()?;
+    let (listener, address) = env.listener().await?;
     start(&mut env.ring().accept(&listener))?;
     turn(env.ring()).await?;
-    let _client = std::net::TcpStream::connect(address)?;
+    let _client = env.client(address).await?;
     let kept = || env.ring().snapshot().adopted_connections;
     until(env.ring(), "it has come", || kept() > 0).await?;
     let count = kept();

@@ -1,16 +1,15 @@
 //! Datagrams, addresses, control data.
 
-use std::net::UdpSocket;
-use std::os::unix::net::UnixDatagram;
+use std::net::SocketAddr;
 
 use safer_ring::{Address, Control, ControlMessage, Ended, Fd, Mode, OpError, Received};
 
 use crate::env::{Env, Trouble, Verdict, seen};
+use crate::far::{Far, fill};
 use crate::kit::{ended, moved, poll_once, start, text, turn, word, yes};
-use crate::scenario::{Scenario, row};
+use crate::scenario::{Need, Scenario, row};
 
 use super::names::closes_on_exec;
-use super::streams::fill;
 
 pub(super) const TABLE: &[Scenario] = &[
     row!(
@@ -36,13 +35,15 @@ pub(super) const TABLE: &[Scenario] = &[
         a_descriptor_arrives_owned,
         [RecvMsg, SendMsg],
         "1 'x', descriptors: 1, closes on exec: yes, works: yes"
-    ),
+    )
+    .needs(Need::Control),
     row!(
         Short,
         control_data_that_does_not_fit_says_so,
         [RecvMsg],
         "1 'x', descriptors: 0, cut: yes"
-    ),
+    )
+    .needs(Need::Control),
     row!(Error, a_message_to_nobody, [SendMsg], "EDESTADDRREQ 'kept'"),
     row!(Error, a_message_that_is_too_long, [SendMsg], "EMSGSIZE, 65508 back"),
     row!(Error, a_message_on_a_file, [SendMsg], "ENOTSOCK 'kept'"),
@@ -54,13 +55,15 @@ pub(super) const TABLE: &[Scenario] = &[
         [RecvMsg],
         "3 'one', sender right: yes; 3 'two'"
     ),
-    row!(Drop, descriptors_of_a_dropped_message_are_handed_on, [RecvMsg], "1 'x', descriptors: 1"),
+    row!(Drop, descriptors_of_a_dropped_message_are_handed_on, [RecvMsg], "1 'x', descriptors: 1")
+        .needs(Need::Control),
     row!(
         Drop,
         descriptors_that_nobody_asks_for_are_closed,
         [RecvMsg],
         "1 'x'; the other end sees it: 0 ''"
-    ),
+    )
+    .needs(Need::Control),
     row!(Drop, a_dropped_message_is_sent, [SendMsg], "4 'left' cut: no"),
     row!(Drop, dropped_datagrams_keep_their_boundaries, [Recv], "3 'one', 3 'two', 5 'three'"),
 ];
@@ -88,69 +91,59 @@ fn descriptors(control: &[ControlMessage]) -> usize {
     control.iter().map(count).sum()
 }
 
-/// Two sockets for datagrams, connected to each other.
-fn datagrams<M: Mode>() -> Result<(Fd<M>, UnixDatagram), Trouble> {
-    let (near, far) = UnixDatagram::pair()?;
-    Ok((Fd::new(near), far))
-}
-
-fn udp<M: Mode>() -> Result<(Fd<M>, UdpSocket), Trouble> {
-    let near = UdpSocket::bind("127.0.0.1:0")?;
-    let far = UdpSocket::bind("127.0.0.1:0")?;
-    Ok((Fd::new(near), far))
-}
-
-fn address_of<M: Mode>(fd: &Fd<M>) -> Result<std::net::SocketAddr, Trouble> {
-    Ok(UdpSocket::from(fd.duplicate()?).local_addr()?)
+/// A socket by IP for the ring and its address, and one beside it.
+async fn udp<M: Mode>(env: &Env<M>) -> Result<(Fd<M>, SocketAddr, Far<M>), Trouble> {
+    let near = env.udp().await?;
+    let address = near.local_addr()?;
+    Ok((near.into_fd()?, address, env.udp().await?))
 }
 
 async fn a_datagram_has_the_address_of_its_sender<M: Mode>(env: &Env<M>) -> Verdict {
-    let (a, _) = udp::<M>()?;
-    let (b, _) = udp::<M>()?;
-    let to = Address::from(address_of(&b)?);
+    let (a, from, _) = udp(env).await?;
+    let (b, to, _) = udp(env).await?;
+    let to = Address::from(to);
     env.ring().send_msg(&a, b"ping".to_vec(), Some(&to), Control::new()).await?;
     let got = env.ring().recv_msg(&b, vec![0; 100], 0).await?;
-    let sender = got.address.as_ref().and_then(Address::ip) == Some(address_of(&a)?);
+    let sender = got.address.as_ref().and_then(Address::ip) == Some(from);
     seen!("{} '{}', sender right: {}", got.count, text(&got.buffer), yes(sender))
 }
 
 async fn a_connected_datagram_socket<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = udp::<M>()?;
+    let (near, _, far) = udp(env).await?;
     env.ring().connect(&near, far.local_addr()?).await?;
     let sent = env.ring().send(&near, b"ping".to_vec()).await;
-    let mut room = [0; 10];
-    let (_, from) = far.recv_from(&mut room)?;
-    far.send_to(b"pong", from)?;
+    let from = far.sender().await?;
+    far.send_to(b"pong", from).await?;
     seen!("{}, {}", moved(&sent), moved(&env.ring().recv(&near, vec![0; 10]).await))
 }
 
 async fn a_cut_datagram_says_so<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = datagrams()?;
-    far.send(b"abcdef")?;
-    far.send(b"next")?;
+    let (near, far) = env.datagrams().await?;
+    far.write_all(b"abcdef").await?;
+    far.write_all(b"next").await?;
     let first = env.ring().recv_msg(&near, Vec::with_capacity(2), 0).await;
     let second = env.ring().recv_msg(&near, vec![0; 9], 0).await;
     seen!("{}; {}", message(&first), message(&second))
 }
 
 async fn an_empty_datagram_arrives<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = datagrams()?;
-    let far: Fd<M> = Fd::new(far);
+    let (near, far) = env.datagrams().await?;
+    let far = far.into_fd()?;
     env.ring().send_msg(&far, Vec::new(), None, Control::new()).await?;
     seen!("{}", message(&env.ring().recv_msg(&near, vec![0; 9], 0).await))
 }
 
 async fn a_message_waits<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = datagrams()?;
+    let (near, far) = env.datagrams().await?;
     let mut receive = env.ring().recv_msg(&near, vec![0; 9], 0);
     start(&mut receive)?;
     turn(env.ring()).await?;
-    far.send(b"later")?;
+    far.write_all(b"later").await?;
     seen!("{}", message(&receive.await))
 }
 
 async fn a_message_from_a_peer_that_has_gone<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     drop(far);
     seen!("{}", message(&env.ring().recv_msg(&near, vec![0; 9], 0).await))
 }
@@ -161,7 +154,7 @@ async fn a_message_from_a_file<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn receiving_a_message_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = datagrams()?;
+    let (near, far) = env.datagrams().await?;
     let mut receive = env.ring().recv_msg(&near, b"kept".to_vec(), 0);
     start(&mut receive)?;
     turn(env.ring()).await?;
@@ -169,7 +162,7 @@ async fn receiving_a_message_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
         Ended::Cancelled(buffer) => format!("cancelled '{}'", text(&buffer)),
         Ended::Completed(result) => format!("completed {}", message(&result)),
     };
-    far.send(b"x")?;
+    far.write_all(b"x").await?;
     seen!("{ended}; later: {}", message(&env.ring().recv_msg(&near, vec![0; 9], 0).await))
 }
 
@@ -185,7 +178,7 @@ async fn send_descriptor<M: Mode>(
 }
 
 async fn a_descriptor_arrives_owned<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let (reader, writer) = env.pipe().await?;
     send_descriptor(env, &far, &writer).await?;
     drop(writer);
@@ -211,7 +204,7 @@ async fn a_descriptor_arrives_owned<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn control_data_that_does_not_fit_says_so<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let (_reader, writer) = env.pipe().await?;
     send_descriptor(env, &far, &writer).await?;
     let got = env.ring().recv_msg(&near, vec![0; 9], 0).await?;
@@ -225,13 +218,13 @@ async fn control_data_that_does_not_fit_says_so<M: Mode>(env: &Env<M>) -> Verdic
 }
 
 async fn a_message_to_nobody<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _) = udp::<M>()?;
+    let (near, _, _) = udp(env).await?;
     let sent = env.ring().send_msg(&near, b"kept".to_vec(), None, Control::new()).await;
     seen!("{}", moved(&sent))
 }
 
 async fn a_message_that_is_too_long<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = udp::<M>()?;
+    let (near, _, far) = udp(env).await?;
     let to = Address::from(far.local_addr()?);
     match env.ring().send_msg(&near, vec![0; 65_508], Some(&to), Control::new()).await {
         Ok((count, _)) => seen!("{count}"),
@@ -246,7 +239,7 @@ async fn a_message_on_a_file<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_port_where_nobody_listens<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = udp::<M>()?;
+    let (near, _, far) = udp(env).await?;
     env.ring().connect(&near, far.local_addr()?).await?;
     drop(far);
     let mut receive = env.ring().recv(&near, b"kept".to_vec());
@@ -256,8 +249,8 @@ async fn a_port_where_nobody_listens<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn sending_a_message_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.pair()?;
-    fill(&near)?;
+    let (near, _far) = env.pair().await?;
+    fill(env, &near).await?;
     let mut send = env.ring().send_msg(&near, b"kept".to_vec(), None, Control::new());
     start(&mut send)?;
     turn(env.ring()).await?;
@@ -268,14 +261,13 @@ async fn sending_a_message_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_dropped_message_is_handed_to_the_next<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = udp::<M>()?;
-    let to = address_of(&near)?;
+    let (near, to, far) = udp(env).await?;
     let mut receive = env.ring().recv_msg(&near, vec![0; 9], 0);
     start(&mut receive)?;
     turn(env.ring()).await?;
     drop(receive);
-    far.send_to(b"one", to)?;
-    far.send_to(b"two", to)?;
+    far.send_to(b"one", to).await?;
+    far.send_to(b"two", to).await?;
     let first = env.ring().recv_msg(&near, vec![0; 9], 0).await?;
     let sender = first.address.as_ref().and_then(Address::ip) == Some(far.local_addr()?);
     let second = env.ring().recv(&near, vec![0; 9]).await;
@@ -284,7 +276,7 @@ async fn a_dropped_message_is_handed_to_the_next<M: Mode>(env: &Env<M>) -> Verdi
 }
 
 async fn descriptors_of_a_dropped_message_are_handed_on<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let (_reader, writer) = env.pipe().await?;
     let mut receive = env.ring().recv_msg(&near, vec![0; 9], 64);
     start(&mut receive)?;
@@ -297,7 +289,7 @@ async fn descriptors_of_a_dropped_message_are_handed_on<M: Mode>(env: &Env<M>) -
 }
 
 async fn descriptors_that_nobody_asks_for_are_closed<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let (reader, writer) = env.pipe().await?;
     let mut receive = env.ring().recv_msg(&near, vec![0; 9], 64);
     start(&mut receive)?;
@@ -311,7 +303,7 @@ async fn descriptors_that_nobody_asks_for_are_closed<M: Mode>(env: &Env<M>) -> V
 }
 
 async fn a_dropped_message_is_sent<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let mut send = env.ring().send_msg(&near, b"left".to_vec(), None, Control::new());
     let _ = poll_once(&mut send);
     drop(send);
@@ -320,14 +312,14 @@ async fn a_dropped_message_is_sent<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn dropped_datagrams_keep_their_boundaries<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = datagrams::<M>()?;
+    let (near, far) = env.datagrams().await?;
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
     turn(env.ring()).await?;
     drop(receive);
     let mut all = Vec::new();
     for word in ["one", "two", "three"] {
-        far.send(word.as_bytes())?;
+        far.write_all(word.as_bytes()).await?;
     }
     for _ in 0..3 {
         all.push(moved(&env.ring().recv(&near, vec![0; 9]).await));

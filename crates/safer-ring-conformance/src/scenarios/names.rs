@@ -14,7 +14,7 @@ use safer_ring::{
 use crate::env::{Env, Observed, Trouble, Verdict, seen};
 use crate::environments::Tag;
 use crate::kit::{ended, moved, plain, poll_once, start, text, turn, word, yes};
-use crate::scenario::{Expect, Scenario, row};
+use crate::scenario::{Expect, Need, Scenario, row};
 
 /// The row of docs/BACKENDS.md about what a thread has begun.
 const BEGUN: &str = "cancelling what a thread or a disk has begun";
@@ -29,7 +29,8 @@ const FIFO: &str = "a FIFO opened with `Ring::open`";
 pub(super) const TABLE: &[Scenario] = &[
     row!(Success, open_makes_a_file_and_writes_it, [OpenAt, Write], "3 'new'; file: new"),
     row!(Success, open_at_starts_from_its_directory, [OpenAt], "5 'inner'"),
-    row!(Success, what_is_opened_closes_on_exec, [OpenAt, OpenAt2], "yes, yes"),
+    row!(Success, what_is_opened_closes_on_exec, [OpenAt, OpenAt2], "yes, yes")
+        .needs(Need::SystemCall),
     row!(Error, open_of_what_is_not_there, [OpenAt], "ENOENT"),
     row!(Error, open_of_what_is_there_and_must_not_be, [OpenAt], "EEXIST"),
     row!(Error, open_below_what_is_no_directory, [OpenAt], "ENOTDIR"),
@@ -38,19 +39,26 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, open_of_a_name_that_is_too_long, [OpenAt], "ENAMETOOLONG"),
     row!(Error, open_with_options_that_exclude_each_other, [OpenAt], "InvalidInput"),
     row!(Cancel, open_of_a_fifo_is_cancelled, [OpenAt], "cancelled: yes")
+        .needs(Need::SpecialFile)
         .but(&[(Tag::Fallback, Expect::Differs { seen: "cancelled: no", row: BEGUN })]),
-    row!(Drop, a_dropped_open_of_a_fifo_leaves_nothing_behind, [OpenAt], "readers left: no"),
+    row!(Drop, a_dropped_open_of_a_fifo_leaves_nothing_behind, [OpenAt], "readers left: no")
+        .needs(Need::SpecialFile),
     row!(Success, a_fifo_waits_for_its_other_end, [OpenAt], "waited: yes; 5 'bytes'")
+        .needs(Need::SpecialFile)
         .but(&[(Tag::FewWorkers, Expect::Skip(WORKERS))]),
-    row!(Success, a_small_ring_has_more_workers_if_asked, [OpenAt], "waited: yes; 5 'bytes'"),
-    row!(Success, a_fifo_by_its_plain_name, [OpenAt], "waited: no").but(&[
-        (Tag::Fallback, Expect::Differs { seen: "waited: yes", row: FIFO }),
-        (Tag::SlowOpens, Expect::Differs { seen: "waited: yes", row: FIFO }),
-    ]),
+    row!(Success, a_small_ring_has_more_workers_if_asked, [OpenAt], "waited: yes; 5 'bytes'")
+        .needs(Need::Builder),
+    row!(Success, a_fifo_by_its_plain_name, [OpenAt], "waited: no").needs(Need::SpecialFile).but(
+        &[
+            (Tag::Fallback, Expect::Differs { seen: "waited: yes", row: FIFO }),
+            (Tag::SlowOpens, Expect::Differs { seen: "waited: yes", row: FIFO }),
+        ],
+    ),
     row!(Success, openat2_stays_below, [OpenAt2], "5 'inner'; out: EXDEV; link: ELOOP"),
     row!(Error, openat2_of_what_is_not_there, [OpenAt2], "ENOENT"),
     row!(Error, openat2_with_flags_that_nobody_knows, [OpenAt2], "EINVAL"),
-    row!(Drop, a_dropped_openat2_of_a_fifo_leaves_nothing_behind, [OpenAt2], "readers left: no"),
+    row!(Drop, a_dropped_openat2_of_a_fifo_leaves_nothing_behind, [OpenAt2], "readers left: no")
+        .needs(Need::SpecialFile),
     row!(Success, close_closes, [Close], "ok; the other end sees it: 0 ''"),
     row!(Error, close_of_what_is_shared, [Close], "Busy, handle back: yes; then ok"),
     row!(Drop, a_dropped_close_closes, [Close], "the other end sees it: 0 ''"),
@@ -68,9 +76,10 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, unlink_of_what_is_not_there, [UnlinkAt], "ENOENT; rmdir of a full one: ENOTEMPTY"),
     row!(Success, mkdir_makes_a_directory, [MkdirAt], "ok; there: yes"),
     row!(Error, mkdir_of_what_is_there, [MkdirAt], "EEXIST; below nothing: ENOENT"),
-    row!(Success, symlink_says_its_target, [SymlinkAt], "ok; says 'anywhere'"),
+    row!(Success, symlink_says_its_target, [SymlinkAt], "ok; says 'anywhere'")
+        .needs(Need::SystemCall),
     row!(Error, symlink_over_what_is_there, [SymlinkAt], "EEXIST; to nothing: ENOENT"),
-    row!(Success, link_is_a_second_name, [LinkAt], "ok; names: 2"),
+    row!(Success, link_is_a_second_name, [LinkAt], "ok; names: 2").needs(Need::SystemCall),
     row!(Error, link_of_what_is_not_there, [LinkAt], "ENOENT; over what is there: EEXIST"),
     row!(
         Drop,
@@ -83,26 +92,22 @@ pub(super) const TABLE: &[Scenario] = &[
 const READ: OpenOptions = OpenOptions::new().read(true);
 const WRITE: OpenOptions = OpenOptions::new().write(true);
 
-fn there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
 async fn open_makes_a_file_and_writes_it<M: Mode>(env: &Env<M>) -> Verdict {
     let path = env.path("new");
     let file = env.ring().open(&path, &WRITE.create_new(true)).await?;
     let wrote = env.ring().write_owned(&file, b"new".to_vec()).await;
-    seen!("{}; file: {}", moved(&wrote), text(&Env::<M>::content(&path)?))
+    seen!("{}; file: {}", moved(&wrote), text(&env.content(&path)?))
 }
 
 async fn open_at_starts_from_its_directory<M: Mode>(env: &Env<M>) -> Verdict {
-    env.file_at("inner", b"inner")?;
+    env.file_at("inner", b"inner").await?;
     let directory = env.ring().open(env.path(""), &READ).await?;
     let file = env.ring().open_at(&directory, "inner", &READ).await?;
     seen!("{}", moved(&env.ring().read_at_owned(&file, vec![0; 9], 0).await))
 }
 
 async fn what_is_opened_closes_on_exec<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"")?;
+    let path = env.file_at("file", b"").await?;
     let first = env.ring().open(&path, &READ).await?;
     let second = env.ring().openat2(None, &path, OpenHow::default()).await?;
     seen!("{}, {}", yes(closes_on_exec(&first)?), yes(closes_on_exec(&second)?))
@@ -117,12 +122,12 @@ async fn open_of_what_is_not_there<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn open_of_what_is_there_and_must_not_be<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"")?;
+    let path = env.file_at("file", b"").await?;
     seen!("{}", plain(&env.ring().open(path, &WRITE.create_new(true)).await))
 }
 
 async fn open_below_what_is_no_directory<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"")?;
+    let path = env.file_at("file", b"").await?;
     seen!("{}", plain(&env.ring().open(path.join("below"), &READ).await))
 }
 
@@ -215,8 +220,8 @@ async fn a_fifo_waits_for_its_other_end<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn a_small_ring_has_more_workers_if_asked<M: Mode>(env: &Env<M>) -> Verdict {
     let path = named(env)?;
-    match env.builder().entries(1).io_wq_workers(4, 0).build() {
-        Ok(ring) => env.drive(&ring, both_ends(&ring, &path)),
+    match env.builder()?.entries(1).io_wq_workers(4, 0).build() {
+        Ok(ring) => env.drive(&ring, both_ends(&ring, &path)).await,
         Err(SetupError::Refused { step, errno }) => {
             Ok(Observed::Skipped(format!("{step}: {errno}")))
         }
@@ -293,8 +298,8 @@ async fn a_dropped_openat2_of_a_fifo_leaves_nothing_behind<M: Mode>(env: &Env<M>
 async fn openat2_stays_below<M: Mode>(env: &Env<M>) -> Verdict {
     const NO_SYMLINKS: u64 = 4;
     const BENEATH: u64 = 8;
-    env.file_at("inner", b"inner")?;
-    std::os::unix::fs::symlink("inner", env.path("link"))?;
+    env.file_at("inner", b"inner").await?;
+    env.symlink("inner", "link").await?;
     let directory = env.ring().open(env.path(""), &READ).await?;
     let below = OpenHow { resolve: BENEATH, ..OpenHow::default() };
     let file = env.ring().openat2(Some(&directory), "inner", below).await?;
@@ -310,7 +315,7 @@ async fn openat2_of_what_is_not_there<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn openat2_with_flags_that_nobody_knows<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"")?;
+    let path = env.file_at("file", b"").await?;
     let how = OpenHow { resolve: 1 << 40, ..OpenHow::default() };
     seen!("{}", plain(&env.ring().openat2(None, path, how).await))
 }
@@ -358,8 +363,8 @@ async fn the_last_handle_closes<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn statx_tells_size_and_kind<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"content")?;
-    std::os::unix::fs::symlink("file", env.path("link"))?;
+    let path = env.file_at("file", b"content").await?;
+    env.symlink("file", "link").await?;
     let file = env.ring().statx(&path).await?;
     let directory = env.ring().statx(env.path("")).await?;
     let link = env.ring().statx_link(env.path("link")).await?;
@@ -375,7 +380,7 @@ async fn statx_tells_size_and_kind<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn statx_of_an_open_file_without_a_name<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"content").await?;
-    std::fs::remove_file(path)?;
+    env.remove(&path).await?;
     seen!("{}", env.ring().statx_fd(&file).await?.len())
 }
 
@@ -384,7 +389,7 @@ async fn statx_of_what_is_not_there<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_dropped_statx_leaves_nothing_behind<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"content")?;
+    let path = env.file_at("file", b"content").await?;
     for _ in 0..10 {
         let mut statx = env.ring().statx(&path);
         let _ = poll_once(&mut statx);
@@ -394,26 +399,26 @@ async fn a_dropped_statx_leaves_nothing_behind<M: Mode>(env: &Env<M>) -> Verdict
 }
 
 async fn rename_replaces<M: Mode>(env: &Env<M>) -> Verdict {
-    let (a, b) = (env.file_at("a", b"from a")?, env.file_at("b", b"of b")?);
+    let (a, b) = (env.file_at("a", b"from a").await?, env.file_at("b", b"of b").await?);
     let renamed = env.ring().rename(&a, &b, RenameMode::Replace).await;
-    let content = text(&Env::<M>::content(&b)?);
-    seen!("{}; b: {content}; a there: {}", plain(&renamed), yes(there(&a)))
+    let content = text(&env.content(&b)?);
+    seen!("{}; b: {content}; a there: {}", plain(&renamed), yes(env.there(&a)))
 }
 
 async fn rename_exchanges<M: Mode>(env: &Env<M>) -> Verdict {
-    let (a, b) = (env.file_at("a", b"of a")?, env.file_at("b", b"of b")?);
+    let (a, b) = (env.file_at("a", b"of a").await?, env.file_at("b", b"of b").await?);
     let renamed = env.ring().rename(&a, &b, RenameMode::Exchange).await;
     if plain(&renamed) == "EINVAL" {
         return Ok(Observed::Skipped("this file system exchanges no names".to_owned()));
     }
-    let (a, b) = (Env::<M>::content(&a)?, Env::<M>::content(&b)?);
+    let (a, b) = (env.content(&a)?, env.content(&b)?);
     seen!("{}; a: {}, b: {}", plain(&renamed), text(&a), text(&b))
 }
 
 async fn rename_without_replacing<M: Mode>(env: &Env<M>) -> Verdict {
-    let (a, b) = (env.file_at("a", b"of a")?, env.file_at("b", b"of b")?);
+    let (a, b) = (env.file_at("a", b"of a").await?, env.file_at("b", b"of b").await?);
     let renamed = env.ring().rename(&a, &b, RenameMode::NoReplace).await;
-    seen!("{}; b: {}", plain(&renamed), text(&Env::<M>::content(&b)?))
+    seen!("{}; b: {}", plain(&renamed), text(&env.content(&b)?))
 }
 
 async fn rename_of_what_is_not_there<M: Mode>(env: &Env<M>) -> Verdict {
@@ -422,35 +427,36 @@ async fn rename_of_what_is_not_there<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn unlink_and_rmdir_remove<M: Mode>(env: &Env<M>) -> Verdict {
-    let file = env.file_at("file", b"")?;
-    std::fs::create_dir(env.path("dir"))?;
+    let file = env.file_at("file", b"").await?;
+    env.directory("dir").await?;
     let unlinked = env.ring().unlink(&file).await;
     let removed = env.ring().rmdir(env.path("dir")).await;
-    let left = std::fs::read_dir(env.path(""))?.count();
+    let left = env.names_in(&env.path(""))?;
     seen!("{}, {}; left: {left}", plain(&unlinked), plain(&removed))
 }
 
 async fn unlink_of_a_directory<M: Mode>(env: &Env<M>) -> Verdict {
-    std::fs::create_dir(env.path("dir"))?;
+    env.directory("dir").await?;
     let unlinked = env.ring().unlink(env.path("dir")).await;
-    let removed = env.ring().rmdir(env.file_at("file", b"")?).await;
+    let removed = env.ring().rmdir(env.file_at("file", b"").await?).await;
     seen!("{}; rmdir of a file: {}", plain(&unlinked), plain(&removed))
 }
 
 async fn unlink_of_what_is_not_there<M: Mode>(env: &Env<M>) -> Verdict {
     let unlinked = env.ring().unlink(env.path("none")).await;
-    std::fs::create_dir_all(env.path("full/inner"))?;
+    env.directory("full").await?;
+    env.directory("full/inner").await?;
     let removed = env.ring().rmdir(env.path("full")).await;
     seen!("{}; rmdir of a full one: {}", plain(&unlinked), plain(&removed))
 }
 
 async fn mkdir_makes_a_directory<M: Mode>(env: &Env<M>) -> Verdict {
     let made = env.ring().mkdir(env.path("dir"), 0o700).await;
-    seen!("{}; there: {}", plain(&made), yes(env.path("dir").is_dir()))
+    seen!("{}; there: {}", plain(&made), yes(env.names_in(&env.path("dir")).is_ok()))
 }
 
 async fn mkdir_of_what_is_there<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"")?;
+    let path = env.file_at("file", b"").await?;
     let made = env.ring().mkdir(path, 0o700).await;
     let below = env.ring().mkdir(env.path("none/below"), 0o700).await;
     seen!("{}; below nothing: {}", plain(&made), plain(&below))
@@ -463,29 +469,29 @@ async fn symlink_says_its_target<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn symlink_over_what_is_there<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"")?;
+    let path = env.file_at("file", b"").await?;
     let made = env.ring().symlink("x", path).await;
     let empty = env.ring().symlink("", env.path("empty")).await;
     seen!("{}; to nothing: {}", plain(&made), plain(&empty))
 }
 
 async fn link_is_a_second_name<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"")?;
+    let path = env.file_at("file", b"").await?;
     let made = env.ring().link(&path, env.path("second")).await;
     seen!("{}; names: {}", plain(&made), path.metadata()?.nlink())
 }
 
 async fn link_of_what_is_not_there<M: Mode>(env: &Env<M>) -> Verdict {
     let made = env.ring().link(env.path("none"), env.path("second")).await;
-    let path = env.file_at("file", b"")?;
+    let path = env.file_at("file", b"").await?;
     let over = env.ring().link(&path, &path).await;
     seen!("{}; over what is there: {}", plain(&made), plain(&over))
 }
 
 async fn dropped_names_run_to_their_end<M: Mode>(env: &Env<M>) -> Verdict {
     let ring = env.ring();
-    let (moving, gone) = (env.file_at("moving", b"")?, env.file_at("gone", b"")?);
-    let kept = env.file_at("kept", b"")?;
+    let (moving, gone) = (env.file_at("moving", b"").await?, env.file_at("gone", b"").await?);
+    let kept = env.file_at("kept", b"").await?;
     // Each is begun, and its future is gone at once.
     let _ = poll_once(&mut ring.rename(&moving, env.path("moved"), RenameMode::Replace));
     let _ = poll_once(&mut ring.unlink(&gone));
@@ -495,10 +501,10 @@ async fn dropped_names_run_to_their_end<M: Mode>(env: &Env<M>) -> Verdict {
     ended(ring).await?;
     seen!(
         "moved: {}, removed: {}, made: {}, soft: {}, hard: {}",
-        yes(there(&env.path("moved"))),
-        yes(!there(&gone)),
-        yes(there(&env.path("made"))),
-        yes(there(&env.path("soft"))),
-        yes(there(&env.path("hard")))
+        yes(env.there(&env.path("moved"))),
+        yes(!env.there(&gone)),
+        yes(env.there(&env.path("made"))),
+        yes(env.there(&env.path("soft"))),
+        yes(env.there(&env.path("hard")))
     )
 }

@@ -1,16 +1,18 @@
 //! Pipes, splice and tee.
 
-use safer_ring::{Fd, Mode, PipeOptions, SpliceFlags};
+use safer_ring::{Mode, OpenOptions, PipeOptions, SpliceFlags};
 
 use crate::env::{Env, Verdict, seen};
 use crate::kit::{ended, moved, plain, poll_once, start, text, turn, yes};
-use crate::scenario::{Scenario, row};
+use crate::scenario::{Need, Scenario, row};
 
 use super::names::closes_on_exec;
 
 pub(super) const TABLE: &[Scenario] = &[
-    row!(Success, a_pipe_is_made, [Pipe], "5 'bytes'; closes on exec: yes, yes"),
-    row!(Success, a_pipe_of_packets, [Pipe, Read, Write], "3 'one', 2 'th', 1 '4'"),
+    row!(Success, a_pipe_is_made, [Pipe], "5 'bytes'; closes on exec: yes, yes")
+        .needs(Need::SystemCall),
+    row!(Success, a_pipe_of_packets, [Pipe, Read, Write], "3 'one', 2 'th', 1 '4'")
+        .needs(Need::Packets),
     row!(Drop, a_dropped_pipe_is_closed, [Pipe], "left: 0"),
     row!(Success, splice_from_a_file_into_a_pipe, [Splice], "4, 3; pipe: 2345012"),
     row!(Success, splice_from_a_pipe_into_a_file, [Splice], "5; file: ab\\x00bytes"),
@@ -75,7 +77,7 @@ async fn splice_from_a_pipe_into_a_file<M: Mode>(env: &Env<M>) -> Verdict {
     let (reader, writer) = env.pipe().await?;
     env.ring().write_owned(&writer, "bytes").await?;
     let moved = env.ring().splice(&reader, None, &file, Some(3), 100, NONE).await?;
-    seen!("{moved}; file: {}", text(&Env::<M>::content(&path)?))
+    seen!("{moved}; file: {}", text(&env.content(&path)?))
 }
 
 async fn splice_from_pipe_to_pipe<M: Mode>(env: &Env<M>) -> Verdict {
@@ -112,7 +114,7 @@ async fn splice_at_the_end<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn splice_without_a_pipe<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"abc").await?;
-    let second: Fd<M> = Fd::new(std::fs::File::options().write(true).open(path)?);
+    let second = env.ring().open(path, &OpenOptions::new().write(true)).await?;
     seen!("{}", plain(&env.ring().splice(&file, Some(0), &second, Some(0), 3, NONE).await))
 }
 

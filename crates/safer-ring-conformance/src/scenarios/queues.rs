@@ -1,16 +1,16 @@
 //! Many operations, little room, wakers, threads.
 
 use std::io::Write as _;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use safer_ring::{Fd, Mode, OpError, Operation, Payload};
+use safer_ring::{Mode, OpError, OpenOptions, Operation, Payload};
 
 use crate::env::{Env, Trouble, Verdict, seen};
+use crate::far::Far;
 use crate::kit::{moved, pattern, poll_once, start, turn, until, yes};
-use crate::scenario::{Scenario, row};
+use crate::scenario::{Need, Scenario, row};
 
 pub(super) const TABLE: &[Scenario] = &[
     row!(Queue, two_thousand_operations_pass, [Nop], "2000 ended, submitted and completed: yes"),
@@ -30,7 +30,7 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Queue, the_last_waker_is_woken, [Recv], "first: 0, last: woken"),
     row!(Queue, many_descriptors_of_one_file, [Read], "20 of 20 right"),
     row!(Queue, reads_and_writes_through_one_pipe, [Read, Write], "100000 bytes, in order: yes"),
-    row!(Queue, another_thread_wakes_the_ring, [Recv], "5 'later'"),
+    row!(Queue, another_thread_wakes_the_ring, [Recv], "5 'later'").needs(Need::Threads),
     row!(Queue, nothing_is_left_over, [Nop], "in flight of users: 0, stale: 0"),
 ];
 
@@ -58,13 +58,13 @@ type Received = Result<(usize, Vec<u8>), OpError<Vec<u8>>>;
 
 /// Connections with a receive that waits on each.
 #[allow(clippy::type_complexity, reason = "the payload has no name")]
-fn park<M: Mode>(
+async fn park<M: Mode>(
     env: &Env<M>,
     count: usize,
-) -> Result<Vec<(Operation<M, impl Payload<Output = Received>>, UnixStream)>, Trouble> {
+) -> Result<Vec<(Operation<M, impl Payload<Output = Received>>, Far<M>)>, Trouble> {
     let mut all = Vec::new();
     for _ in 0..count {
-        let (near, far) = env.stream()?;
+        let (near, far) = env.stream().await?;
         let mut receive = env.ring().recv(&near, vec![0; 4]);
         start(&mut receive)?;
         all.push((receive, far));
@@ -73,22 +73,22 @@ fn park<M: Mode>(
 }
 
 async fn parked_receives_hold_nobody_back<M: Mode>(env: &Env<M>) -> Verdict {
-    let parked = park(env, 100)?;
+    let parked = park(env, 100).await?;
     let others = crate::kit::plain(&env.ring().nop().await);
     let mut right = 0;
-    for (receive, mut far) in parked {
-        far.write_all(b"x")?;
+    for (receive, far) in parked {
+        far.write_all(b"x").await?;
         right += usize::from(receive.await?.1 == b"x");
     }
     seen!("others: {others}; {right} of 100 got their byte")
 }
 
 async fn completions_reach_their_own_operation<M: Mode>(env: &Env<M>) -> Verdict {
-    let mut parked = park(env, 32)?;
+    let mut parked = park(env, 32).await?;
     turn(env.ring()).await?;
     // In another order than they were started.
     for (at, (_, far)) in parked.iter_mut().enumerate().rev() {
-        far.write_all(&[u8::try_from(at)?])?;
+        far.write_all(&[u8::try_from(at)?]).await?;
     }
     let mut right = 0;
     for (at, (receive, _)) in parked.into_iter().enumerate() {
@@ -98,7 +98,7 @@ async fn completions_reach_their_own_operation<M: Mode>(env: &Env<M>) -> Verdict
 }
 
 async fn cancellations_pass_a_full_queue<M: Mode>(env: &Env<M>) -> Verdict {
-    let parked = park(env, 64)?;
+    let parked = park(env, 64).await?;
     let mut cancels = Vec::new();
     let mut peers = Vec::new();
     for (receive, far) in parked {
@@ -134,7 +134,7 @@ async fn a_batch_of_a_hundred_passes<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn drops_in_a_full_queue_leave_nothing<M: Mode>(env: &Env<M>) -> Verdict {
-    drop(park(env, 64)?);
+    drop(park(env, 64).await?);
     let done = crate::kit::plain(&env.ring().nop().await);
     until(env.ring(), "all have ended", || env.ring().operations().is_empty()).await?;
     seen!("left: {}; then {done}", env.ring().operations().len())
@@ -145,7 +145,7 @@ async fn operations_started_and_not_awaited_go_to_the_kernel<M: Mode>(env: &Env<
     let mut writes: Vec<_> =
         (0..16).map(|at| env.ring().write_at_owned(&file, vec![b'x'], at)).collect();
     let early = writes.iter_mut().map(poll_once).filter(Poll::is_ready).count();
-    let size = || std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    let size = || env.content(&path).map_or(0, |content| content.len());
     until(env.ring(), "all are written", || size() == 16).await?;
     drop((writes, early));
     seen!("file: {} bytes", size())
@@ -155,17 +155,17 @@ async fn a_stale_completion_ends_nothing<M: Mode>(env: &Env<M>) -> Verdict {
     let (mut right, ring) = (0, env.ring());
     for _ in 0..16 {
         // An operation is dropped, and its place in the table used again at once.
-        let (old, mut old_far) = env.stream()?;
+        let (old, old_far) = env.stream().await?;
         start(&mut ring.recv(&old, vec![0; 9]))?;
         turn(ring).await?;
         drop(old);
-        let (new, mut new_far) = env.stream()?;
+        let (new, new_far) = env.stream().await?;
         let mut receive = ring.recv(&new, vec![0; 9]);
         start(&mut receive)?;
         // Nobody may be left to see this.
-        let _ = old_far.write_all(b"old");
+        let _ = old_far.write_all(b"old").await;
         turn(ring).await?;
-        new_far.write_all(b"new")?;
+        new_far.write_all(b"new").await?;
         right += usize::from(receive.await?.1 == b"new");
     }
     seen!("{right} 'new'")
@@ -200,7 +200,7 @@ impl Wake for Counter {
 }
 
 async fn the_last_waker_is_woken<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let (first, last) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
     let mut receive = Box::pin(env.ring().recv(&near, vec![0; 9]));
     for counter in [&first, &last] {
@@ -210,7 +210,7 @@ async fn the_last_waker_is_woken<M: Mode>(env: &Env<M>) -> Verdict {
         }
     }
     turn(env.ring()).await?;
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     until(env.ring(), "somebody is woken", || {
         first.0.load(Ordering::SeqCst) + last.0.load(Ordering::SeqCst) > 0
     })
@@ -221,10 +221,10 @@ async fn the_last_waker_is_woken<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn many_descriptors_of_one_file<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", &pattern(2000))?;
+    let path = env.file_at("file", &pattern(2000)).await?;
     let mut right = 0;
     for at in 0..20_u64 {
-        let file: Fd<M> = Fd::new(std::fs::File::open(&path)?);
+        let file = env.ring().open(&path, &OpenOptions::new().read(true)).await?;
         let (_, bytes) = env.ring().read_at_owned(&file, vec![0; 100], at * 100).await?;
         let place = usize::try_from(at * 100)?;
         right += usize::from(pattern(2000).get(place..place + 100) == Some(&bytes[..]));
@@ -245,7 +245,8 @@ async fn reads_and_writes_through_one_pipe<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn another_thread_wakes_the_ring<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, mut far) = std::os::unix::net::UnixStream::pair()?;
+    let near = safer_ring::Fd::new(near);
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
     turn(env.ring()).await?;

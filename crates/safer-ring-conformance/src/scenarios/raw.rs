@@ -16,27 +16,36 @@ use safer_ring::{Mode, RawOutput};
 use crate::env::{Env, Verdict, seen};
 use crate::environments::Tag;
 use crate::kit::{ended, start, text, turn, word};
-use crate::scenario::{Expect, Scenario, row};
+use crate::scenario::{Expect, Need, Scenario, row};
 
 const ROW: &str = "`Ring::raw`";
+const IN_A_WORLD: (Tag, Expect) = (
+    Tag::Sim,
+    Expect::Otherwise { seen: "EOPNOTSUPP, kept: yes", why: "docs/SIMULATION.md: not simulated" },
+);
 const REFUSED: &[(Tag, Expect)] =
-    &[(Tag::Fallback, Expect::Differs { seen: "EOPNOTSUPP, kept: yes", row: ROW })];
+    &[(Tag::Fallback, Expect::Differs { seen: "EOPNOTSUPP, kept: yes", row: ROW }), IN_A_WORLD];
 const NOTHING: &[(Tag, Expect)] =
     &[(Tag::Fallback, Expect::Skip("such an entry is refused at once there"))];
 
 pub(super) const TABLE: &[Scenario] = &[
     row!(Success, a_raw_entry_runs, [Raw], "0, kept: yes").but(REFUSED),
-    row!(Success, a_raw_read_fills_what_it_keeps, [Raw], "5, kept: bytes").but(NOTHING),
+    row!(Success, a_raw_read_fills_what_it_keeps, [Raw], "5, kept: bytes")
+        .needs(Need::Raw)
+        .but(NOTHING),
     row!(Error, a_raw_entry_that_nobody_knows, [Raw], "EINVAL, kept: yes").but(REFUSED),
     row!(Error, a_raw_entry_that_the_library_does_not_use, [Raw], "EBADF, kept: yes").but(&[
         (Tag::Fallback, Expect::Differs { seen: "EOPNOTSUPP, kept: yes", row: ROW }),
+        IN_A_WORLD,
         (
             Tag::Restricted,
             Expect::Otherwise { seen: "EACCES, kept: yes", why: "the kernel refuses it" },
         ),
     ]),
-    row!(Cancel, a_raw_poll_is_cancelled, [Raw], "cancelled, kept: yes").but(NOTHING),
-    row!(Drop, a_dropped_raw_poll_ends, [Raw], "left: 0").but(NOTHING),
+    row!(Cancel, a_raw_poll_is_cancelled, [Raw], "cancelled, kept: yes")
+        .needs(Need::Raw)
+        .but(NOTHING),
+    row!(Drop, a_dropped_raw_poll_ends, [Raw], "left: 0").needs(Need::Raw).but(NOTHING),
 ];
 
 fn told(output: &RawOutput<&'static str>) -> String {
@@ -90,7 +99,7 @@ fn poll_entry(fd: i32) -> Sqe {
 }
 
 async fn a_raw_poll_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     let entry = poll_entry(near.as_fd().as_raw_fd());
     // SAFETY: a poll, without memory; the descriptor is given.
     let mut poll = unsafe { env.ring().raw(entry, Some(&near), "yes") };
@@ -103,7 +112,7 @@ async fn a_raw_poll_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_dropped_raw_poll_ends<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     let entry = poll_entry(near.as_fd().as_raw_fd());
     // SAFETY: a poll, without memory; the descriptor is given.
     let mut poll = unsafe { env.ring().raw(entry, Some(&near), ()) };

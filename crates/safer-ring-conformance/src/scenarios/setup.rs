@@ -11,7 +11,7 @@ use safer_ring::{
 use crate::env::{Env, Observed, Verdict, seen};
 use crate::environments::Tag;
 use crate::kit::{plain, yes};
-use crate::scenario::{Expect, Scenario, row};
+use crate::scenario::{Expect, Need, Scenario, row};
 
 const POLLED: &str = "`sqpoll`, `iopoll`";
 const WORKERS: &str = "`io_wq_workers`, `without_opcodes`, `without_setup_flags`";
@@ -20,39 +20,48 @@ const CONFLICT: &[(Tag, Expect)] =
     &[(Tag::Fallback, Expect::Differs { seen: "conflict", row: POLLED })];
 
 pub(super) const TABLE: &[Scenario] = &[
-    row!(Setup, a_ring_of_no_entries_is_refused, [], "entries"),
-    row!(Setup, a_ring_of_too_many_entries_is_refused, [], "entries"),
-    row!(Setup, fewer_completions_than_entries_are_refused, [], "conflict"),
-    row!(Setup, many_entries_can_be_had, [Nop], "at least 1024: yes, nop ok"),
-    row!(Setup, sqpoll_is_a_mode_of_io_uring, [], "made, SQPOLL: yes").but(CONFLICT),
-    row!(Setup, iopoll_is_a_mode_of_io_uring, [], "made, IOPOLL: yes").but(&[
+    row!(Setup, a_ring_of_no_entries_is_refused, [], "entries").needs(Need::Builder),
+    row!(Setup, a_ring_of_too_many_entries_is_refused, [], "entries").needs(Need::Builder),
+    row!(Setup, fewer_completions_than_entries_are_refused, [], "conflict").needs(Need::Builder),
+    row!(Setup, many_entries_can_be_had, [Nop], "at least 1024: yes, nop ok").needs(Need::Builder),
+    row!(Setup, sqpoll_is_a_mode_of_io_uring, [], "made, SQPOLL: yes")
+        .needs(Need::Builder)
+        .but(CONFLICT),
+    row!(Setup, iopoll_is_a_mode_of_io_uring, [], "made, IOPOLL: yes").needs(Need::Builder).but(&[
         (Tag::Fallback, Expect::Differs { seen: "conflict", row: POLLED }),
         (Tag::Sqpoll, Expect::Skip("SQPOLL and IOPOLL together are for disks alone")),
     ]),
     row!(Setup, limits_of_workers_are_taken, [Nop], "made, nop ok")
+        .needs(Need::Builder)
         .but(&[(Tag::Fallback, Expect::Differs { seen: "made, nop ok", row: WORKERS })]),
     row!(Setup, absent_opcodes_run_as_system_calls, [Socket], "ok, plain calls: 1")
+        .needs(Need::Builder)
         .but(&[(Tag::Fallback, Expect::Differs { seen: "ok, plain calls: 0", row: WORKERS })]),
     row!(Setup, absent_flags_are_absent, [Nop], "COOP: no, nop ok")
+        .needs(Need::Builder)
         .but(&[(Tag::Fallback, Expect::Differs { seen: "COOP: no, nop ok", row: WORKERS })]),
-    row!(Setup, restricted_rings_say_so, [Nop], "restricted: yes, nop ok").but(&[(
-        Tag::Fallback,
-        Expect::Differs { seen: "restricted: no, nop ok", row: "`restricted`" },
-    )]),
-    row!(Setup, pages_and_workers_of_a_node, [Nop], "pages: done, workers: done, nop ok").but(&[(
-        Tag::Fallback,
-        Expect::Differs { seen: "pages: done, workers: not asked, nop ok", row: "`node`" },
-    )]),
+    row!(Setup, restricted_rings_say_so, [Nop], "restricted: yes, nop ok")
+        .needs(Need::Builder)
+        .but(&[(
+            Tag::Fallback,
+            Expect::Differs { seen: "restricted: no, nop ok", row: "`restricted`" },
+        )]),
+    row!(Setup, pages_and_workers_of_a_node, [Nop], "pages: done, workers: done, nop ok")
+        .needs(Need::Builder)
+        .but(&[(
+            Tag::Fallback,
+            Expect::Differs { seen: "pages: done, workers: not asked, nop ok", row: "`node`" },
+        )]),
     row!(Setup, names_are_counted_where_a_thread_does_them, [Statx], "threaded: 0")
         .but(&[(Tag::Fallback, Expect::Differs { seen: "threaded: 1", row: "`Snapshot`" })]),
-    row!(Setup, direct_reads_are_counted_where_aio_does_them, [Read], "aio: 0, threaded: 0").but(
-        &[
+    row!(Setup, direct_reads_are_counted_where_aio_does_them, [Read], "aio: 0, threaded: 0")
+        .needs(Need::DirectIo)
+        .but(&[
             (Tag::WithoutAio, Expect::Differs { seen: "aio: 0, threaded: 1", row: "`Snapshot`" }),
             (Tag::Fallback, Expect::Differs { seen: "aio: 1, threaded: 0", row: "`Snapshot`" }),
-        ],
-    ),
+        ]),
     row!(Setup, a_ring_says_what_runs_it, [], "report and features agree: yes"),
-    row!(Setup, auto_gives_a_ring_that_works, [Nop], "ok"),
+    row!(Setup, auto_gives_a_ring_that_works, [Nop], "ok").needs(Need::Builder),
 ];
 
 /// What became of a builder: the ring, or the error in a word.
@@ -64,8 +73,8 @@ fn made<M: Mode>(builder: Builder<M>) -> Result<RingOf<M>, String> {
     })
 }
 
-fn nop<M: Mode>(env: &Env<M>, ring: &RingOf<M>) -> String {
-    plain(&env.drive(ring, ring.nop()))
+async fn nop<M: Mode>(env: &Env<M>, ring: &RingOf<M>) -> String {
+    plain(&env.drive(ring, ring.nop()).await)
 }
 
 fn refused<M: Mode>(builder: Builder<M>) -> Verdict {
@@ -76,66 +85,66 @@ fn refused<M: Mode>(builder: Builder<M>) -> Verdict {
 }
 
 async fn a_ring_of_no_entries_is_refused<M: Mode>(env: &Env<M>) -> Verdict {
-    refused(env.builder().entries(0))
+    refused(env.builder()?.entries(0))
 }
 
 async fn a_ring_of_too_many_entries_is_refused<M: Mode>(env: &Env<M>) -> Verdict {
-    refused(env.builder().entries(32_769))
+    refused(env.builder()?.entries(32_769))
 }
 
 async fn fewer_completions_than_entries_are_refused<M: Mode>(env: &Env<M>) -> Verdict {
-    refused(env.builder().entries(8).completions(4))
+    refused(env.builder()?.entries(8).completions(4))
 }
 
 async fn many_entries_can_be_had<M: Mode>(env: &Env<M>) -> Verdict {
-    match made(env.builder().entries(1024)) {
+    match made(env.builder()?.entries(1024)) {
         Err(word) => seen!("{word}"),
         Ok(ring) => {
             let enough = ring.features().entries >= 1024;
-            seen!("at least 1024: {}, nop {}", yes(enough), nop(env, &ring))
+            seen!("at least 1024: {}, nop {}", yes(enough), nop(env, &ring).await)
         }
     }
 }
 
 async fn sqpoll_is_a_mode_of_io_uring<M: Mode>(env: &Env<M>) -> Verdict {
-    match made(env.builder().sqpoll(Duration::from_millis(1))) {
+    match made(env.builder()?.sqpoll(Duration::from_millis(1))) {
         Err(word) => seen!("{word}"),
         Ok(ring) => seen!("made, SQPOLL: {}", yes(ring.features().has_setup_flag(setup::SQPOLL))),
     }
 }
 
 async fn iopoll_is_a_mode_of_io_uring<M: Mode>(env: &Env<M>) -> Verdict {
-    match made(env.builder().iopoll(true)) {
+    match made(env.builder()?.iopoll(true)) {
         Err(word) => seen!("{word}"),
         Ok(ring) => seen!("made, IOPOLL: {}", yes(ring.features().has_setup_flag(setup::IOPOLL))),
     }
 }
 
 async fn limits_of_workers_are_taken<M: Mode>(env: &Env<M>) -> Verdict {
-    match made(env.builder().io_wq_workers(2, 2)) {
+    match made(env.builder()?.io_wq_workers(2, 2)) {
         Err(word) if word.contains("5.15") => Ok(Observed::Skipped(word)),
         Err(word) => seen!("{word}"),
-        Ok(ring) => seen!("made, nop {}", nop(env, &ring)),
+        Ok(ring) => seen!("made, nop {}", nop(env, &ring).await),
     }
 }
 
 async fn absent_opcodes_run_as_system_calls<M: Mode>(env: &Env<M>) -> Verdict {
-    let ring = made(env.builder().without_opcodes(&[opcode::SOCKET]))?;
+    let ring = made(env.builder()?.without_opcodes(&[opcode::SOCKET]))?;
     let like = Address::from("127.0.0.1:0".parse::<std::net::SocketAddr>()?);
-    let made = env.drive(&ring, ring.socket(&like, SocketKind::Stream));
+    let made = env.drive(&ring, ring.socket(&like, SocketKind::Stream)).await;
     seen!("{}, plain calls: {}", plain(&made), ring.snapshot().plain_calls)
 }
 
 async fn absent_flags_are_absent<M: Mode>(env: &Env<M>) -> Verdict {
-    let ring = made(env.builder().without_setup_flags(setup::COOP_TASKRUN))?;
+    let ring = made(env.builder()?.without_setup_flags(setup::COOP_TASKRUN))?;
     let has = ring.features().has_setup_flag(setup::COOP_TASKRUN);
-    seen!("COOP: {}, nop {}", yes(has), nop(env, &ring))
+    seen!("COOP: {}, nop {}", yes(has), nop(env, &ring).await)
 }
 
 async fn restricted_rings_say_so<M: Mode>(env: &Env<M>) -> Verdict {
-    let ring = made(env.builder().restricted(true))?;
+    let ring = made(env.builder()?.restricted(true))?;
     let restricted = ring.features().restricted;
-    seen!("restricted: {}, nop {}", yes(restricted), nop(env, &ring))
+    seen!("restricted: {}, nop {}", yes(restricted), nop(env, &ring).await)
 }
 
 async fn pages_and_workers_of_a_node<M: Mode>(env: &Env<M>) -> Verdict {
@@ -143,16 +152,16 @@ async fn pages_and_workers_of_a_node<M: Mode>(env: &Env<M>) -> Verdict {
     let Some(node) = topology.node_of(current_cpu()?) else {
         return Ok(Observed::Skipped("no node has this CPU".to_owned()));
     };
-    let ring = made(env.builder().node(node))?;
+    let ring = made(env.builder()?.node(node))?;
     let RingPlacement { cpu, workers, .. } = ring.features().placement;
     if let Wish::Refused { step, errno } = workers {
         return Ok(Observed::Skipped(format!("{step}: {errno}")));
     }
-    seen!("pages: {cpu}, workers: {workers}, nop {}", nop(env, &ring))
+    seen!("pages: {cpu}, workers: {workers}, nop {}", nop(env, &ring).await)
 }
 
 async fn names_are_counted_where_a_thread_does_them<M: Mode>(env: &Env<M>) -> Verdict {
-    let path = env.file_at("file", b"")?;
+    let path = env.file_at("file", b"").await?;
     let before = env.ring().snapshot().threaded;
     env.ring().statx(path).await?;
     seen!("threaded: {}", env.ring().snapshot().threaded - before)
@@ -175,6 +184,6 @@ async fn a_ring_says_what_runs_it<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn auto_gives_a_ring_that_works<M: Mode>(env: &Env<M>) -> Verdict {
-    let ring = made(env.builder().backend(BackendChoice::Auto))?;
-    seen!("{}", nop(env, &ring))
+    let ring = made(env.builder()?.backend(BackendChoice::Auto))?;
+    seen!("{}", nop(env, &ring).await)
 }

@@ -10,7 +10,7 @@ use safer_ring::{Address, Ended, Fd, Mode, Shutdown, SocketKind};
 use crate::env::{Env, Trouble, Verdict, seen};
 use crate::environments::Tag;
 use crate::kit::{both, ended, moved, plain, poll_once, start, turn, until, yes};
-use crate::scenario::{Expect, Scenario, row};
+use crate::scenario::{Expect, Need, Scenario, row};
 
 use super::names::closes_on_exec;
 
@@ -20,30 +20,36 @@ pub(super) const TABLE: &[Scenario] = &[
         a_socket_is_made_bound_and_listens,
         [Socket, Bind, Listen, Accept, Connect],
         "accepted: yes, closes on exec: yes, yes"
-    ),
+    )
+    .needs(Need::SystemCall),
     row!(Error, a_socket_of_no_family, [Socket], "EAFNOSUPPORT"),
     row!(Drop, a_dropped_socket_is_closed, [Socket], "left: 0"),
     row!(Error, bind_to_an_address_in_use, [Bind], "EADDRINUSE"),
     row!(Error, bind_of_a_file, [Bind], "ENOTSOCK"),
-    row!(Drop, a_dropped_bind_is_carried_out, [Bind], "bound: yes"),
+    row!(Drop, a_dropped_bind_is_carried_out, [Bind], "bound: yes").needs(Need::SystemCall),
     row!(Error, listen_on_a_file, [Listen], "ENOTSOCK"),
     row!(Drop, a_dropped_listen_is_carried_out, [Listen], "connected: yes"),
-    row!(Success, accept_gives_the_peer, [Accept], "peer right: yes, closes on exec: yes"),
+    row!(Success, accept_gives_the_peer, [Accept], "peer right: yes, closes on exec: yes")
+        .needs(Need::SystemCall),
     row!(Success, accept_waits, [Accept], "peer right: yes"),
     row!(Error, accept_on_a_socket_that_does_not_listen, [Accept], "EINVAL"),
     row!(Error, accept_on_a_file, [Accept], "ENOTSOCK"),
     row!(Cancel, accept_is_cancelled, [Accept], "cancelled: yes; the next has the connection: yes"),
     row!(Success, accepts_at_the_same_time, [Accept], "4 of 4 connections"),
-    row!(Success, accept_without_an_address, [Accept], "ok"),
-    row!(Success, a_listening_socket_keeps_its_mode, [Accept], "non-blocking: no").but(&[(
-        Tag::Fallback,
-        Expect::Differs { seen: "non-blocking: yes", row: "listening sockets" },
-    )]),
-    row!(Success, a_connected_socket_keeps_its_mode, [Connect], "ok; non-blocking: no").but(&[(
-        Tag::Fallback,
-        // For the length of connect(2), and no longer.
-        Expect::Differs { seen: "ok; non-blocking: no", row: "connecting" },
-    )]),
+    row!(Success, accept_without_an_address, [Accept], "ok").needs(Need::SystemCall),
+    row!(Success, a_listening_socket_keeps_its_mode, [Accept], "non-blocking: no")
+        .needs(Need::SystemCall)
+        .but(&[(
+            Tag::Fallback,
+            Expect::Differs { seen: "non-blocking: yes", row: "listening sockets" },
+        )]),
+    row!(Success, a_connected_socket_keeps_its_mode, [Connect], "ok; non-blocking: no")
+        .needs(Need::SystemCall)
+        .but(&[(
+            Tag::Fallback,
+            // For the length of connect(2), and no longer.
+            Expect::Differs { seen: "ok; non-blocking: no", row: "connecting" },
+        )]),
     row!(Error, connect_where_nobody_listens, [Connect], "ECONNREFUSED"),
     row!(Error, connect_of_what_is_connected, [Connect], "EISCONN"),
     row!(Error, connect_to_a_family_that_does_not_fit, [Connect], "EAFNOSUPPORT"),
@@ -54,7 +60,7 @@ pub(super) const TABLE: &[Scenario] = &[
     )]),
     row!(Cancel, connect_that_waits_is_cancelled, [Connect], "cancelled: yes"),
     row!(Drop, a_dropped_connect_ends, [Connect], "left: 0"),
-    row!(Success, connect_of_a_nonblocking_socket, [Connect], "ok"),
+    row!(Success, connect_of_a_nonblocking_socket, [Connect], "ok").needs(Need::SystemCall),
     row!(Success, shutdown_of_one_side, [Shutdown], "ok; peer: 0 ''; back: 1 'x'"),
     row!(Success, shutdown_ends_a_waiting_receive, [Shutdown, Recv], "ok; 0 ''"),
     row!(Error, shutdown_of_what_is_not_connected, [Shutdown], "ENOTCONN"),
@@ -66,12 +72,9 @@ pub(super) const TABLE: &[Scenario] = &[
         [Socket, Bind, Listen, Accept, Connect],
         "ok; 5 'bytes'"
     ),
-    row!(Success, ipv6_is_as_ipv4, [Socket, Bind, Listen, Accept, Connect], "peer right: yes"),
+    row!(Success, ipv6_is_as_ipv4, [Socket, Bind, Listen, Accept, Connect], "peer right: yes")
+        .needs(Need::SystemCall),
 ];
-
-fn loopback() -> Result<SocketAddr, Trouble> {
-    Ok("127.0.0.1:0".parse()?)
-}
 
 fn name_of(socket: &impl AsFd) -> Result<SocketAddr, Trouble> {
     Ok(TcpStream::from(socket.as_fd().try_clone_to_owned()?).local_addr()?)
@@ -83,16 +86,16 @@ async fn listening<M: Mode>(env: &Env<M>, at: SocketAddr) -> Result<(Fd<M>, Sock
     let listener = ring.socket(&Address::from(at), SocketKind::Stream).await?;
     ring.bind(&listener, at).await?;
     ring.listen(&listener, 16).await?;
-    let address = name_of(&listener)?;
+    let address = if at.port() == 0 { name_of(&listener)? } else { at };
     Ok((listener, address))
 }
 
 async fn stream_socket<M: Mode>(env: &Env<M>) -> Result<Fd<M>, Trouble> {
-    Ok(env.ring().socket(&Address::from(loopback()?), SocketKind::Stream).await?)
+    Ok(env.ring().socket(&Address::from(env.loopback()), SocketKind::Stream).await?)
 }
 
 async fn a_socket_is_made_bound_and_listens<M: Mode>(env: &Env<M>) -> Verdict {
-    let (listener, address) = listening(env, loopback()?).await?;
+    let (listener, address) = listening(env, env.loopback()).await?;
     let client = stream_socket(env).await?;
     let (accepted, connected) =
         both(env.ring().accept(&listener), env.ring().connect(&client, address)).await;
@@ -108,7 +111,7 @@ async fn a_socket_of_no_family<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn a_dropped_socket_is_closed<M: Mode>(env: &Env<M>) -> Verdict {
     for _ in 0..10 {
-        let like = Address::from(loopback()?);
+        let like = Address::from(env.loopback());
         let _ = poll_once(&mut env.ring().socket(&like, SocketKind::Stream));
     }
     ended(env.ring()).await?;
@@ -116,19 +119,19 @@ async fn a_dropped_socket_is_closed<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn bind_to_an_address_in_use<M: Mode>(env: &Env<M>) -> Verdict {
-    let (_listener, address) = env.listener()?;
+    let (_listener, address) = env.listener().await?;
     let socket = stream_socket(env).await?;
     seen!("{}", plain(&env.ring().bind(&socket, address).await))
 }
 
 async fn bind_of_a_file<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, _) = env.file(b"").await?;
-    seen!("{}", plain(&env.ring().bind(&file, loopback()?).await))
+    seen!("{}", plain(&env.ring().bind(&file, env.loopback()).await))
 }
 
 async fn a_dropped_bind_is_carried_out<M: Mode>(env: &Env<M>) -> Verdict {
     let socket = stream_socket(env).await?;
-    let _ = poll_once(&mut env.ring().bind(&socket, loopback()?));
+    let _ = poll_once(&mut env.ring().bind(&socket, env.loopback()));
     ended(env.ring()).await?;
     seen!("bound: {}", yes(name_of(&socket)?.port() != 0))
 }
@@ -140,26 +143,28 @@ async fn listen_on_a_file<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn a_dropped_listen_is_carried_out<M: Mode>(env: &Env<M>) -> Verdict {
     let socket = stream_socket(env).await?;
-    env.ring().bind(&socket, loopback()?).await?;
+    let at = env.loopback();
+    env.ring().bind(&socket, at).await?;
     let _ = poll_once(&mut env.ring().listen(&socket, 4));
     ended(env.ring()).await?;
-    seen!("connected: {}", yes(TcpStream::connect(name_of(&socket)?).is_ok()))
+    let at = if at.port() == 0 { name_of(&socket)? } else { at };
+    seen!("connected: {}", yes(env.client(at).await.is_ok()))
 }
 
 async fn accept_gives_the_peer<M: Mode>(env: &Env<M>) -> Verdict {
-    let (listener, address) = env.listener()?;
-    let client = TcpStream::connect(address)?;
+    let (listener, address) = env.listener().await?;
+    let client = env.client(address).await?;
     let (server, peer) = env.ring().accept(&listener).await?;
     let right = peer.and_then(|peer| peer.ip()) == Some(client.local_addr()?);
     seen!("peer right: {}, closes on exec: {}", yes(right), yes(closes_on_exec(&server)?))
 }
 
 async fn accept_waits<M: Mode>(env: &Env<M>) -> Verdict {
-    let (listener, address) = env.listener()?;
+    let (listener, address) = env.listener().await?;
     let mut accept = env.ring().accept(&listener);
     start(&mut accept)?;
     turn(env.ring()).await?;
-    let client = TcpStream::connect(address)?;
+    let client = env.client(address).await?;
     let (_, peer) = accept.await?;
     seen!("peer right: {}", yes(peer.and_then(|peer| peer.ip()) == Some(client.local_addr()?)))
 }
@@ -175,29 +180,30 @@ async fn accept_on_a_file<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn accept_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (listener, address) = env.listener()?;
+    let (listener, address) = env.listener().await?;
     let mut accept = env.ring().accept(&listener);
     start(&mut accept)?;
     turn(env.ring()).await?;
     let cancelled = accept.cancel().await.is_cancelled();
-    let client = TcpStream::connect(address)?;
+    let client = env.client(address).await?;
     let (_, peer) = env.ring().accept(&listener).await?;
     let right = peer.and_then(|peer| peer.ip()) == Some(client.local_addr()?);
     seen!("cancelled: {}; the next has the connection: {}", yes(cancelled), yes(right))
 }
 
 async fn accepts_at_the_same_time<M: Mode>(env: &Env<M>) -> Verdict {
-    let (listener, address) = env.listener()?;
+    let (listener, address) = env.listener().await?;
     let mut accepts: Vec<_> = (0..4).map(|_| env.ring().accept(&listener)).collect();
     for accept in &mut accepts {
         start(accept)?;
     }
     turn(env.ring()).await?;
-    let clients = [(); 4].map(|()| TcpStream::connect(address));
+    let mut clients = Vec::new();
     let mut expected = std::collections::BTreeSet::new();
-    for client in &clients {
-        let client = client.as_ref().map_err(|error| error.to_string())?;
+    for _ in 0..4 {
+        let client = env.client(address).await?;
         expected.insert(client.local_addr()?.port());
+        clients.push(client);
     }
     for accept in accepts {
         let (_, peer) = accept.await?;
@@ -218,14 +224,14 @@ fn nonblocking(fd: &impl AsFd) -> Result<bool, Trouble> {
 }
 
 async fn a_listening_socket_keeps_its_mode<M: Mode>(env: &Env<M>) -> Verdict {
-    let (listener, address) = env.listener()?;
-    let _client = TcpStream::connect(address)?;
+    let (listener, address) = env.listener().await?;
+    let _client = env.client(address).await?;
     env.ring().accept(&listener).await?;
     seen!("non-blocking: {}", yes(nonblocking(&listener)?))
 }
 
 async fn a_connected_socket_keeps_its_mode<M: Mode>(env: &Env<M>) -> Verdict {
-    let (_listener, address) = env.listener()?;
+    let (_listener, address) = env.listener().await?;
     let client = stream_socket(env).await?;
     let connected = env.ring().connect(&client, address).await;
     seen!("{}; non-blocking: {}", plain(&connected), yes(nonblocking(&client)?))
@@ -234,14 +240,16 @@ async fn a_connected_socket_keeps_its_mode<M: Mode>(env: &Env<M>) -> Verdict {
 async fn connect_where_nobody_listens<M: Mode>(env: &Env<M>) -> Verdict {
     // Bound, so that nobody else gets the port, and not listening.
     let taken = stream_socket(env).await?;
-    env.ring().bind(&taken, loopback()?).await?;
+    let at = env.loopback();
+    env.ring().bind(&taken, at).await?;
+    let at = if at.port() == 0 { name_of(&taken)? } else { at };
     let client = stream_socket(env).await?;
-    seen!("{}", plain(&env.ring().connect(&client, name_of(&taken)?).await))
+    seen!("{}", plain(&env.ring().connect(&client, at).await))
 }
 
 async fn connect_of_what_is_connected<M: Mode>(env: &Env<M>) -> Verdict {
-    let (_listener, address) = env.listener()?;
-    let client: Fd<M> = Fd::new(TcpStream::connect(address)?);
+    let (_listener, address) = env.listener().await?;
+    let client = env.client(address).await?.into_fd()?;
     seen!("{}", plain(&env.ring().connect(&client, address).await))
 }
 
@@ -311,14 +319,14 @@ async fn a_dropped_connect_ends<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn connect_of_a_nonblocking_socket<M: Mode>(env: &Env<M>) -> Verdict {
-    let (_listener, address) = env.listener()?;
+    let (_listener, address) = env.listener().await?;
     let client = stream_socket(env).await?;
     rustix::fs::fcntl_setfl(&client, fcntl_getfl(&client)? | OFlags::NONBLOCK)?;
     seen!("{}", plain(&env.ring().connect(&client, address).await))
 }
 
 async fn shutdown_of_one_side<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let shut = env.ring().shutdown(&near, Shutdown::Write).await;
     let peer = env.ring().recv(&far, vec![0; 9]).await;
     env.ring().send(&far, "x").await?;
@@ -327,7 +335,7 @@ async fn shutdown_of_one_side<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn shutdown_ends_a_waiting_receive<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.pair()?;
+    let (near, _far) = env.pair().await?;
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
     turn(env.ring()).await?;
@@ -346,7 +354,7 @@ async fn shutdown_of_a_file<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_dropped_shutdown_is_carried_out<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let _ = poll_once(&mut env.ring().shutdown(&near, Shutdown::Write));
     seen!("peer: {}", moved(&env.ring().recv(&far, vec![0; 9]).await))
 }

@@ -1,6 +1,5 @@
 //! No-ops, polls, timers, batches, chains.
 
-use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use safer_ring::{Fd, Interest, Mode};
 use crate::env::{Env, Verdict, seen};
 use crate::environments::Tag;
 use crate::kit::{ended, moved, plain, poll_once, start, text, turn, until, word, yes};
-use crate::scenario::{Expect, Scenario, row};
+use crate::scenario::{Expect, Need, Scenario, row};
 
 const TOO_LONG: &str = "a chain is one submission, with a place for each member";
 
@@ -21,11 +20,11 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Success, poll_waits, [Poll], "readable: yes"),
     row!(Success, poll_sees_a_hang_up, [Poll], "hang-up: yes"),
     row!(Success, poll_of_a_file_is_immediate, [Poll], "readable: yes, writable: yes"),
-    row!(Error, poll_of_what_is_only_a_place, [Poll], "EBADF"),
+    row!(Error, poll_of_what_is_only_a_place, [Poll], "EBADF").needs(Need::SystemCall),
     row!(Success, poll_sees_kept_bytes, [Poll], "readable: yes; 4 'kept'"),
     row!(Cancel, poll_is_cancelled, [Poll], "cancelled: yes"),
     row!(Drop, a_dropped_poll_ends, [Poll], "left: 0"),
-    row!(Success, a_timer_ends_not_early, [Timeout], "ok, early: no"),
+    row!(Success, a_timer_ends_not_early, [Timeout], "ok, early: no").needs(Need::Clock),
     row!(Success, timers_end_in_the_order_of_their_deadlines, [Timeout], "1 2 3"),
     row!(Success, a_timer_of_no_time, [Timeout], "ok"),
     row!(Cancel, a_timer_is_cancelled, [Timeout], "cancelled: yes"),
@@ -94,17 +93,17 @@ async fn poll_sees_what_is_there<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn poll_waits<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut poll = env.ring().poll(&near, Interest::READABLE);
     start(&mut poll)?;
     turn(env.ring()).await?;
     start(&mut poll)?;
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     seen!("readable: {}", has(poll.await?, Interest::READABLE))
 }
 
 async fn poll_sees_a_hang_up<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut poll = env.ring().poll(&near, Interest::PRIORITY);
     start(&mut poll)?;
     turn(env.ring()).await?;
@@ -125,12 +124,12 @@ async fn poll_of_a_file_is_immediate<M: Mode>(env: &Env<M>) -> Verdict {
 async fn poll_of_what_is_only_a_place<M: Mode>(env: &Env<M>) -> Verdict {
     use rustix::fs::{Mode as Permissions, OFlags, open};
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let place: Fd<M> = Fd::new(open(env.file_at("file", b"")?, flags, Permissions::empty())?);
+    let place: Fd<M> = Fd::new(open(env.file_at("file", b"").await?, flags, Permissions::empty())?);
     seen!("{}", plain(&env.ring().poll(&place, Interest::READABLE).await))
 }
 
 async fn poll_sees_kept_bytes<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     near.unread(b"kept".to_vec());
     let bits = env.ring().poll(&near, Interest::READABLE).await?;
     let kept = env.ring().recv(&near, vec![0; 9]).await;
@@ -138,7 +137,7 @@ async fn poll_sees_kept_bytes<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn poll_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     let mut poll = env.ring().poll(&near, Interest::READABLE);
     start(&mut poll)?;
     turn(env.ring()).await?;
@@ -146,7 +145,7 @@ async fn poll_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_dropped_poll_ends<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     let mut poll = env.ring().poll(&near, Interest::READABLE);
     start(&mut poll)?;
     turn(env.ring()).await?;
@@ -234,7 +233,7 @@ async fn a_member_that_fails_fails_alone<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_member_of_a_batch_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     let mut batch = env.ring().batch();
     let receive = batch.recv(&near, vec![0; 9]);
     let nop = batch.nop();
@@ -246,16 +245,16 @@ async fn a_member_of_a_batch_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn a_dropped_member_goes_by_its_own_row<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, path) = env.file(b"").await?;
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut batch = env.ring().batch();
     let write = batch.write_at(&file, b"x".to_vec(), 0);
     let receive = batch.recv(&near, vec![0; 9]);
     start(&mut Box::pin(batch.submit()))?;
     drop((write, receive));
     env.ring().fsync(&file).await?;
-    far.write_all(b"y")?;
+    far.write_all(b"y").await?;
     let next = env.ring().recv(&near, vec![0; 9]).await;
-    seen!("file: {}; next: {}", text(&Env::<M>::content(&path)?), moved(&next))
+    seen!("file: {}; next: {}", text(&env.content(&path)?), moved(&next))
 }
 
 async fn a_chain_runs_in_order<M: Mode>(env: &Env<M>) -> Verdict {
@@ -277,7 +276,7 @@ async fn a_short_read_ends_its_chain<M: Mode>(env: &Env<M>) -> Verdict {
     let read = env.ring().read_at_owned(&file, Vec::with_capacity(10), 0);
     let write = env.ring().write_at_owned(&file, b"kept".to_vec(), 0);
     let (read, wrote) = read.then(write).await;
-    let content = text(&Env::<M>::content(&path)?);
+    let content = text(&env.content(&path)?);
     seen!("{}, {}; file: {content}", moved(&read), moved(&wrote))
 }
 

@@ -1,16 +1,14 @@
 //! Streams of bytes: connections and pipes.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-
 use safer_ring::{Ended, Fd, Mode};
 
 use crate::env::{Env, Trouble, Verdict, seen};
 use crate::environments::Tag;
+use crate::far::{Far, fill};
 use crate::kit::{
     both, ended, moved, moved_all, pattern, start, text, turn, until, whole, word, yes,
 };
-use crate::scenario::{Expect, Scenario, row};
+use crate::scenario::{Expect, Need, Scenario, row};
 
 /// The row of docs/BACKENDS.md about pipes that do not know `RWF_NOWAIT`.
 const PIPES: &str = "pipes before kernel 6.4 or so, which do not know `RWF_NOWAIT`";
@@ -34,7 +32,7 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Cancel, recv_that_has_its_bytes_is_completed, [Recv], "completed 1 'x'"),
     row!(Cancel, recv_with_a_time_limit, [Recv], "TimedOut 'kept'; later: 1 'x'"),
     row!(Cancel, a_limit_that_is_not_reached_changes_nothing, [Recv], "1 'x'"),
-    row!(Success, recv_of_a_nonblocking_socket_waits, [Recv], "5 'later'"),
+    row!(Success, recv_of_a_nonblocking_socket_waits, [Recv], "5 'later'").needs(Need::SystemCall),
     row!(Success, receives_at_the_same_time_share_what_comes, [Recv], "a b c"),
     row!(Success, read_of_a_socket, [Read, Write], "5 'bytes', 5 'bytes'"),
     row!(
@@ -75,7 +73,8 @@ pub(super) const TABLE: &[Scenario] = &[
         .but(&[(Tag::ShortPipeWrites, SHORT)]),
     row!(Cancel, a_write_to_a_full_pipe_is_cancelled, [Write], "cancelled 'kept'"),
     row!(Success, a_write_to_a_full_pipe_waits, [Write], "waited: yes; 4 'more'"),
-    row!(Success, a_nonblocking_pipe_waits_all_the_same, [Read], "5 'later'"),
+    row!(Success, a_nonblocking_pipe_waits_all_the_same, [Read], "5 'later'")
+        .needs(Need::SystemCall),
     row!(Success, positions_are_ignored_by_a_pipe, [Read, Write], "1 'x', 1 'x'"),
 ];
 
@@ -101,20 +100,6 @@ fn joined(buffers: &[Vec<u8>]) -> String {
     buffers.iter().map(|buffer| text(buffer)).collect::<Vec<_>>().join("|")
 }
 
-/// Fills a socket or pipe until it takes no more.
-pub(super) fn fill(fd: &impl std::os::fd::AsFd) -> Result<usize, Trouble> {
-    let flags = rustix::fs::fcntl_getfl(fd)?;
-    rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?;
-    let mut sum = 0;
-    for size in [65_536, 1024, 1] {
-        while let Ok(count) = rustix::io::write(fd, &vec![0; size]) {
-            sum += count;
-        }
-    }
-    rustix::fs::fcntl_setfl(fd, flags)?;
-    Ok(sum)
-}
-
 /// Reads so many bytes with the ring.
 pub(super) async fn take<M: Mode>(
     env: &Env<M>,
@@ -132,41 +117,41 @@ pub(super) async fn take<M: Mode>(
 }
 
 async fn recv_gives_what_was_sent<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let sent = env.ring().send(&far, b"bytes".to_vec()).await;
     let received = env.ring().recv(&near, vec![0; 100]).await;
     seen!("{}; {}", moved(&sent), moved(&received))
 }
 
 async fn recv_waits<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut receive = env.ring().recv(&near, vec![0; 100]);
     start(&mut receive)?;
     turn(env.ring()).await?;
-    far.write_all(b"later")?;
+    far.write_all(b"later").await?;
     seen!("{}", moved(&receive.await))
 }
 
 async fn recv_gives_less_than_it_has_room_for<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
-    far.write_all(b"abc")?;
+    let (near, far) = env.stream().await?;
+    far.write_all(b"abc").await?;
     let first = env.ring().recv(&near, vec![0; 100]).await;
-    far.write_all(b"def")?;
+    far.write_all(b"def").await?;
     let second = env.ring().recv(&near, vec![0; 100]).await;
     seen!("{}, then {}", moved(&first), moved(&second))
 }
 
 async fn recv_leaves_what_it_has_no_room_for<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
-    far.write_all(b"abcdef")?;
+    let (near, far) = env.stream().await?;
+    far.write_all(b"abcdef").await?;
     let first = env.ring().recv(&near, Vec::with_capacity(4)).await;
     let second = env.ring().recv(&near, vec![0; 100]).await;
     seen!("{}, {}", moved(&first), moved(&second))
 }
 
 async fn recv_from_a_peer_that_has_gone<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
-    far.write_all(b"last")?;
+    let (near, far) = env.stream().await?;
+    far.write_all(b"last").await?;
     drop(far);
     let mut all = Vec::new();
     for _ in 0..3 {
@@ -176,7 +161,7 @@ async fn recv_from_a_peer_that_has_gone<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_waiting_recv_sees_the_end<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
     turn(env.ring()).await?;
@@ -189,27 +174,14 @@ async fn recv_of_a_file<M: Mode>(env: &Env<M>) -> Verdict {
     seen!("{}", moved(&env.ring().recv(&file, b"kept".to_vec()).await))
 }
 
-fn unconnected<M: Mode>() -> Result<Fd<M>, Trouble> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    Ok(Fd::new(socket))
-}
-
 async fn recv_of_a_socket_that_is_not_connected<M: Mode>(env: &Env<M>) -> Verdict {
-    seen!("{}", moved(&env.ring().recv(&unconnected()?, b"kept".to_vec()).await))
-}
-
-fn tcp() -> Result<(TcpStream, TcpStream), Trouble> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let client = TcpStream::connect(listener.local_addr()?)?;
-    Ok((client, listener.accept()?.0))
+    seen!("{}", moved(&env.ring().recv(&env.unconnected(false).await?, b"kept".to_vec()).await))
 }
 
 async fn a_reset_reaches_a_waiting_recv<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = tcp()?;
-    (&near).write_all(b"unread")?;
-    far.peek(&mut [0; 6])?;
-    let near: Fd<M> = Fd::new(near);
+    let (near, far) = env.tcp().await?;
+    env.ring().send(&near, "unread").await?;
+    far.peek(6).await?;
     let mut receive = env.ring().recv(&near, b"kept".to_vec());
     start(&mut receive)?;
     turn(env.ring()).await?;
@@ -219,18 +191,18 @@ async fn a_reset_reaches_a_waiting_recv<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn recv_with_waitall_waits_for_all<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut receive = env.ring().recv_with(&near, Vec::with_capacity(6), WAITALL);
     start(&mut receive)?;
-    far.write_all(b"abc")?;
+    far.write_all(b"abc").await?;
     turn(env.ring()).await?;
-    far.write_all(b"def")?;
+    far.write_all(b"def").await?;
     seen!("{}", moved(&receive.await))
 }
 
 async fn recv_with_peek_takes_nothing<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
-    far.write_all(b"abcdef")?;
+    let (near, far) = env.stream().await?;
+    far.write_all(b"abcdef").await?;
     let first = env.ring().recv_with(&near, Vec::with_capacity(3), PEEK).await;
     let second = env.ring().recv_with(&near, Vec::with_capacity(3), PEEK).await;
     let third = env.ring().recv(&near, vec![0; 9]).await;
@@ -238,69 +210,70 @@ async fn recv_with_peek_takes_nothing<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn recv_with_dontwait_does_not_wait<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     seen!("{}", moved(&env.ring().recv_with(&near, b"kept".to_vec(), DONTWAIT).await))
 }
 
 async fn recv_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut receive = env.ring().recv(&near, b"kept".to_vec());
     start(&mut receive)?;
     turn(env.ring()).await?;
     let ended = told!(receive.cancel().await, moved, single);
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     seen!("{ended}; later: {}", moved(&env.ring().recv(&near, vec![0; 9]).await))
 }
 
 async fn recv_that_has_its_bytes_is_completed<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     until(env.ring(), "it has its byte", || env.ring().operations().is_empty()).await?;
     seen!("{}", told!(receive.cancel().await, moved, single))
 }
 
 async fn recv_with_a_time_limit<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let limit = std::time::Duration::from_millis(2);
     let late = env.ring().recv(&near, b"kept".to_vec()).timeout(limit).await;
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     let later = env.ring().recv(&near, vec![0; 9]).await;
     seen!("{}; later: {}", moved(&late), moved(&later))
 }
 
 async fn a_limit_that_is_not_reached_changes_nothing<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let limit = std::time::Duration::from_secs(3600);
     let mut receive = env.ring().recv(&near, vec![0; 9]).timeout(limit);
     start(&mut receive)?;
     turn(env.ring()).await?;
-    far.write_all(b"x")?;
+    far.write_all(b"x").await?;
     seen!("{}", moved(&receive.await))
 }
 
 async fn recv_of_a_nonblocking_socket_waits<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = std::os::unix::net::UnixStream::pair()?;
+    let (near, far) = std::os::unix::net::UnixStream::pair()?;
+    let far: Far<M> = Far::Unix(far);
     near.set_nonblocking(true)?;
     let near: Fd<M> = Fd::new(near);
     let mut receive = env.ring().recv(&near, vec![0; 9]);
     start(&mut receive)?;
     turn(env.ring()).await?;
     start(&mut receive)?;
-    far.write_all(b"later")?;
+    far.write_all(b"later").await?;
     seen!("{}", moved(&receive.await))
 }
 
 async fn receives_at_the_same_time_share_what_comes<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let mut receives: Vec<_> =
         (0..3).map(|_| env.ring().recv(&near, Vec::with_capacity(1))).collect();
     for receive in &mut receives {
         start(receive)?;
     }
     turn(env.ring()).await?;
-    far.write_all(b"abc")?;
+    far.write_all(b"abc").await?;
     let mut all = Vec::new();
     for receive in receives {
         all.push(text(&receive.await?.1));
@@ -311,15 +284,15 @@ async fn receives_at_the_same_time_share_what_comes<M: Mode>(env: &Env<M>) -> Ve
 }
 
 async fn read_of_a_socket<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let wrote = env.ring().write_owned(&far, b"bytes".to_vec()).await;
     let read = env.ring().read_owned(&near, vec![0; 100]).await;
     seen!("{}, {}", moved(&wrote), moved(&read))
 }
 
 async fn a_socket_has_no_places<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
-    far.write_all(b"bytes")?;
+    let (near, far) = env.stream().await?;
+    far.write_all(b"bytes").await?;
     let read = env.ring().read_at_owned(&near, b"kept".to_vec(), 1 << 40).await;
     let wrote = env.ring().write_at_owned(&near, b"kept".to_vec(), 1).await;
     let first = env.ring().read_at_owned(&near, vec![0; 100], 0).await;
@@ -327,8 +300,8 @@ async fn a_socket_has_no_places<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn a_socket_has_no_places_for_many_buffers<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
-    far.write_all(b"bytes")?;
+    let (near, far) = env.stream().await?;
+    far.write_all(b"bytes").await?;
     let kept = || vec![b"kept".to_vec()];
     let read = env.ring().read_vectored_at(&near, kept(), 7).await;
     let wrote = env.ring().write_vectored_at(&near, kept(), 7).await;
@@ -340,13 +313,13 @@ fn rooms(sizes: &[usize]) -> Vec<Vec<u8>> {
 }
 
 async fn read_into_many_buffers_of_a_socket<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
-    far.write_all(b"abcde")?;
+    let (near, far) = env.stream().await?;
+    far.write_all(b"abcde").await?;
     seen!("{}", moved_all(&env.ring().read_vectored(&near, rooms(&[3, 4])).await))
 }
 
 async fn read_into_many_buffers_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.stream()?;
+    let (near, _far) = env.stream().await?;
     let mut read = env.ring().read_vectored(&near, vec![b"ab".to_vec(), b"cd".to_vec()]);
     start(&mut read)?;
     turn(env.ring()).await?;
@@ -354,7 +327,7 @@ async fn read_into_many_buffers_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn send_to_a_peer_that_has_gone<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     drop(far);
     seen!("{}", moved(&env.ring().send(&near, b"kept".to_vec()).await))
 }
@@ -365,15 +338,13 @@ async fn send_on_a_file<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn send_on_a_socket_that_is_not_connected<M: Mode>(env: &Env<M>) -> Verdict {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-    let flags = SocketFlags::CLOEXEC;
-    let socket = Fd::new(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?);
+    let socket = env.unconnected(true).await?;
     seen!("{}", moved(&env.ring().send(&socket, b"kept".to_vec()).await))
 }
 
 async fn send_waits_for_room<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.pair()?;
-    let filled = fill(&near)?;
+    let (near, far) = env.pair().await?;
+    let filled = fill(env, &near).await?;
     let mut send = env.ring().send(&near, b"bytes".to_vec());
     start(&mut send)?;
     turn(env.ring()).await?;
@@ -383,8 +354,8 @@ async fn send_waits_for_room<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn send_that_waits_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.pair()?;
-    fill(&near)?;
+    let (near, _far) = env.pair().await?;
+    fill(env, &near).await?;
     let mut send = env.ring().send(&near, b"kept".to_vec());
     start(&mut send)?;
     turn(env.ring()).await?;
@@ -392,30 +363,28 @@ async fn send_that_waits_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn send_with_dontwait_does_not_wait<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.pair()?;
-    fill(&near)?;
+    let (near, _far) = env.pair().await?;
+    fill(env, &near).await?;
     seen!("{}", moved(&env.ring().send_with(&near, b"kept".to_vec(), DONTWAIT).await))
 }
 
 async fn send_vectored_joins_its_buffers<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let sent = env.ring().send_vectored(&near, vec!["ab", "cd"]).await;
-    let mut bytes = [0; 4];
-    far.read_exact(&mut bytes)?;
+    let bytes = far.read_exact(4).await?;
     seen!("{}; peer: {}", moved_all(&sent), text(&bytes))
 }
 
 async fn write_to_a_socket_of_many_buffers<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let sent = env.ring().write_vectored(&near, vec!["ab", "cd"]).await;
-    let mut bytes = [0; 4];
-    far.read_exact(&mut bytes)?;
+    let bytes = far.read_exact(4).await?;
     seen!("{}; peer: {}", moved_all(&sent), text(&bytes))
 }
 
 async fn write_of_many_buffers_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, _far) = env.pair()?;
-    fill(&near)?;
+    let (near, _far) = env.pair().await?;
+    fill(env, &near).await?;
     let mut write = env.ring().write_vectored(&near, vec![b"ab".to_vec(), b"cd".to_vec()]);
     start(&mut write)?;
     turn(env.ring()).await?;
@@ -423,7 +392,7 @@ async fn write_of_many_buffers_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn write_to_a_peer_that_has_gone<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     drop(far);
     seen!("{}", moved(&env.ring().write_owned(&near, b"kept".to_vec()).await))
 }
@@ -439,7 +408,7 @@ async fn exchange<M: Mode>(env: &Env<M>, fd: &Fd<M>, bytes: Vec<u8>) -> Result<V
 
 async fn a_megabyte_in_both_directions<M: Mode>(env: &Env<M>) -> Verdict {
     const SIZE: usize = 1 << 20;
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let mut back = pattern(SIZE);
     back.reverse();
     let (a, b) = both(exchange(env, &near, pattern(SIZE)), exchange(env, &far, back.clone())).await;
@@ -448,20 +417,20 @@ async fn a_megabyte_in_both_directions<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn read_exact_takes_what_comes_in_parts<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
+    let (near, far) = env.stream().await?;
     let stream = safer_ring::net::UnixStream::from_fd(env.ring(), near);
     let mut read = stream.read_exact(vec![0; 6]);
     start(&mut read)?;
-    far.write_all(b"abc")?;
+    far.write_all(b"abc").await?;
     turn(env.ring()).await?;
     start(&mut read)?;
-    far.write_all(b"def")?;
+    far.write_all(b"def").await?;
     seen!("{}", whole(&read.await))
 }
 
 async fn read_exact_of_too_little<M: Mode>(env: &Env<M>) -> Verdict {
-    let (near, mut far) = env.stream()?;
-    far.write_all(b"abc")?;
+    let (near, far) = env.stream().await?;
+    far.write_all(b"abc").await?;
     drop(far);
     let stream = safer_ring::net::UnixStream::from_fd(env.ring(), near);
     seen!("{}", whole(&stream.read_exact(vec![0; 6]).await))
@@ -469,7 +438,7 @@ async fn read_exact_of_too_little<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn write_all_goes_on_until_all_is_sent<M: Mode>(env: &Env<M>) -> Verdict {
     const SIZE: usize = 2_000_000;
-    let (near, far) = env.pair()?;
+    let (near, far) = env.pair().await?;
     let stream = safer_ring::net::UnixStream::from_fd(env.ring(), near);
     let (sent, took) = both(stream.write_all(pattern(SIZE)), take(env, &far, SIZE)).await;
     took?;
@@ -532,7 +501,7 @@ async fn a_large_write_to_a_pipe<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn a_write_to_a_full_pipe_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
     let (_reader, writer) = env.pipe().await?;
-    fill(&writer)?;
+    fill(env, &writer).await?;
     let mut write = env.ring().write_owned(&writer, b"kept".to_vec());
     start(&mut write)?;
     turn(env.ring()).await?;
@@ -541,7 +510,7 @@ async fn a_write_to_a_full_pipe_is_cancelled<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn a_write_to_a_full_pipe_waits<M: Mode>(env: &Env<M>) -> Verdict {
     let (reader, writer) = env.pipe().await?;
-    let filled = fill(&writer)?;
+    let filled = fill(env, &writer).await?;
     let mut write = env.ring().write_owned(&writer, b"more".to_vec());
     start(&mut write)?;
     turn(env.ring()).await?;
