@@ -6,6 +6,8 @@ use std::io;
 
 use safer_ring_sys::Errno;
 
+use crate::asked::Asked;
+use crate::contract::rules;
 use crate::detect::{Cause, Report, VARIABLE};
 
 /// A failed operation and the buffer that was lent to it.
@@ -17,12 +19,29 @@ pub struct OpError<B> {
     pub error: io::Error,
     /// The buffer as it was lent; on a cancelled or failed read its length is unchanged.
     pub buffer: B,
+    asked: Asked,
 }
 
 impl<B> OpError<B> {
     /// Pairs an error with the buffer that comes back with it.
     pub fn new(error: impl Into<io::Error>, buffer: B) -> Self {
-        Self { error: error.into(), buffer }
+        Self { error: error.into(), buffer, asked: Asked::NOTHING }
+    }
+
+    /// What the operation had asked for.
+    pub(crate) fn note(&mut self, asked: Asked) {
+        self.asked = asked;
+    }
+
+    /// Why the kernel has refused this read or write: the causes that are left, those first that its offset, its length and
+    /// the address of its buffer speak for. Empty for other operations, and where no rule is known to be broken.
+    ///
+    /// Of the descriptor nothing is known any more, and it is not looked at: no system call is made. So no cause is
+    /// [`shown`](rules::Cause::shown). For an open file, [`explain`](rules::explain) with its facts tells more.
+    #[must_use]
+    pub fn causes(&self) -> Vec<rules::Cause> {
+        let errno = self.raw_os_error().and_then(Errno::from_raw_os_error);
+        errno.map_or_else(Vec::new, |errno| self.asked.causes(errno))
     }
 
     /// The buffer, without the error.
@@ -52,10 +71,27 @@ impl<B> fmt::Debug for OpError<B> {
     }
 }
 
+/// The error, and behind it the likely cause with what to do about it, where one cause stands out.
 impl<B> fmt::Display for OpError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.error.fmt(f)?;
+        let causes = self.causes();
+        match causes.first() {
+            Some(cause) if causes.len() == 1 || !cause.found.is_empty() => {
+                f.write_str("; likely: ")?;
+                advice(f, cause)
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+fn advice(f: &mut fmt::Formatter<'_>, cause: &rules::Cause) -> fmt::Result {
+    f.write_str(cause.rule.text)?;
+    if !cause.found.is_empty() {
+        write!(f, ", {}", cause.found)?;
+    }
+    write!(f, "; {}", cause.rule.fix)
 }
 
 impl<B> Error for OpError<B> {

@@ -126,6 +126,23 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("safer-ring-cli", "safer-ring", &["torture", "--seconds", "4", "--patience", "60"])
         .unavailable(3)
         .in_short(),
+    // What differs with the kernel is in the setup and in the calls, not in the fallback.
+    program("safer-ring-conformance", "safer-ring-conformance", CONFORMANCE).once(),
+    program("safer-ring-cli", "safer-ring", &["spec", "check", "all", "--dir", "/tmp"]).once(),
+];
+
+/// Four environments of the suite: the best rings of the kernel, and the fallback beside them.
+const CONFORMANCE: &[&str] = &[
+    "--dir",
+    "/tmp",
+    "--env",
+    "uring-local",
+    "--env",
+    "uring-shared",
+    "--env",
+    "fallback-local",
+    "--env",
+    "fallback-shared",
 ];
 
 /// Tests of the face crate that are not in [`PROGRAMS`], and why.
@@ -154,6 +171,12 @@ impl Program {
         self
     }
 
+    /// Not on the fallback a second time.
+    const fn once(mut self) -> Self {
+        self.both = false;
+        self
+    }
+
     const fn unavailable(mut self, code: i32) -> Self {
         self.unavailable = Some(code);
         self
@@ -176,8 +199,9 @@ impl Program {
                 format!("{}/unit", package.trim_start_matches("safer-ring-"))
             }
             Target::Program(..) => {
-                let first = self.arguments.first().copied().unwrap_or_default();
-                format!("{name} {first}")
+                // A subcommand, if it has any.
+                let first = self.arguments.first().filter(|word| !word.starts_with('-'));
+                first.map_or_else(|| name.to_owned(), |first| format!("{name} {first}"))
             }
         }
     }
