@@ -52,10 +52,10 @@ fn what_an_operation_was_is_known_until_another_has_its_slot() {
     assert_eq!(table.left(key), None, "nobody has taken it");
     assert!(table.take_result(key).is_some());
     assert_eq!(table.left(key), Some(read));
-    let other = table.insert(Op::Nop, 0).unwrap();
+    let other = table.insert(Op::Raw, 0).unwrap();
     assert_eq!((other.index(), table.left(key)), (key.index(), None));
     assert!(matches!(table.orphan(other), Orphaned::NotSubmitted(0)));
-    assert_eq!((table.left(key), table.left(other)), (None, Some(Op::Nop)));
+    assert_eq!((table.left(key), table.left(other)), (None, Some(Op::Raw)));
     assert_eq!(table.left(Key::new(9, 0)), None, "there is no such slot");
 }
 
