@@ -7,7 +7,7 @@ use std::io;
 use safer_ring_sys::Errno;
 
 use crate::asked::Asked;
-use crate::contract::rules;
+use crate::contract::rules::{self, Call, RingSetup};
 use crate::detect::{Cause, Report, VARIABLE};
 
 /// A failed operation and the buffer that was lent to it.
@@ -321,6 +321,14 @@ pub enum SetupError {
         /// The kernel's answer after the ring was made as small as is useful.
         errno: Errno,
     },
+    /// The kernel refused a ring with a mode that was asked for explicitly, SQPOLL or IOPOLL: `EINVAL` of
+    /// io_uring_setup(2).
+    Mode {
+        /// What was asked for, in its plainest form.
+        call: RingSetup,
+        /// The kernel's answer.
+        errno: Errno,
+    },
     /// The kernel refused a setting that was asked for explicitly.
     Refused {
         /// The step that failed.
@@ -348,9 +356,10 @@ impl SetupError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::NoBackend { report } => report.errno,
-            Self::Unavailable { errno } | Self::Limit { errno } | Self::Refused { errno, .. } => {
-                Some(*errno)
-            }
+            Self::Unavailable { errno }
+            | Self::Limit { errno }
+            | Self::Mode { errno, .. }
+            | Self::Refused { errno, .. } => Some(*errno),
             Self::Entries { .. } | Self::Conflict { .. } | Self::Environment { .. } => None,
         }
     }
@@ -392,6 +401,20 @@ impl fmt::Display for SetupError {
             ),
             Self::Unavailable { errno } => write!(f, "io_uring is not available: {errno}"),
             Self::Limit { errno } => write!(f, "io_uring could not be set up: {errno}"),
+            Self::Mode { call, errno } => {
+                write!(f, "the kernel refused SQPOLL or IOPOLL: {errno}")?;
+                // Of the kernel and the CPUs more is known than of the memory: all of it was this library's own.
+                let call = Call::RingSetup(*call);
+                let name = errno.name().unwrap_or_default();
+                let causes = rules::explain(name, &call, &crate::contract::machine());
+                match causes.first() {
+                    Some(cause) if cause.shown => {
+                        f.write_str("; ")?;
+                        advice(f, cause)
+                    }
+                    _ => Ok(()),
+                }
+            }
             Self::Refused { step, errno } => write!(f, "the kernel refused {step}: {errno}"),
         }?;
         f.write_str(self.advice())
