@@ -103,3 +103,44 @@ fn folded(number: u64) -> u16 {
     let above = if number < COARSE { 0 } else { COARSE };
     u16::try_from(number % COARSE + above).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+    use crate::OpError;
+
+    #[test]
+    fn the_note_costs_an_output_no_room() {
+        struct Bare<B> {
+            _error: std::io::Error,
+            _buffer: B,
+        }
+        type Output<E> = Poll<Result<(usize, Vec<u8>), E>>;
+        let (bare, noted) =
+            (size_of::<Output<Bare<Vec<u8>>>>(), size_of::<Output<OpError<Vec<u8>>>>());
+        assert!(noted <= bare, "{noted} and {bare}");
+    }
+
+    #[test]
+    fn numbers_keep_their_alignment_and_their_side_of_a_page() {
+        for (number, kept) in
+            [(0, 0), (8, 8), (4095, 4095), (4096, 4096), (8192, 4096), (8200, 4104)]
+        {
+            assert_eq!(folded(number), kept);
+        }
+        assert_eq!(folded(u64::MAX), 8191);
+    }
+
+    #[test]
+    fn a_buffer_is_named_when_nothing_else_is_misaligned() {
+        let asked = Asked { kind: Kind::Write, offset: 0, length: 4096, address: 4104 };
+        let causes = asked.causes(Errno::INVAL);
+        assert_eq!(causes[0].rule.id, "io_uring_enter/EINVAL/direct-memory");
+        assert_eq!(causes[0].found, "of 512 bytes, and the buffer is at +8");
+        let aligned = Asked { kind: Kind::Write, offset: AT_CURSOR, length: 4096, address: 4096 };
+        assert!(aligned.causes(Errno::INVAL).iter().all(|cause| cause.found.is_empty()));
+        assert!(Asked::NOTHING.causes(Errno::INVAL).is_empty());
+    }
+}
