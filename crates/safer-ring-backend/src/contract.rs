@@ -25,6 +25,7 @@ pub fn machine() -> Facts {
     Facts {
         kernel: release(&evidence.release),
         page_size: u64::try_from(rustix::param::page_size()).ok(),
+        cpus: cpus(),
         memlock: Some(evidence.memlock.unwrap_or(u64::MAX)),
         ipc_lock: evidence.ipc_lock,
         nofile: Some(limit.unwrap_or(u64::MAX)),
@@ -68,6 +69,13 @@ pub fn file(fd: impl AsFd) -> File {
 pub fn entry(fd: impl AsFd) -> (u32, File) {
     let fd = fd.as_fd();
     (fd.as_raw_fd().unsigned_abs(), file(fd))
+}
+
+/// One more than the highest number that a CPU can have.
+fn cpus() -> Option<u32> {
+    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible").ok()?;
+    let last = possible.trim().rsplit([',', '-']).next()?;
+    last.parse::<u32>().ok()?.checked_add(1)
 }
 
 fn release(text: &str) -> Option<(u16, u16)> {
@@ -129,6 +137,7 @@ mod tests {
         assert!(facts.kernel.is_some_and(|kernel| kernel >= (4, 0)), "{facts:?}");
         assert!(facts.page_size.is_some_and(|page| page.is_power_of_two()));
         assert!(facts.nofile.is_some() && facts.files.is_empty());
+        assert!(facts.cpus.is_none_or(|cpus| cpus > 0), "{facts:?}");
     }
 
     #[test]

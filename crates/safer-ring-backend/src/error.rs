@@ -6,6 +6,8 @@ use std::io;
 
 use safer_ring_sys::Errno;
 
+use crate::asked::Asked;
+use crate::contract::rules::{self, Call, RingSetup};
 use crate::detect::{Cause, Report, VARIABLE};
 
 /// A failed operation and the buffer that was lent to it.
@@ -17,12 +19,29 @@ pub struct OpError<B> {
     pub error: io::Error,
     /// The buffer as it was lent; on a cancelled or failed read its length is unchanged.
     pub buffer: B,
+    asked: Asked,
 }
 
 impl<B> OpError<B> {
     /// Pairs an error with the buffer that comes back with it.
     pub fn new(error: impl Into<io::Error>, buffer: B) -> Self {
-        Self { error: error.into(), buffer }
+        Self { error: error.into(), buffer, asked: Asked::NOTHING }
+    }
+
+    /// What the operation had asked for.
+    pub(crate) fn note(&mut self, asked: Asked) {
+        self.asked = asked;
+    }
+
+    /// Why the kernel has refused this read or write: the causes that are left, those first that its offset, its length and
+    /// the address of its buffer speak for. Empty for other operations, and where no rule is known to be broken.
+    ///
+    /// Of the descriptor nothing is known any more, and it is not looked at: no system call is made. So no cause is
+    /// [`shown`](rules::Cause::shown). For an open file, [`explain`](rules::explain) with its facts tells more.
+    #[must_use]
+    pub fn causes(&self) -> Vec<rules::Cause> {
+        let errno = self.raw_os_error().and_then(Errno::from_raw_os_error);
+        errno.map_or_else(Vec::new, |errno| self.asked.causes(errno))
     }
 
     /// The buffer, without the error.
@@ -52,10 +71,27 @@ impl<B> fmt::Debug for OpError<B> {
     }
 }
 
+/// The error, and behind it the likely cause with what to do about it, where one cause stands out.
 impl<B> fmt::Display for OpError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.error.fmt(f)?;
+        let causes = self.causes();
+        match causes.first() {
+            Some(cause) if causes.len() == 1 || !cause.found.is_empty() => {
+                f.write_str("; likely: ")?;
+                advice(f, cause)
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+fn advice(f: &mut fmt::Formatter<'_>, cause: &rules::Cause) -> fmt::Result {
+    f.write_str(cause.rule.text)?;
+    if !cause.found.is_empty() {
+        write!(f, ", {}", cause.found)?;
+    }
+    write!(f, "; {}", cause.rule.fix)
 }
 
 impl<B> Error for OpError<B> {
@@ -285,6 +321,14 @@ pub enum SetupError {
         /// The kernel's answer after the ring was made as small as is useful.
         errno: Errno,
     },
+    /// The kernel refused a ring with a mode that was asked for explicitly, SQPOLL or IOPOLL: `EINVAL` of
+    /// io_uring_setup(2).
+    Mode {
+        /// What was asked for, in its plainest form.
+        call: RingSetup,
+        /// The kernel's answer.
+        errno: Errno,
+    },
     /// The kernel refused a setting that was asked for explicitly.
     Refused {
         /// The step that failed.
@@ -312,9 +356,10 @@ impl SetupError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::NoBackend { report } => report.errno,
-            Self::Unavailable { errno } | Self::Limit { errno } | Self::Refused { errno, .. } => {
-                Some(*errno)
-            }
+            Self::Unavailable { errno }
+            | Self::Limit { errno }
+            | Self::Mode { errno, .. }
+            | Self::Refused { errno, .. } => Some(*errno),
             Self::Entries { .. } | Self::Conflict { .. } | Self::Environment { .. } => None,
         }
     }
@@ -356,6 +401,20 @@ impl fmt::Display for SetupError {
             ),
             Self::Unavailable { errno } => write!(f, "io_uring is not available: {errno}"),
             Self::Limit { errno } => write!(f, "io_uring could not be set up: {errno}"),
+            Self::Mode { call, errno } => {
+                write!(f, "the kernel refused SQPOLL or IOPOLL: {errno}")?;
+                // Of the kernel and the CPUs more is known than of the memory: all of it was this library's own.
+                let call = Call::RingSetup(*call);
+                let name = errno.name().unwrap_or_default();
+                let causes = rules::explain(name, &call, &crate::contract::machine());
+                match causes.first() {
+                    Some(cause) if cause.shown => {
+                        f.write_str("; ")?;
+                        advice(f, cause)
+                    }
+                    _ => Ok(()),
+                }
+            }
             Self::Refused { step, errno } => write!(f, "the kernel refused {step}: {errno}"),
         }?;
         f.write_str(self.advice())

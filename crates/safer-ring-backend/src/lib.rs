@@ -21,6 +21,7 @@
 mod addr;
 mod adopt;
 pub mod aio;
+mod asked;
 mod backend;
 mod batch;
 mod cancel;

@@ -345,8 +345,13 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         if handed_over {
             if let Some((resources, completion)) = take_quietly::<M, P>(&mut driver, key) {
                 drop(driver);
-                let output =
-                    output_of::<M::Guard, P>(resources, rest, completion, None, Vec::new());
+                let output = output_of::<M::Guard, P>(
+                    resources,
+                    rest,
+                    completion,
+                    (None, Vec::new()),
+                    || left::<M>(&cell, key),
+                );
                 return Poll::Ready(output);
             }
             match driver.finish_late::<P>(key, rest) {
@@ -436,7 +441,10 @@ impl<M: Mode, P: Payload> Live<M, P> {
         let short = chained.is_none() && !(M::INLINE && driver.has_queued());
         if short && let Some((resources, completion)) = take_quietly::<M, P>(&mut driver, key) {
             drop(driver);
-            let output = output_of::<M::Guard, P>(resources, rest, completion, None, Vec::new());
+            let output =
+                output_of::<M::Guard, P>(resources, rest, completion, (None, Vec::new()), || {
+                    left::<M>(&cell, key)
+                });
             return Polled::Ended(output);
         }
         let finished = Self::poll_long(&cell, &mut driver, (key, rest), waker, chained.as_mut());
@@ -505,6 +513,13 @@ fn take_quietly<M: Mode, P: Payload>(
     key: Key,
 ) -> Option<(ManuallyDrop<Resources<M::Guard>>, Completion)> {
     if P::KEEPS_ALL || !M::is_quiet(held) { None } else { held.table.take_result(key) }
+}
+
+/// What the operation was that has left this slot; `None` if another one is in it already.
+#[cold]
+#[inline(never)]
+fn left<M: Mode>(cell: &M::Cell, key: Key) -> Option<Op> {
+    M::with(cell, |driver| driver.table.left(key)).flatten()
 }
 
 /// What a member of a chain has to wait for.

@@ -274,6 +274,12 @@ impl<R> Slot<R> {
         true
     }
 
+    /// Whether it is free, and this operation was the last one in it.
+    pub(crate) fn was_last(&self, key: Key) -> bool {
+        let retired = key.stamp().wrapping_add(NEXT_GENERATION);
+        self.state == State::Free && self.stamp == retired
+    }
+
     /// The resources move out: the only way for them to leave. Last of all, so that they are
     /// copied once, from the slot to the caller.
     #[inline(always)]

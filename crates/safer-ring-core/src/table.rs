@@ -496,6 +496,14 @@ impl<R> Table<R> {
         slot.carry_out().map(|resources| (ManuallyDrop::new(resources), completion))
     }
 
+    /// What the operation was that has been taken, as long as no other one has moved into its slot. For the error path:
+    /// [`Table::take_result`] copies nothing that an owner seldom needs.
+    #[must_use]
+    pub fn left(&self, key: Key) -> Option<Op> {
+        let slot = self.slots.get(position(key.index()))?;
+        slot.was_last(key).then(|| *slot.op())
+    }
+
     /// Moves everything out of a slot that the kernel does not use, and frees it.
     #[inline]
     pub(crate) fn release(&mut self, index: u32) -> Option<(Op, R, Completion)> {

@@ -323,7 +323,9 @@ fn io_wq_workers_can_be_limited<E: Exec>() {
 
 fn a_cpu_that_is_not_there_is_refused<E: Exec>() {
     let error = refusal::<E>(of_the_kernel().entries(8).sqpoll_cpu(100_000));
-    assert!(matches!(error, SetupError::Refused { errno: Errno::INVAL, .. }), "{error:?}");
+    assert!(matches!(error, SetupError::Mode { errno: Errno::INVAL, .. }), "{error:?}");
+    let why = "; with SQ_AFF, sq_thread_cpu must be a CPU that is online, not 100000; pass another CPU, or leave SQ_AFF out";
+    assert!(error.to_string().ends_with(why), "{error}");
     with_built::<E>(of_the_kernel().entries(8).sqpoll_cpu(0), async |ring| {
         ring.nop().await.unwrap();
     });

@@ -1,6 +1,7 @@
 //! What runs in a guest: one table. A new program is a line in [`PROGRAMS`]; a test of the face crate that cannot run there
 //! is a line in [`ELSEWHERE`], with its reason.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::build::Target;
@@ -22,6 +23,8 @@ pub(super) struct Program {
     pub(super) quick: bool,
     /// The exit code, other than 0, that says that it cannot run on this kernel.
     pub(super) unavailable: Option<i32>,
+    /// Statements that it has to find contradicted, each with its kernel.
+    contradicted: &'static [(&'static str, &'static str)],
 }
 
 /// One line of the list in a guest.
@@ -39,7 +42,15 @@ const fn face(name: &'static str) -> Program {
 
 const fn test(package: &'static str, name: &'static str, both: bool) -> Program {
     let target = Target::Test(package, name);
-    Program { target, arguments: &[], settings: &[], both, quick: false, unavailable: None }
+    Program {
+        target,
+        arguments: &[],
+        settings: &[],
+        both,
+        quick: false,
+        unavailable: None,
+        contradicted: &[],
+    }
 }
 
 /// Unit tests of a library.
@@ -116,6 +127,9 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("io_streams"),
     face("aio"),
     face("aio_ends"),
+    face("contract"),
+    // It asks the ring that the library chooses.
+    face("sim_differential").once(),
     face("runtime_end"),
     face("runtime_io"),
     face("runtime_os"),
@@ -126,14 +140,35 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("safer-ring-cli", "safer-ring", &["torture", "--seconds", "4", "--patience", "60"])
         .unavailable(3)
         .in_short(),
+    // What differs with the kernel is in the setup and in the calls, not in the fallback.
+    program("safer-ring-conformance", "safer-ring-conformance", CONFORMANCE).once(),
+    program("safer-ring-cli", "safer-ring", &["spec", "check", "all", "--dir", "/tmp"])
+        .with(&["NO_COLOR=1"])
+        .contradicts(CONTRADICTED)
+        .once(),
 ];
+
+/// What old kernels do otherwise than the specifications say, which are of 6.18 and later: docs/SPEC.md has the reasons.
+const CONTRADICTED: &[(&str, &str)] = &[
+    ("5.10", "io_submit/EAGAIN/nowait-pipe"),
+    ("5.10", "io_uring_enter/EAGAIN/nowait"),
+    // Pipes and sockets of 6.1 and older have no way not to wait: EOPNOTSUPP.
+    ("6.1", "io_submit/EAGAIN/nowait-pipe"),
+    ("6.1", "io_uring_enter/EAGAIN/nowait"),
+];
+
+/// Three environments of the suite: the best rings of the kernel, and the fallback beside them.
+const CONFORMANCE: &[&str] =
+    &["--dir", "/tmp", "--env", "uring-local", "--env", "uring-shared", "--env", "fallback-shared"];
 
 /// Tests of the face crate that are not in [`PROGRAMS`], and why.
 #[cfg(test)]
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("compile_fail", "it runs the compiler"),
     ("examples", "it runs the examples, which it looks for in cargo's directories"),
     ("http_examples", "it runs the examples, which it looks for in cargo's directories"),
+    ("sim", "its kernel is a simulated one"),
+    ("sim_crash", "its kernel is a simulated one"),
+    ("sim_net", "its kernel is a simulated one"),
 ];
 
 impl Program {
@@ -154,9 +189,29 @@ impl Program {
         self
     }
 
+    /// Not on the fallback a second time.
+    const fn once(mut self) -> Self {
+        self.both = false;
+        self
+    }
+
     const fn unavailable(mut self, code: i32) -> Self {
         self.unavailable = Some(code);
         self
+    }
+
+    const fn contradicts(mut self, statements: &'static [(&'static str, &'static str)]) -> Self {
+        self.contradicted = statements;
+        self
+    }
+
+    /// Whether it has found what it has to find on this kernel, if that makes it fail: these statements contradicted, and no
+    /// others.
+    pub(super) fn has_found(&self, kernel: &str, said: &[String]) -> bool {
+        let known = self.contradicted.iter().filter(|(name, _)| *name == kernel);
+        let known: BTreeSet<&str> = known.map(|(_, statement)| *statement).collect();
+        let found = said.iter().filter_map(|line| line.strip_suffix(": contradicted"));
+        !known.is_empty() && known == found.collect()
     }
 
     /// Whether its output is that of the test harness.
@@ -176,8 +231,9 @@ impl Program {
                 format!("{}/unit", package.trim_start_matches("safer-ring-"))
             }
             Target::Program(..) => {
-                let first = self.arguments.first().copied().unwrap_or_default();
-                format!("{name} {first}")
+                // A subcommand, if it has any.
+                let first = self.arguments.first().filter(|word| !word.starts_with('-'));
+                first.map_or_else(|| name.to_owned(), |first| format!("{name} {first}"))
             }
         }
     }
@@ -225,8 +281,6 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::workspace;
 
@@ -258,6 +312,23 @@ mod tests {
         let titles: Vec<String> =
             PROGRAMS.iter().flat_map(|program| program.runs()).map(Run::title).collect();
         assert_eq!(titles.iter().collect::<BTreeSet<_>>().len(), titles.len());
+    }
+
+    #[test]
+    fn a_check_fails_unless_it_finds_what_the_kernel_is_known_for() {
+        let check = PROGRAMS.iter().find(|program| program.name() == "safer-ring spec").unwrap();
+        let said = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
+        let two = ["io_submit/EAGAIN/nowait-pipe", "io_uring_enter/EAGAIN/nowait"];
+        let mut lines: Vec<String> = two.map(|id| format!("{id}: contradicted")).into();
+        lines.push("io_submit/buffer-is-lent: not testable here".to_owned());
+        assert!(check.has_found("6.1", &lines));
+        assert!(!check.has_found("7.3", &lines), "it is known for nothing");
+        assert!(!check.has_found("6.1", &lines[1..]), "one of them holds");
+        lines.push("io_setup/EINVAL/zero: contradicted".to_owned());
+        assert!(!check.has_found("6.1", &lines));
+        assert!(!check.has_found("6.1", &said(&["it could not be done"])));
+        let other = PROGRAMS.iter().find(|program| program.name() == "drops").unwrap();
+        assert!(!other.has_found("6.1", &[]));
     }
 
     #[test]

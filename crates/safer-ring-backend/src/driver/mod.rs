@@ -20,6 +20,7 @@ use safer_ring_buf::Lease;
 use safer_ring_core::{Completion, Group, Key, Limits, Op, Phase, Polled, Table, Tag};
 use safer_ring_sys::{Errno, fork};
 
+use crate::asked::Asked;
 use crate::backend::{Backend, Submission, Submitted, Wait};
 use crate::chain::Chained;
 use crate::clock;
@@ -386,7 +387,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let Some((resources, completion)) = self.table.take_result(key) else { return Err(rest) };
         let judged = broken.map(|chained| chained.judge(completion));
         let more = if P::KEEPS_ALL { self.take_more(key) } else { Vec::new() };
-        Ok(output_of::<K, P>(resources, rest, completion, judged, more))
+        let table = &self.table;
+        Ok(output_of::<K, P>(resources, rest, completion, (judged, more), || table.left(key)))
     }
 
     /// [`Driver::finish`] out of line.
@@ -520,15 +522,21 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     }
 }
 
-/// The output of an operation that has ended. `judged` is its result if that is not what the completion says.
+/// The output of an operation that has ended. `judged` is its result if that is not what the completion says; `left` tells
+/// what it was, and is asked only if it has failed.
 #[inline(always)]
 pub(crate) fn output_of<K: Guard, P: Payload>(
     resources: ManuallyDrop<Resources<K>>,
     rest: P::Rest,
     completion: Completion,
-    judged: Option<Result<u32, Failure>>,
-    more: Vec<Completion>,
+    (judged, more): (Option<Result<u32, Failure>>, Vec<Completion>),
+    left: impl FnOnce() -> Option<Op>,
 ) -> P::Output {
+    let result = judged.unwrap_or_else(|| Errno::from_result(completion.res).map_err(Failure::Os));
+    let done = Done { result, flags: completion.flags, more };
+    if done.result.is_err() {
+        return failed_output::<K, P>(resources, rest, done, left());
+    }
     let Resources { lease, fd, other } = ManuallyDrop::into_inner(resources);
     // What would be dropped by a panic on the way has to be kept in memory for it. So the guards go first, one after the
     // other, and the lease after them: a panic in their drop would leak the rest.
@@ -538,9 +546,24 @@ pub(crate) fn output_of<K: Guard, P: Payload>(
     }
     // One that was the last handle closes its descriptor here.
     drop(ManuallyDrop::into_inner(fd));
-    let result = judged.unwrap_or_else(|| Errno::from_result(completion.res).map_err(Failure::Os));
-    let done = Done { result, flags: completion.flags, more };
     payload::finish::<P>(ManuallyDrop::into_inner(lease), rest, done)
+}
+
+/// [`output_of`] of one that has failed, with a note of what it has asked for.
+#[cold]
+#[inline(never)]
+fn failed_output<K: Guard, P: Payload>(
+    resources: ManuallyDrop<Resources<K>>,
+    rest: P::Rest,
+    done: Done,
+    op: Option<Op>,
+) -> P::Output {
+    let Resources { lease, fd, other } = ManuallyDrop::into_inner(resources);
+    let asked = op.map_or(Asked::NOTHING, |op| Asked::of(&op, &lease));
+    drop((other, fd));
+    let mut output = payload::finish::<P>(lease, rest, done);
+    P::note(&mut output, asked);
+    output
 }
 
 /// The name of nothing. Out of line, or it is prepared each time.

@@ -348,7 +348,7 @@ pub fn send_msg<M: Mode, B: IoBuf>(
 ) -> Made<M, SendMsg<B>> {
     let name = match address.map(RawAddress::encode).transpose() {
         Ok(name) => name,
-        Err(error) => return Err(Err(OpError { error, buffer })),
+        Err(error) => return Err(Err(OpError::new(error, buffer))),
     };
     let (buffer, rest) = buffer.lend();
     let len = buffer.init_len();

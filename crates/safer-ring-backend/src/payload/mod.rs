@@ -44,6 +44,7 @@ pub use vectored::{
     Lists, ReadVectored, WriteVectored, read_vectored, send_vectored, write_vectored,
 };
 
+use crate::asked::Asked;
 use crate::driver::{Driver, Refused};
 use crate::error::{Failure, OpError};
 use crate::fd::Guard;
@@ -98,6 +99,10 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     /// The output of a failed operation.
     #[doc(hidden)]
     fn failed(failure: Failure, lent: Self::Lent) -> Self::Output;
+
+    /// Takes a note of what a failed operation has asked for along in its output.
+    #[doc(hidden)]
+    fn note(_output: &mut Self::Output, _asked: Asked) {}
 
     /// Puts it into the table, and into a group if there is one. There are operations that are not like any other.
     #[doc(hidden)]
@@ -189,6 +194,13 @@ macro_rules! gives_back {
 
         fn failed(failure: crate::error::Failure, lent: $lent) -> Self::Output {
             Err(OpError::new(failure, lent))
+        }
+
+        #[allow(private_interfaces, reason = "as in the trait")]
+        fn note(output: &mut Self::Output, asked: crate::asked::Asked) {
+            if let Err(failed) = output {
+                failed.note(asked);
+            }
         }
     };
 }

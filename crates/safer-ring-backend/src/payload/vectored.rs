@@ -53,7 +53,7 @@ fn too_many<B>(buffers: Vec<B>) -> Output<B> {
             safer_ring_buf::MAX_BUFFERS
         ),
     );
-    Err(OpError { error, buffer: buffers })
+    Err(OpError::new(error, buffers))
 }
 
 /// readv(2) or preadv(2).

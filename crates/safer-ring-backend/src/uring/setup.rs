@@ -10,6 +10,7 @@ use super::other::Other;
 use super::whole::Steps;
 use super::{RingBackend, prep};
 use crate::config::{BackendChoice, BackendKind, Config};
+use crate::contract::rules::{Pointer, RingSetup};
 use crate::detect;
 use crate::engine::{Engine, Poller};
 use crate::error::SetupError;
@@ -306,10 +307,27 @@ fn climb_down(
                 return Err(SetupError::Limit { errno: last });
             }
             Errno::INVAL if config.sqpoll.is_some() || config.iopoll => {
-                return Err(SetupError::Refused { step: "SQPOLL or IOPOLL", errno: last });
+                return Err(SetupError::Mode {
+                    call: plainest(config, entries, purpose),
+                    errno: last,
+                });
             }
             errno => return Err(SetupError::Unavailable { errno }),
         }
+    }
+}
+
+/// The last step of the ladder, as the rules know it.
+fn plainest(config: &Config, entries: u32, purpose: Purpose) -> RingSetup {
+    let flags = ladder(config, purpose).last().copied().unwrap_or_default();
+    let params = params(config, entries, flags);
+    RingSetup {
+        entries,
+        params: Pointer::writable(1),
+        flags,
+        cq_entries: params.cq_entries,
+        sq_thread_cpu: params.sq_thread_cpu,
+        ..RingSetup::default()
     }
 }
 

@@ -247,21 +247,22 @@ async fn both_ends<M: Mode>(ring: &RingOf<M>, path: &Path) -> Verdict {
 async fn a_fifo_by_its_plain_name<M: Mode>(env: &Env<M>) -> Verdict {
     let path = named(env)?;
     let mut open = env.ring().open(&path, &READ);
-    let mut waited = poll_once(&mut open).is_pending();
-    if waited {
+    let mut answer = poll_once(&mut open);
+    if answer.is_pending() {
         turn(env.ring()).await?;
         turn(env.ring()).await?;
-        waited = poll_once(&mut open).is_pending();
+        answer = poll_once(&mut open);
+    }
+    if let Poll::Ready(opened) = answer {
+        return seen!("waited: no, {}", plain(&opened.map(drop)));
     }
     // Who waits is let go.
-    if waited {
-        let mut met = None;
-        while met.is_none() {
-            met = writer(env, &path).await?;
-        }
-        open.await?;
+    let mut met = None;
+    while met.is_none() {
+        met = writer(env, &path).await?;
     }
-    seen!("waited: {}", yes(waited))
+    open.await?;
+    seen!("waited: yes")
 }
 
 /// Whether anybody has the FIFO open for reading after all is over.

@@ -42,6 +42,24 @@ fn a_slot_is_used_again_before_the_table_grows() {
 }
 
 #[test]
+fn what_an_operation_was_is_known_until_another_has_its_slot() {
+    let mut table = table();
+    let read = Op::Read { offset: 7 };
+    let key = table.insert(read, 0).unwrap();
+    assert_eq!(table.left(key), None, "it is still there");
+    let word = word(table.stage(1));
+    assert!(matches!(table.complete(word, -22, 0), Outcome::Wake(None)));
+    assert_eq!(table.left(key), None, "nobody has taken it");
+    assert!(table.take_result(key).is_some());
+    assert_eq!(table.left(key), Some(read));
+    let other = table.insert(Op::Raw, 0).unwrap();
+    assert_eq!((other.index(), table.left(key)), (key.index(), None));
+    assert!(matches!(table.orphan(other), Orphaned::NotSubmitted(0)));
+    assert_eq!((table.left(key), table.left(other)), (None, Some(Op::Raw)));
+    assert_eq!(table.left(Key::new(9, 0)), None, "there is no such slot");
+}
+
+#[test]
 fn the_generation_wraps_without_touching_the_tag() {
     let mut table = table();
     let key = table.insert(Op::Raw, 0).unwrap();

@@ -194,7 +194,8 @@ pub(crate) const PROBES: &[Probe] = &[
         let arg = crate::ring::words(env, &[u32::MAX, 0, fd.unsigned_abs(), 0]);
         let _ = raw::ring_register(fd, 20, arg, 1);
         returned(raw::ring_enter(15, 0, 0, 1 << 4, Address::NULL, 0))
-    }),
+    })
+    .since(5, 18),
     p("io_uring_enter/return", "three NOPs", Gives(3), |_| {
         let mut queue = Queue::new(8, 0)?;
         for name in 1..4 {
@@ -335,7 +336,8 @@ pub(crate) const PROBES: &[Probe] = &[
         let first = queue.next();
         let right = first.is_some_and(|(name, ..)| name == 2) && queue.next().is_none();
         seen(right, format!("{outcome:?}, {first:?}"))
-    }),
+    })
+    .since(5, 17),
     p("io_uring_enter/poll-ready", "a pipe with a byte", EventGives(1), |env| {
         Queue::new(4, 0)?.run(&Entry { rw_flags: 1, ..on(opcode::POLL_ADD, filled(env)?.0) })
     }),

@@ -116,7 +116,8 @@ pub(crate) const PROBES: &[Probe] = &[
     .since(6, 11),
     p("io_uring_enter/EAFNOSUPPORT/socket", "the family 99", EventFails("EAFNOSUPPORT"), |_| {
         run(Entry { offset: 1, ..on(opcode::SOCKET, 99) })
-    }),
+    })
+    .since(5, 19),
     p("io_uring_enter/EAGAIN/dontwait", "an empty socket", EventFails("EAGAIN"), |env| {
         let wait = libc::MSG_DONTWAIT.unsigned_abs();
         run(Entry {
@@ -159,7 +160,8 @@ pub(crate) const PROBES: &[Probe] = &[
         let found = beside_a_read(env, cancel)?;
         let cancelled = found.iter().find(|(name, _)| *name == 2).map(|(_, result)| *result);
         seen(cancelled == Some(Ok(1)), format!("{found:?}"))
-    }),
+    })
+    .since(5, 19),
     p("io_uring_enter/ECANCELED/chain", "behind a read of nothing open", Seen, |_| {
         let mut queue = Queue::new(8, 0)?;
         let first = Entry { flags: 4, name: 1, ..on(opcode::READ, 1_000_000) };
@@ -188,7 +190,8 @@ pub(crate) const PROBES: &[Probe] = &[
         let link =
             Entry { buffer: other, offset: data.get(), length: to, ..on(opcode::LINKAT, at) };
         all_give(&[directory, symbolic, link], "EEXIST")
-    }),
+    })
+    .since(5, 15),
     p(
         "io_uring_enter/EFAULT/fixed-buffer",
         "no buffers are registered",

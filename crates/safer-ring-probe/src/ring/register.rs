@@ -185,7 +185,8 @@ pub(crate) const PROBES: &[Probe] = &[
         let fd = ring(env, 0)?;
         let arg = words(env, &[u32::MAX, 0, fd.unsigned_abs(), 0]);
         returned(raw::ring_register(fd, 20, arg, 1))
-    }),
+    })
+    .since(5, 18),
     p("io_uring_register/EINVAL/one-argument", "SYNC_CANCEL with 2", Fails("EINVAL"), |env| {
         with(env, 24, &[0; 16], 2)
     })

@@ -244,7 +244,7 @@ pub(crate) const PROBES: &[Probe] = &[
         let [last, count, ..]: [u8; 4] = env.memory.get(env.argument());
         let [op, _, supported, _]: [u8; 4] = env.memory.get(env.argument().saturating_add(16));
         seen(
-            last > 40 && count > 40 && op == 0 && supported & 1 == 1,
+            last > 30 && count > 30 && op == 0 && supported & 1 == 1,
             format!("{outcome:?}, {last}, {count}"),
         )
     }),
@@ -265,11 +265,13 @@ pub(crate) const PROBES: &[Probe] = &[
         let _ = raw::ring_register(fd, 20, arg, 1);
         let place = i32::try_from(env.memory.get_u32(env.argument())).unwrap_or(-1);
         returned(raw::ring_enter(place, 0, 0, 1 << 4, Address::NULL, 0))
-    }),
+    })
+    .since(5, 18),
     p("io_uring_register/EOPNOTSUPP/ring-fds", "a file", Fails("EOPNOTSUPP"), |env| {
         let (fd, data) = (ring(env, 0)?, env.data()?);
         returned(raw::ring_register(fd, 20, words(env, &[u32::MAX, 0, bits(data), 0]), 1))
-    }),
+    })
+    .since(5, 18),
     p("io_uring_register/sync-cancel-ends", "a read of an empty pipe", Seen, |env| {
         let mut queue = Queue::new(4, 0)?;
         queue.push(&Entry {
@@ -283,8 +285,10 @@ pub(crate) const PROBES: &[Probe] = &[
         let found = queue.next();
         let right = matches!(found, Some((_, Err(errno), _)) if errno.name() == Some("ECANCELED"));
         seen(right, format!("{cancelled:?}, {found:?}"))
-    }),
+    })
+    .since(6, 0),
     p("io_uring_register/sync-cancel-nothing", "of everything", Gives(0), |env| {
         returned(cancel_all(env, ring(env, 0)?))
-    }),
+    })
+    .since(6, 0),
 ];

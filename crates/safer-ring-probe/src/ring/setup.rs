@@ -144,7 +144,8 @@ pub(crate) const PROBES: &[Probe] = &[
         "with COOP_TASKRUN it is right",
         Succeeds,
         |env| with(env, TASKRUN_FLAG | COOP),
-    ),
+    )
+    .since(5, 19),
     p("io_uring_setup/EINVAL/defer-without-single-issuer", "alone", Fails("EINVAL"), |env| {
         with(env, DEFER)
     }),

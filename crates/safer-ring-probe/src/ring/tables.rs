@@ -226,11 +226,13 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_register/return", "FILES2, four empty places", Gives(0), |env| {
         let fd = ring(env, 0)?;
         returned(raw::ring_register(fd, 13, words(env, &[4, 1, 0, 0, 0, 0, 0, 0]), 32))
-    }),
+    })
+    .since(5, 13),
     p("io_uring_register/return", "BUFFERS2, four empty places", Gives(0), |env| {
         let fd = ring(env, 0)?;
         returned(raw::ring_register(fd, 15, words(env, &[4, 1, 0, 0, 0, 0, 0, 0]), 32))
-    }),
+    })
+    .since(5, 13),
     p("io_uring_register/EINVAL/files-update", "after the last place", Fails("EINVAL"), |env| {
         let fd = with_files(env)?;
         update(env, fd, 2, 0, 1)
@@ -275,7 +277,8 @@ pub(crate) const PROBES: &[Probe] = &[
     }),
     p("io_uring_register/EFAULT/pbuf-place", "a null pointer", Fails("EFAULT"), |env| {
         buffers_ring(env, ring(env, 0)?, Address::NULL, 8, 0, 0, 0)
-    }),
+    })
+    .since(5, 19),
     p(
         "io_uring_register/EINVAL/pbuf-alignment",
         "not at the start of a page",
@@ -308,7 +311,8 @@ pub(crate) const PROBES: &[Probe] = &[
         let fd = ring(env, 0)?;
         let _ = buffers_ring(env, fd, env.buffer(), 8, 5, 0, 0)?;
         buffers_ring(env, fd, env.buffer(), 8, 5, 0, 0)
-    }),
+    })
+    .since(5, 19),
     p("io_uring_register/return", "a ring of buffers", Succeeds, |env| {
         buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 5, 0, 0)
     }),
@@ -325,7 +329,8 @@ pub(crate) const PROBES: &[Probe] = &[
                 1,
             ))
         },
-    ),
+    )
+    .since(5, 19),
     p("io_uring_register/ENOENT/pbuf-status", "PBUF_STATUS of no group", Fails("ENOENT"), |env| {
         let fd = ring(env, 0)?;
         returned(raw::ring_register(fd, 26, words(env, &[9, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1))

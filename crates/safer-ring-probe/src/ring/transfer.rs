@@ -43,6 +43,10 @@ pub(crate) const PROBES: &[Probe] = &[
     p("io_uring_enter/EBADF/not-writable", "a file open for reading", EventFails("EBADF"), |env| {
         run(Entry { opcode: WRITE, ..read(env)? })
     }),
+    p("io_uring_enter/ESPIPE/socket-offset", "offset 1", EventFails("ESPIPE"), |env| {
+        let (fd, _) = env.sockets()?;
+        run(Entry { fd, offset: 1, ..read(env)? })
+    }),
     p("io_uring_enter/EINVAL/no-operation", "a file of namespaces", EventFails("EINVAL"), |env| {
         run(Entry { fd: env.open("/proc/self/ns/mnt", libc::O_RDONLY)?, ..read(env)? })
     }),

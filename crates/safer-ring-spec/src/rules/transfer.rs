@@ -131,6 +131,18 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule!(
         Result,
+        "io_uring_enter/ESPIPE/socket-offset",
+        "a socket has no offsets: it takes 0, or -1 for the position",
+        "use 0, or recv(2) and send(2)",
+        |call, facts| transfer(call, facts, |call, file| match file.kind {
+            _ if matches!(call.offset, 0 | -1) => Answer::Kept,
+            Some(Kind::Socket) => Answer::Broken(String::new()),
+            Some(_) => Answer::Kept,
+            None => Answer::Open,
+        })
+    ),
+    rule!(
+        Result,
         "io_uring_enter/EFAULT/buffer",
         "the buffer must be memory of the program",
         "keep the buffer until the completion",

@@ -199,9 +199,8 @@ impl<M: Mode> File<M> {
     /// The file is closed in silence once dropped writes have ended.
     pub async fn close(self) -> Result<(), OpError<Option<Self>>> {
         let Self { ring, fd, append, direct, alignment } = self;
-        handle::close(&ring, fd).await.map_err(|OpError { error, buffer }| OpError {
-            error,
-            buffer: buffer.map(|fd| Self { ring, fd, append, direct, alignment }),
+        handle::close(&ring, fd).await.map_err(|OpError { error, buffer, .. }| {
+            OpError::new(error, buffer.map(|fd| Self { ring, fd, append, direct, alignment }))
         })
     }
 

@@ -112,7 +112,7 @@ impl<M: Mode> File<M> {
         let mut count;
         (count, buffer) = match self.read(first).await {
             Ok((count, first)) => (count, first.into_inner()),
-            Err(OpError { error, buffer }) => {
+            Err(OpError { error, buffer, .. }) => {
                 let error = self.explain(error, extent, None);
                 return Err(TransferError::new(error, buffer.into_inner(), 0));
             }
@@ -212,7 +212,7 @@ impl<M: Mode> File<M> {
                         return Err(TransferError::new(error, buffer, done));
                     }
                 }
-                Err(OpError { error, buffer }) => {
+                Err(OpError { error, buffer, .. }) => {
                     let error = self.explain(error, extent, place);
                     return Err(TransferError::new(error, buffer.into_inner(), done));
                 }
@@ -259,7 +259,7 @@ impl<M: Mode> File<M> {
                         return Err(TransferError::new(torn(done, wanted), buffer, done));
                     }
                 }
-                Err(OpError { error, buffer }) => {
+                Err(OpError { error, buffer, .. }) => {
                     let error = self.explain(error, extent, place);
                     return Err(TransferError::new(error, buffer.into_inner(), done));
                 }

@@ -111,7 +111,7 @@ pub(crate) fn receive_unix<M: Mode, B: IoBufMut>(
 
 fn no_sender<B>(buffer: B) -> OpError<B> {
     let error = io::Error::new(io::ErrorKind::InvalidData, "the kernel named no sender");
-    OpError { error, buffer }
+    OpError::new(error, buffer)
 }
 
 /// A datagram with the IP address of its sender.
@@ -133,7 +133,7 @@ pub(crate) fn from_unix<B>(received: Received<B>) -> Result<Datagram<B, UnixAddr
     };
     match address {
         Ok(address) => Ok(Datagram { count, buffer, address, truncated: flags & MSG_TRUNC != 0 }),
-        Err(error) => Err(OpError { error, buffer }),
+        Err(error) => Err(OpError::new(error, buffer)),
     }
 }
 

@@ -118,7 +118,7 @@ pub(crate) async fn close<M: Mode>(
         (Ok(()), closed) => closed,
         (Err(error), closed) => {
             let buffer = closed.err().and_then(|failed| failed.buffer);
-            Err(OpError { error, buffer })
+            Err(OpError::new(error, buffer))
         }
     }
 }

@@ -174,7 +174,7 @@ impl<M: Mode> UdpSocket<M> {
             control.push(SOL_UDP, UDP_SEGMENT, &segment_size.to_ne_bytes()).err()
         };
         match refused {
-            Some(error) => ring.try_start(Err(Err(OpError { error, buffer }))),
+            Some(error) => ring.try_start(Err(Err(OpError::new(error, buffer)))),
             None => ring.send_msg(fd, buffer, target.map(Address::from).as_ref(), control),
         }
     }

@@ -82,7 +82,7 @@ pub(crate) fn send_with_fds<M: Mode, B: IoBuf, F: AsFd>(
     if !fds.is_empty()
         && let Err(error) = control.descriptors(fds)
     {
-        return handle.ring.try_start(Err(Err(OpError { error, buffer })));
+        return handle.ring.try_start(Err(Err(OpError::new(error, buffer))));
     }
     handle.ring.send_msg(&handle.fd, buffer, None, control)
 }

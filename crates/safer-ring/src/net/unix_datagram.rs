@@ -152,7 +152,7 @@ impl<M: Mode> UnixDatagram<M> {
     pub fn send_to<B: IoBuf>(&self, buffer: B, path: impl AsRef<Path>) -> Operation<M, SendMsg<B>> {
         match SocketAddr::from_pathname(path) {
             Ok(address) => self.send_to_addr(buffer, &address),
-            Err(error) => self.handle.ring.try_start(Err(Err(OpError { error, buffer }))),
+            Err(error) => self.handle.ring.try_start(Err(Err(OpError::new(error, buffer)))),
         }
     }
 

@@ -108,7 +108,7 @@ impl<M: Mode> UnixStream<M> {
                 io::ErrorKind::InvalidInput,
                 "descriptors travel with a byte: the buffer is empty",
             );
-            return self.handle.ring.try_start(Err(Err(OpError { error, buffer })));
+            return self.handle.ring.try_start(Err(Err(OpError::new(error, buffer))));
         }
         unix::send_with_fds(&self.handle, buffer, fds)
     }
