@@ -54,7 +54,8 @@ impl<R> Table<R> {
             slot.finish(Completion { res, flags });
             self.in_flight -= 1;
             self.stats.completed += 1;
-            return Some(slot.waker.take());
+            // Taking nothing would write it all the same.
+            return Some(if slot.waker.is_none() { None } else { slot.waker.take() });
         }
         if slot.waker.is_some() {
             return None;

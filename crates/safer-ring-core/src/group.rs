@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use core::task::Waker;
 
-use crate::intent::NONE;
 use crate::key::position;
 
 /// The name of a group in one table.
@@ -62,16 +61,11 @@ impl Groups {
         self.all.get_mut(position(group.index)).filter(|members| members.stamp == group.stamp)
     }
 
-    /// One more member; the number the slot keeps, `NONE` if there is no such group.
+    /// One more member; the number the slot keeps, if there is such a group.
     #[inline(always)]
-    pub(crate) fn enter(&mut self, group: Group) -> u32 {
-        match self.find(group) {
-            Some(members) => {
-                members.pending += 1;
-                group.index
-            }
-            None => NONE,
-        }
+    pub(crate) fn enter(&mut self, group: Group) -> Option<u32> {
+        self.find(group)?.pending += 1;
+        Some(group.index)
     }
 
     /// One member less, by the number the slot kept; the waker when it was the last.

@@ -207,24 +207,25 @@ impl<R> Slot<R> {
     /// An operation moves in, to be staged.
     #[inline(always)]
     pub(crate) fn occupy(&mut self, op: Op, resources: R, bits: u8, following: u16) {
-        self.go(State::Queued);
         self.fill(op, resources, bits, following);
+        self.go(State::Queued);
     }
 
     /// A timer moves in.
     pub(crate) fn arm(&mut self, op: Op, resources: R) {
-        self.go(State::Armed);
         self.fill(op, resources, 0, 0);
+        self.go(State::Armed);
     }
 
     #[inline(always)]
     fn fill(&mut self, op: Op, resources: R, bits: u8, following: u16) {
-        self.bits = bits;
-        self.following = following;
         self.op = op;
         // A free slot holds nothing. Saying so with `forget` spares the drop of the old value,
         // and were it ever untrue, the mistake would leak rather than free.
         mem::forget(self.resources.replace(resources));
+        // Last, as the state after it: neighbours, which are written as one word where nothing comes between.
+        self.bits = bits;
+        self.following = following;
     }
 
     /// To the kernel; the events to wait for where a poll goes first.

@@ -452,8 +452,11 @@ impl<R> Table<R> {
         self.free = slot.next;
         slot.occupy(op, ManuallyDrop::into_inner(resources), 0, 0);
         slot.stage();
-        if let Some(group) = group {
-            slot.group = self.groups.enter(group);
+        // A free slot is in no group.
+        if let Some(group) = group
+            && let Some(number) = self.groups.enter(group)
+        {
+            slot.group = number;
         }
         self.used += 1;
         if !planted!(AtOnceNotCounted) {
@@ -469,7 +472,7 @@ impl<R> Table<R> {
     #[inline(always)]
     pub fn join_new(&mut self, group: Group, key: Key) {
         if let Some(slot) = self.slots.get_mut(position(key.index())) {
-            slot.group = self.groups.enter(group);
+            slot.group = self.groups.enter(group).unwrap_or(NONE);
         }
     }
 
@@ -551,7 +554,7 @@ impl<R> Table<R> {
             return;
         }
         let old = slot.group;
-        let new = self.groups.enter(group);
+        let new = self.groups.enter(group).unwrap_or(NONE);
         if let Some(slot) = self.find_mut(key) {
             slot.group = new;
         }

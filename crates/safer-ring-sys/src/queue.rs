@@ -392,7 +392,7 @@ pub struct CompletionQueue {
     parts: CqParts,
     head: u32,
     mask: u32,
-    /// Small entries of which one takes up this many, as a shift.
+    /// Bytes of an entry, as a shift.
     shift: u32,
 }
 
@@ -408,7 +408,7 @@ impl CompletionQueue {
     /// `layout`. Nobody else moves the head, and nobody writes to entries between head and tail.
     #[must_use]
     pub unsafe fn from_raw_parts(parts: CqParts) -> CompletionQueue {
-        let shift = u32::from(parts.layout == Layout::Large);
+        let shift = if parts.layout == Layout::Large { 5 } else { 4 };
         let mask = parts.count.wrapping_sub(1);
         let mut queue = CompletionQueue { parts, head: 0, mask, shift };
         queue.head = queue.shared(parts.head).load(Ordering::Relaxed);
@@ -575,10 +575,10 @@ impl CompletionQueue {
     /// The (first half of the) entry at a free-running index between head and tail.
     #[inline(always)]
     fn small(&self, at: u32) -> Cqe {
-        let slot = index(at & self.mask) << self.shift;
+        let offset = index(at & self.mask) << self.shift;
         // SAFETY: the masked index is below `count`, and there are `count` entries of one or two times
         // 16 bytes (contract), as `shift` says.
-        let place = unsafe { self.parts.entries.add(slot) };
+        let place = unsafe { self.parts.entries.byte_add(offset) };
         // SAFETY: inside the entries, initialised, and not written by the kernel before the head
         // has passed it.
         unsafe { place.read() }

@@ -35,12 +35,13 @@ pub(crate) unsafe fn register(fd: RawFd, op: u32, arg: *mut c_void, nr: u32) -> 
     u32::try_from(positive(result)?).map_err(|_| Errno::OVERFLOW)
 }
 
-/// `io_uring_enter(2)`, without the detour through `errno(3)`.
+/// `io_uring_enter(2)`, without the detour through `errno(3)`: gives what the kernel does, the number of entries that it
+/// has consumed or a negative error number, for [`failed`]. One word stays in a register where a `Result` does not.
 ///
 /// # Safety
 /// `arg` and `size` are what `flags` requires, and every entry between the head and the tail of the
 /// SQ obeys [`Uring::push`](crate::Uring::push).
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn enter(
     fd: RawFd,
     to_submit: u32,
@@ -48,7 +49,7 @@ pub(crate) unsafe fn enter(
     flags: u32,
     arg: *const c_void,
     size: usize,
-) -> Result<u32, Errno> {
+) -> i64 {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         // SAFETY: the caller's promise.
@@ -57,14 +58,24 @@ pub(crate) unsafe fn enter(
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     {
         // SAFETY: the caller's promise.
-        unsafe { enter_libc(fd, to_submit, min_complete, flags, arg, size) }
+        match unsafe { enter_libc(fd, to_submit, min_complete, flags, arg, size) } {
+            Ok(consumed) => i64::from(consumed),
+            Err(errno) => -i64::from(errno.raw_os_error()),
+        }
     }
+}
+
+/// The error that a negative result of [`enter`] is.
+#[cold]
+#[inline(never)]
+pub(crate) fn failed(result: i64) -> Errno {
+    Errno::of_negative(i32::try_from(result).unwrap_or(i32::MIN))
 }
 
 /// # Safety
 /// As [`enter`].
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-#[inline]
+#[inline(always)]
 unsafe fn enter_direct(
     fd: RawFd,
     to_submit: u32,
@@ -72,7 +83,7 @@ unsafe fn enter_direct(
     flags: u32,
     arg: *const c_void,
     size: usize,
-) -> Result<u32, Errno> {
+) -> i64 {
     let result: i64;
     // SAFETY: the Linux system call convention of x86-64: number and result in rax, arguments in
     // rdi, rsi, rdx, r10, r8, r9; rcx and r11 are overwritten and the stack is not used. Memory is
@@ -93,11 +104,7 @@ unsafe fn enter_direct(
             options(nostack),
         );
     }
-    // The result is an `int`; a negative one is an error number.
-    match u32::try_from(result) {
-        Ok(consumed) => Ok(consumed),
-        Err(_) => Err(Errno::of_negative(i32::try_from(result).unwrap_or(i32::MIN))),
-    }
+    result
 }
 
 /// # Safety
@@ -133,13 +140,15 @@ mod tests {
         let mut params = Params::default();
         let Ok(fd) = setup(2, &mut params) else { return eprintln!("no io_uring here: skipped") };
         let null = core::ptr::null();
+        let judge = |result| u32::try_from(result).map_err(|_| failed(result));
         for (fd, expected) in [(fd.as_raw_fd(), Ok(0)), (-1, Err(Errno::BADF))] {
             // SAFETY: nothing is submitted and nothing is waited for.
-            assert_eq!(unsafe { enter(fd, 0, 0, 0, null, 0) }, expected);
+            assert_eq!(judge(unsafe { enter(fd, 0, 0, 0, null, 0) }), expected);
             // SAFETY: as above.
             assert_eq!(unsafe { enter_libc(fd, 0, 0, 0, null, 0) }, expected);
         }
         // SAFETY: unknown flags are refused before anything else.
-        assert_eq!(unsafe { enter(fd.as_raw_fd(), 0, 0, !0, null, 0) }, Err(Errno::INVAL));
+        let refused = unsafe { enter(fd.as_raw_fd(), 0, 0, !0, null, 0) };
+        assert_eq!(judge(refused), Err(Errno::INVAL));
     }
 }

@@ -329,16 +329,29 @@ impl Uring {
                 return Ok(to_submit);
             }
         }
-        let mut fd = self.fd.as_raw_fd();
-        if thread::is_current(self.registered.owner) {
-            fd = self.registered.index;
+        let fd = if thread::is_current(self.registered.owner) {
             flags |= enter::REGISTERED_RING;
-        }
+            self.registered.index
+        } else {
+            self.descriptor()
+        };
         // SAFETY: every entry went through `push` or `push128`, whose contract covers it; `arg` and
         // what it points to are alive during the call and match `flags` (contract of this function).
-        let consumed = unsafe { syscall::enter(fd, to_submit, min_complete, flags, arg, size) }?;
+        let result = unsafe { syscall::enter(fd, to_submit, min_complete, flags, arg, size) };
+        if result < 0 {
+            return Err(syscall::failed(result));
+        }
+        // An `int` of the kernel: it fits.
+        let consumed = u32::try_from(result).unwrap_or(u32::MAX);
         self.sq.consumed(consumed);
         Ok(consumed)
+    }
+
+    /// Out of line, or both ways to name the ring are prepared for each call.
+    #[cold]
+    #[inline(never)]
+    fn descriptor(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 
     /// Gives the ring an index in the calling thread's table, which makes [`enter`](Uring::enter) on
