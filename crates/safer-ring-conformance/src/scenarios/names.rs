@@ -247,22 +247,21 @@ async fn both_ends<M: Mode>(ring: &RingOf<M>, path: &Path) -> Verdict {
 async fn a_fifo_by_its_plain_name<M: Mode>(env: &Env<M>) -> Verdict {
     let path = named(env)?;
     let mut open = env.ring().open(&path, &READ);
-    let mut answer = poll_once(&mut open);
-    if answer.is_pending() {
+    let mut waited = poll_once(&mut open).is_pending();
+    if waited {
         turn(env.ring()).await?;
         turn(env.ring()).await?;
-        answer = poll_once(&mut open);
-    }
-    if let Poll::Ready(opened) = answer {
-        return seen!("waited: no, {}", plain(&opened.map(drop)));
+        waited = poll_once(&mut open).is_pending();
     }
     // Who waits is let go.
-    let mut met = None;
-    while met.is_none() {
-        met = writer(env, &path).await?;
+    if waited {
+        let mut met = None;
+        while met.is_none() {
+            met = writer(env, &path).await?;
+        }
+        open.await?;
     }
-    open.await?;
-    seen!("waited: yes")
+    seen!("waited: {}", yes(waited))
 }
 
 /// Whether anybody has the FIFO open for reading after all is over.

@@ -315,7 +315,8 @@ pub(crate) const PROBES: &[Probe] = &[
     .since(5, 19),
     p("io_uring_register/return", "a ring of buffers", Succeeds, |env| {
         buffers_ring(env, ring(env, 0)?, env.buffer(), 8, 5, 0, 0)
-    }),
+    })
+    .since(5, 19),
     p(
         "io_uring_register/ENOENT/unregister-pbuf",
         "UNREGISTER_PBUF_RING of no group",
