@@ -55,17 +55,26 @@ const SIZE: usize = 4096;
 
 type Found = Vec<(&'static str, u64)>;
 
-/// Counts the allocations of `OPERATIONS` runs of a step, after a warm-up.
+/// Counts the allocations of `OPERATIONS` runs of a step, after a warm-up. What an operation allocates is there each time
+/// that they are counted. What happens once (on a machine that is so busy that a runtime does not hear of a completion in
+/// time, another poller takes the ring's bell) is not, so they are counted up to three times.
 macro_rules! measure {
     ($found:ident, $name:literal, $step:expr) => {{
-        for _ in 0..WARM_UP {
-            $step;
+        let mut fewest = u64::MAX;
+        for _ in 0..3 {
+            for _ in 0..WARM_UP {
+                $step;
+            }
+            let before = CALLS.load(Ordering::Relaxed);
+            for _ in 0..OPERATIONS {
+                $step;
+            }
+            fewest = fewest.min(CALLS.load(Ordering::Relaxed) - before);
+            if fewest == 0 {
+                break;
+            }
         }
-        let before = CALLS.load(Ordering::Relaxed);
-        for _ in 0..OPERATIONS {
-            $step;
-        }
-        $found.push(($name, CALLS.load(Ordering::Relaxed) - before));
+        $found.push(($name, fewest));
     }};
 }
 
