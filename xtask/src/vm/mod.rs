@@ -4,7 +4,7 @@
 //! * [`build`]: programs without shared libraries.
 //! * [`image`]: they and the list of what to run, as the archive that the kernel unpacks.
 //! * [`guest`]: the machine itself; [`transcript`]: what it printed.
-//! * [`programs`]: the table of what runs on every kernel; [`matrix`]: running it; [`report`]: what came of it.
+//! * [`programs`]: the table of what runs on every kernel; [`mod@matrix`]: running it; [`report`]: what came of it.
 //!
 //! The first process in the machine is the program of `xtask/guest`.
 

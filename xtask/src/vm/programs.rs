@@ -1,5 +1,5 @@
 //! What runs in a guest: one table. A new program is a line in [`PROGRAMS`]; a test of the face crate that cannot run there
-//! is a line in [`ELSEWHERE`], with its reason.
+//! is a line in `ELSEWHERE`, with its reason.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
