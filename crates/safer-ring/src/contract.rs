@@ -1,7 +1,7 @@
 //! What the system calls below the library ask for: which error a call will have, and why it had one.
 //!
 //! [`check`] predicts the first rule that a call breaks, without making it. [`explain`] gives the causes of an error, those
-//! first that the facts show. Both report: no errno is ever changed. The facts are gathered by [`machine`], [`file`] and
+//! first that the facts show. Both report: no errno is ever changed. The facts are gathered by [`machine`], [`file()`] and
 //! [`entry`], or filled in by hand; one that is missing is left open.
 //!
 //! The rules cover the calls of Linux AIO and the three of io_uring, in the order in which kernels check; each has the

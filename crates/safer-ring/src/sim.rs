@@ -1,6 +1,6 @@
 //! A kernel in memory, driven by a seed: the whole library on it, for tests of programs.
 //!
-//! A [`World`] has files, pipes, sockets and a clock. Its rings are [`Ring`](crate::Ring)s like any other, with the same table,
+//! A [`World`] has files, pipes, sockets and a clock. Its rings are [`Ring`]s like any other, with the same table,
 //! driver and futures, and whatever their kernel does is drawn from the seed: which operation ends when and how, what is cut
 //! short, what fails, what a crash leaves of a file. A run is a function of the seed and of the program, so a failure has a
 //! number.
