@@ -38,7 +38,7 @@ impl Kind {
 /// A bell, as a poller holds it: its number stays the same until the poller has let it go.
 #[cfg_attr(
     not(any(feature = "tokio", feature = "smol")),
-    expect(dead_code, reason = "no poller to put it into")
+    allow(dead_code, reason = "no poller to put it into")
 )]
 #[derive(Debug)]
 struct Bell(Arc<OwnedFd>);

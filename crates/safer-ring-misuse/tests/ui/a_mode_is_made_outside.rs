@@ -1,5 +1,5 @@
 //@ expect: E0277
-//@ says: `Mine: Mode` is not satisfied
+//@ says: `Mine: safer_ring::Mode` is not satisfied
 use safer_ring::RingOf;
 
 enum Mine {}
