@@ -39,6 +39,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod filled_buffer;
 mod foreign;
 mod impls;
 mod lease;

@@ -2,8 +2,8 @@
 
 use std::borrow::{Borrow, BorrowMut};
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 
+use crate::filled_buffer::filled_buffer;
 use crate::foreign::ForeignMemory;
 use crate::memory::{AllocError, Filled, RawBuf};
 
@@ -61,67 +61,6 @@ impl OwnedBuffer {
         Ok(OwnedBuffer { filled: Filled::empty(RawBuf::allocate(size, align, false)?) })
     }
 
-    #[inline]
-    pub(crate) fn from_filled(filled: Filled<RawBuf>) -> OwnedBuffer {
-        OwnedBuffer { filled }
-    }
-
-    #[inline]
-    pub(crate) fn into_filled(self) -> Filled<RawBuf> {
-        self.filled
-    }
-
-    /// Number of initialised bytes.
-    #[inline]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.filled.bytes().len()
-    }
-
-    /// Whether no byte is initialised.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Number of bytes the buffer has room for; a read fills at most so many.
-    #[inline]
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.filled.capacity()
-    }
-
-    /// The alignment the buffer was made with, in bytes. Its address may happen to be aligned better.
-    #[inline]
-    #[must_use]
-    pub fn align(&self) -> usize {
-        self.filled.align()
-    }
-
-    /// Sets the length to zero.
-    #[inline]
-    pub fn clear(&mut self) {
-        self.filled.truncate(0);
-    }
-
-    /// Shortens the buffer to `len` bytes; does nothing if it is shorter.
-    #[inline]
-    pub fn truncate(&mut self, len: usize) {
-        self.filled.truncate(len);
-    }
-
-    /// Sets the length to `len`, or to the capacity if that is less, and returns it. New bytes are zero.
-    pub fn resize(&mut self, len: usize) -> usize {
-        self.filled.resize(len)
-    }
-
-    /// Appends as many of `bytes` as there is room for, and returns how many that were.
-    #[must_use = "bytes that do not fit are left out"]
-    pub fn extend_from_slice(&mut self, bytes: &[u8]) -> usize {
-        self.filled.extend_from_slice(bytes)
-    }
-
     /// The buffer as a vector, without a copy.
     ///
     /// # Errors
@@ -154,33 +93,7 @@ impl From<&[u8]> for OwnedBuffer {
     }
 }
 
-impl Deref for OwnedBuffer {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.filled.bytes()
-    }
-}
-
-impl DerefMut for OwnedBuffer {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.filled.bytes_mut()
-    }
-}
-
-impl AsRef<[u8]> for OwnedBuffer {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
-impl AsMut<[u8]> for OwnedBuffer {
-    fn as_mut(&mut self) -> &mut [u8] {
-        self
-    }
-}
+filled_buffer!(OwnedBuffer, RawBuf);
 
 impl Borrow<[u8]> for OwnedBuffer {
     fn borrow(&self) -> &[u8] {

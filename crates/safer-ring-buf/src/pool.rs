@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
-use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
+use crate::filled_buffer::filled_buffer;
 use crate::foreign::ForeignMemory;
 use crate::memory::{AllocError, Filled, RawBuf};
 use crate::sync::{Mutex, MutexGuard};
@@ -340,86 +340,13 @@ pub struct PooledBuffer {
 }
 
 impl PooledBuffer {
-    #[inline]
-    pub(crate) fn from_filled(filled: Filled<Loan>) -> PooledBuffer {
-        PooledBuffer { filled }
-    }
-
-    #[inline]
-    pub(crate) fn into_filled(self) -> Filled<Loan> {
-        self.filled
-    }
-
     /// Gives the buffer back to its pool, as dropping it does.
     pub fn give(self) {
         drop(self);
     }
-
-    /// Number of bytes the buffer has room for.
-    #[inline]
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.filled.capacity()
-    }
-
-    /// The alignment of the pool's buffers in bytes.
-    #[inline]
-    #[must_use]
-    pub fn align(&self) -> usize {
-        self.filled.align()
-    }
-
-    /// Sets the length to zero.
-    #[inline]
-    pub fn clear(&mut self) {
-        self.filled.truncate(0);
-    }
-
-    /// Shortens the buffer to `len` bytes; does nothing if it is shorter.
-    #[inline]
-    pub fn truncate(&mut self, len: usize) {
-        self.filled.truncate(len);
-    }
-
-    /// Sets the length to `len`, or to the capacity if that is less, and returns it. New bytes are zero.
-    pub fn resize(&mut self, len: usize) -> usize {
-        self.filled.resize(len)
-    }
-
-    /// Appends as many of `bytes` as there is room for, and returns how many that were.
-    #[must_use = "bytes that do not fit are left out"]
-    pub fn extend_from_slice(&mut self, bytes: &[u8]) -> usize {
-        self.filled.extend_from_slice(bytes)
-    }
 }
 
-impl Deref for PooledBuffer {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.filled.bytes()
-    }
-}
-
-impl DerefMut for PooledBuffer {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.filled.bytes_mut()
-    }
-}
-
-impl AsRef<[u8]> for PooledBuffer {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
-impl AsMut<[u8]> for PooledBuffer {
-    fn as_mut(&mut self) -> &mut [u8] {
-        self
-    }
-}
+filled_buffer!(PooledBuffer, Loan);
 
 impl fmt::Debug for PooledBuffer {
     /// Lengths only: the bytes may be many, and secret.

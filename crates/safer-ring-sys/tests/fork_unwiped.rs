@@ -1,6 +1,9 @@
 //! Forked children where the kernel has no `MADV_WIPEONFORK`, as gVisor. One test: its filter is for its process.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::as_conversions, reason = "tests")]
 
+mod common;
+
+use common::child::{descendants_are_known, in_child};
 use safer_ring_sys::{AioContext, Errno, fork};
 
 /// Makes `madvise(_, _, MADV_WIPEONFORK)` fail with `EINVAL`, for the calling thread and what it starts.
@@ -25,23 +28,6 @@ fn forbid_wiping() -> bool {
     allowed && unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, program) } == 0
 }
 
-/// Runs `child`, which makes system calls only, in a forked process and gives its exit status.
-fn in_child(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child calls only `child` and `_exit`.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        let status = child();
-        // SAFETY: leaves at once, without destructors or buffers.
-        unsafe { libc::_exit(status) }
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    assert!(libc::WIFEXITED(status), "the child was killed: {status:#x}");
-    libc::WEXITSTATUS(status)
-}
-
 #[test]
 fn a_child_is_known_where_the_kernel_wipes_no_page() {
     if !forbid_wiping() {
@@ -51,23 +37,9 @@ fn a_child_is_known_where_the_kernel_wipes_no_page() {
     assert_ne!(mine, 0);
     assert_eq!((fork::arm(), fork::current()), (Ok(mine), mine));
     let context = AioContext::setup(1).ok();
-    let status = in_child(|| {
-        if fork::current() != 0 || context.as_ref().is_some_and(AioContext::is_alive) {
-            return 1;
-        }
-        let Ok(own) = fork::arm() else { return 2 };
-        if own == 0 || own == mine || fork::current() != own {
-            return 3;
-        }
-        // A grandchild is new again.
-        let grandchild = in_child(|| match (fork::current(), fork::arm()) {
-            (0, Ok(epoch)) if epoch != own && epoch != mine => 0,
-            _ => 4,
-        });
-        if grandchild == 0 && fork::current() == own { 0 } else { 5 }
-    });
-    assert_eq!(status, 0);
-    assert_eq!(fork::current(), mine, "the child has its own copy");
+    let mistaken = || context.as_ref().is_some_and(AioContext::is_alive);
+    assert_eq!(in_child(|| i32::from(mistaken())), 0, "the context is the parent's");
+    descendants_are_known(mine);
     if let Some(context) = context {
         assert!(context.is_alive());
         assert_eq!(context.destroy(), Ok::<(), Errno>(()));

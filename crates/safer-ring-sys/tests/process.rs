@@ -12,30 +12,12 @@ mod common;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsRawFd, RawFd};
 
+use common::child::{descendants_are_known, in_child};
 use common::{complete, kernel_is, make, nop, ring, ring_descriptors};
 use safer_ring_sys::mmap::Mapping;
 use safer_ring_sys::{
     AioContext, Errno, IoEvent, Iocb, Params, Timespec, Uring, aio_cmd, fork, setup,
 };
-
-/// Runs `child` in a forked process and returns its exit status. The child must not allocate, lock
-/// or return: this process has other threads.
-fn in_child(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child calls only `child`, which keeps to what a forked child of a program with
-    // threads may do, and `_exit`.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        let status = child();
-        // SAFETY: leaves at once, without destructors or buffers.
-        unsafe { libc::_exit(status) }
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    assert!(libc::WIFEXITED(status), "the child was killed: {status:#x}");
-    libc::WEXITSTATUS(status)
-}
 
 fn is_open(fd: RawFd) -> bool {
     // SAFETY: asks for the flags of a number.
@@ -66,23 +48,7 @@ fn epochs() {
     assert_eq!((fork::arm(), fork::current()), (Ok(mine), mine));
     let threads: Vec<_> = (0..8).map(|_| std::thread::spawn(fork::arm)).collect();
     assert!(threads.into_iter().all(|thread| thread.join().unwrap() == Ok(mine)));
-    let status = in_child(|| {
-        if fork::current() != 0 {
-            return 1;
-        }
-        let Ok(own) = fork::arm() else { return 2 };
-        if own == 0 || own == mine || fork::current() != own {
-            return 3;
-        }
-        // A grandchild is new again, to its parent and to its grandparent.
-        let grandchild = in_child(|| match (fork::current(), fork::arm()) {
-            (0, Ok(epoch)) if epoch != own && epoch != mine => 0,
-            _ => 4,
-        });
-        if grandchild == 0 && fork::current() == own { 0 } else { 5 }
-    });
-    assert_eq!(status, 0);
-    assert_eq!(fork::current(), mine, "the child has its own page");
+    descendants_are_known(mine);
 }
 
 fn mappings() {

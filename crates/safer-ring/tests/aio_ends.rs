@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::alone::alone;
+use common::child::in_child;
 use common::tracked::{Morgue, Tracked};
 use common::{deadline, direct_file, within_deadline};
 use safer_ring::aio::{Command, Context, Error, SetupError, poll_events};
@@ -114,24 +115,6 @@ fn a_context_dropped_with_polls_that_would_wait_for_ever_ends() {
         let mut writer = writer;
         assert_eq!(writer.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     });
-}
-
-/// Runs `child` in a forked process, which ends with it, and gives its exit status.
-fn in_child(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child calls `child` and `_exit` only; each test here has a process of its own, whose other threads wait
-    // and hold no lock of the allocator.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        let status = child();
-        // SAFETY: leaves at once, without destructors or buffers.
-        unsafe { libc::_exit(status) }
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child made above.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    assert!(libc::WIFEXITED(status), "the child was killed: {status:#x}");
-    libc::WEXITSTATUS(status)
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::alone::alone;
+use common::child::in_child;
 use common::net::{poll_once, shared, unix_pair};
 use common::{Exec, OnLocal, OnPollster, OnTokio, failure, pattern, with_ring};
 use futures_util::future::{join, join_all};
@@ -109,24 +110,6 @@ fn a_storm_of_signals_fails_nothing_and_ends_no_timer_early() {
         }
         assert!(SIGNALS.load(Ordering::Relaxed) > 100);
     });
-}
-
-/// Runs `child` in a forked process and gives its exit status.
-fn in_child(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: no other thread of this process holds a lock now: the ring's own thread sleeps, and the
-    // one of the test harness waits for this one.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        let status = child();
-        // SAFETY: leaves at once, without destructors or buffers.
-        unsafe { libc::_exit(status) }
-    }
-    let mut status = 0;
-    // SAFETY: writes one int.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    assert!(libc::WIFEXITED(status), "the child was killed: {status:#x}");
-    libc::WEXITSTATUS(status)
 }
 
 /// Whether an operation was refused because the ring is the parent's.

@@ -1,6 +1,8 @@
 //! What the tests on the real kernel share.
 #![allow(dead_code, reason = "each test crate uses its part")]
 
+pub(crate) mod child;
+
 use safer_ring_sys::{Cqe, Errno, Params, Sqe, Uring, enter, opcode, setup};
 
 /// A ring with these flags, or `None`, said aloud, where this machine has no io_uring at all.
