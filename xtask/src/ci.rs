@@ -1,11 +1,11 @@
 //! `cargo xtask ci`: every check, with the time of each.
 //!
-//! The steps stand in two lanes, which run side by side: a debug and a release build take different locks of cargo, and
-//! many steps wait or use one processor. Within a lane the order is that of the list.
+//! Two steps run side by side: many wait or use one processor. Steps that build in the same directory take turns, as
+//! cargo would make them; of those that may run, the first of the list does.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ const DEFAULT_FEATURES: &str = "test -p safer-ring --no-fail-fast --test executo
 /// Mistakes that are planted in a run; all of them take too long for each.
 const MUTANTS: usize = 4;
 
+/// Steps that run at the same time.
+const AT_ONCE: usize = 2;
+
 /// What a step runs, with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Work {
@@ -27,10 +30,20 @@ enum Work {
     Own(Vec<String>),
 }
 
+/// Where a step builds; one step at a time does so in each of the first two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Builds {
+    Debug,
+    Release,
+    /// In a directory that no other step uses, or not at all.
+    Apart,
+}
+
 /// One step.
 #[derive(Debug, Clone)]
 struct Step {
     name: String,
+    builds: Builds,
     work: Work,
     environment: &'static [(&'static str, &'static str)],
 }
@@ -49,17 +62,15 @@ struct Ended {
 pub(crate) fn run() -> Outcome {
     let target = workspace::target_directory()?;
     let own = own_copy(&target)?;
-    let debug = debug_lane(&public_suite(&workspace::packages()?));
-    let release = release_lane(&target.join("bench.json"));
+    let suite = public_suite(&workspace::packages()?);
+    let queue = Queue::new(steps(&suite, &target.join("bench.json")));
     let start = Instant::now();
-    let printing = Mutex::new(());
-    let results = thread::scope(|scope| {
-        let other = scope.spawn(|| lane(&release, &own, &printing));
-        let mut results = lane(&debug, &own, &printing);
-        let others = other.join().map_err(|_| "the lane of release builds panicked".to_owned())?;
-        results.extend(others);
-        Ok::<_, String>(results)
-    })?;
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| worker(&queue, &own));
+        }
+    });
+    let results = queue.results();
     print!("{}", summary(&results, start.elapsed()));
     let failed: Vec<&str> =
         results.iter().filter(|step| !step.ok).map(|step| step.name.as_str()).collect();
@@ -76,13 +87,50 @@ fn own_copy(target: &Path) -> Outcome<PathBuf> {
     copied.map(|_| copy).map_err(|e| format!("cannot copy this program: {e}"))
 }
 
-/// Runs the steps of a lane; what each prints is shown when it has ended, so that lanes do not mix.
-fn lane(steps: &[Step], own: &Path, printing: &Mutex<()>) -> Vec<Ended> {
-    let run = |step: &Step| {
-        let start = Instant::now();
-        let result = perform(step, own);
-        let time = start.elapsed();
-        let _one = printing.lock().unwrap_or_else(PoisonError::into_inner);
+/// The steps that have not begun, what is built now, and how the others ended.
+struct Queue {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+struct State {
+    waiting: Vec<Step>,
+    building: Vec<Builds>,
+    results: Vec<Ended>,
+}
+
+impl Queue {
+    fn new(waiting: Vec<Step>) -> Self {
+        let state = State { waiting, building: Vec::new(), results: Vec::new() };
+        Self { state: Mutex::new(state), ended: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first step that may run now, if need be after the end of another one; `None` when all have begun.
+    fn next(&self) -> Option<Step> {
+        let mut state = self.lock();
+        loop {
+            let building = &state.building;
+            let free =
+                |step: &Step| step.builds == Builds::Apart || !building.contains(&step.builds);
+            if let Some(first) = state.waiting.iter().position(free) {
+                let step = state.waiting.remove(first);
+                state.building.push(step.builds);
+                return Some(step);
+            }
+            if state.waiting.is_empty() {
+                return None;
+            }
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Prints what a step has printed, as a whole, and lets the next one of its directory begin.
+    fn end(&self, step: &Step, time: Duration, result: Outcome<Output>) {
+        let mut state = self.lock();
         println!("==> {} ({:.1} s)", step.name, time.as_secs_f64());
         let ok = match result {
             Ok(output) => {
@@ -98,78 +146,103 @@ fn lane(steps: &[Step], own: &Path, printing: &Mutex<()>) -> Vec<Ended> {
                 false
             }
         };
-        Ended { name: step.name.clone(), time, ok }
-    };
-    steps.iter().map(run).collect()
+        state.results.push(Ended { name: step.name.clone(), time, ok });
+        if let Some(place) = state.building.iter().position(|builds| *builds == step.builds) {
+            state.building.remove(place);
+        }
+        drop(state);
+        self.ended.notify_all();
+    }
+
+    fn results(self) -> Vec<Ended> {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).results
+    }
 }
 
-fn cargo(name: &str, arguments: &str) -> Step {
+/// Runs steps until none is left.
+fn worker(queue: &Queue, own: &Path) {
+    while let Some(step) = queue.next() {
+        let start = Instant::now();
+        let result = perform(&step, own);
+        queue.end(&step, start.elapsed(), result);
+    }
+}
+
+fn cargo(builds: Builds, name: &str, arguments: &str) -> Step {
     let arguments = arguments.split_whitespace().map(str::to_owned).collect();
-    Step { name: name.to_owned(), work: Work::Cargo(arguments), environment: &[] }
+    Step { name: name.to_owned(), builds, work: Work::Cargo(arguments), environment: &[] }
 }
 
-fn own(arguments: &str) -> Step {
+fn own(builds: Builds, arguments: &str) -> Step {
     let words = arguments.split_whitespace().map(str::to_owned).collect();
-    Step { name: arguments.to_owned(), work: Work::Own(words), environment: &[] }
+    Step { name: arguments.to_owned(), builds, work: Work::Own(words), environment: &[] }
+}
+
+/// Every step; those that take long before the others of their directory, as far as one need not look at them first.
+/// The benchmark writes its `table` there.
+fn steps(suite: &[String], table: &Path) -> Vec<Step> {
+    let mut all = debug_steps(suite);
+    all.extend(release_steps(table));
+    all.extend(
+        ["vm --kernel all --quick", "fuzz", "loom", "torture --asan", "vm numa", "msrv", "tsan"]
+            .map(|name| own(Builds::Apart, name)),
+    );
+    all
 }
 
 /// What needs no optimised build.
-fn debug_lane(suite: &[String]) -> Vec<Step> {
+fn debug_steps(suite: &[String]) -> Vec<Step> {
+    use Builds::{Apart, Debug};
     let with = |mut step: Step, environment| {
         step.environment = environment;
         step
     };
     let named: Vec<String> = suite.iter().map(|name| format!("--test {name}")).collect();
     vec![
-        cargo("fmt", "fmt --all --check"),
-        own("tidy"),
-        own("safety --check"),
-        own("kernels --check"),
-        cargo("clippy", "clippy --workspace --all-targets --all-features -- -D warnings"),
+        cargo(Apart, "fmt", "fmt --all --check"),
+        own(Apart, "tidy"),
+        own(Apart, "safety --check"),
+        own(Debug, "kernels --check"),
+        cargo(Debug, "clippy", "clippy --workspace --all-targets --all-features -- -D warnings"),
         // Members are built with the union of what they ask for, and this tool asks for every feature.
-        cargo("test", "test --workspace --no-fail-fast"),
+        cargo(Debug, "test", "test --workspace --no-fail-fast"),
         with(
             cargo(
+                Debug,
                 "test, on the fallback",
                 &format!("test --workspace --no-fail-fast {}", named.join(" ")),
             ),
             &[("SAFER_RING_BACKEND", "fallback")],
         ),
-        cargo("test, default features", DEFAULT_FEATURES),
+        own(Debug, &format!("mutants --some {MUTANTS}")),
+        cargo(Debug, "test, default features", DEFAULT_FEATURES),
         with(
-            cargo("doc", "doc --workspace --no-deps --all-features"),
+            cargo(Debug, "doc", "doc --workspace --no-deps --all-features"),
             &[("RUSTDOCFLAGS", "-Dwarnings")],
         ),
-        cargo("examples", "build --workspace --examples"),
-        own("no-std"),
-        own("msrv"),
-        own("elsewhere"),
+        cargo(Debug, "examples", "build --workspace --examples"),
+        own(Debug, "no-std"),
+        own(Debug, "elsewhere"),
     ]
 }
 
-/// What runs optimised programs; the benchmark writes its `table` there.
-fn release_lane(table: &Path) -> Vec<Step> {
-    let mut bench =
-        cargo("bench, as a smoke test", "run --release -p safer-ring-cli -- bench --quick --json");
+/// What runs optimised programs.
+fn release_steps(table: &Path) -> Vec<Step> {
+    use Builds::Release;
+    let command = "run --release -p safer-ring-cli -- bench --quick --json";
+    let mut bench = cargo(Release, "bench, as a smoke test", command);
     if let Work::Cargo(arguments) = &mut bench.work {
         arguments.push(table.display().to_string());
     }
     vec![
-        own("instr"),
+        own(Release, "instr"),
         bench,
-        own("sim --seeds 0..6000"),
-        own("torture"),
-        own("soak"),
-        own("http --quick"),
-        own("vm numa"),
-        own("vm --kernel all --quick"),
-        own("containers"),
-        own("loom"),
-        own("fuzz"),
-        own("spec-fuzz"),
-        own(&format!("mutants --some {MUTANTS}")),
-        own("torture --asan"),
-        own("tsan"),
+        own(Release, "sim --seeds 0..6000"),
+        own(Release, "torture"),
+        own(Release, "soak"),
+        own(Release, "http --quick"),
+        own(Release, "containers"),
+        own(Release, "spec-fuzz"),
     ]
 }
 
@@ -245,7 +318,7 @@ mod tests {
     fn the_fallback_runs_the_public_suite() {
         let suite = public_suite(&workspace::packages().unwrap());
         assert!(suite.len() > 40 && suite.contains(&"adoption".to_owned()), "{suite:?}");
-        let steps = debug_lane(&suite);
+        let steps = steps(&suite, Path::new("table"));
         let step = steps.iter().find(|step| step.name == "test, on the fallback").unwrap();
         assert_eq!(step.environment, &[("SAFER_RING_BACKEND", "fallback")]);
         let Work::Cargo(arguments) = &step.work else { panic!("not cargo") };
@@ -254,12 +327,33 @@ mod tests {
 
     #[test]
     fn a_step_that_fails_is_told() {
-        let wrong = cargo("wrong", "no-such-command-of-cargo");
-        let [ended] = &lane(&[wrong], Path::new("none"), &Mutex::new(()))[..] else { panic!() };
-        assert!(!ended.ok && ended.name == "wrong");
-        let [ended] = &lane(&[own("tidy")], Path::new("none"), &Mutex::new(()))[..] else {
-            panic!()
-        };
-        assert!(!ended.ok, "there is no such program");
+        let wrong = cargo(Builds::Apart, "wrong", "no-such-command-of-cargo");
+        let queue = Queue::new(vec![wrong, own(Builds::Debug, "tidy")]);
+        worker(&queue, Path::new("none"));
+        let results = queue.results();
+        let told: Vec<_> = results.iter().map(|step| (step.name.as_str(), step.ok)).collect();
+        assert_eq!(told, [("wrong", false), ("tidy", false)], "there is no such program");
+    }
+
+    #[test]
+    fn steps_that_build_in_one_directory_take_turns() {
+        let of = |builds, name: &str| own(builds, name);
+        let queue = Queue::new(vec![
+            of(Builds::Debug, "a"),
+            of(Builds::Debug, "b"),
+            of(Builds::Release, "c"),
+            of(Builds::Apart, "d"),
+            of(Builds::Apart, "e"),
+        ]);
+        let begun: Vec<Step> = (0..4).map_while(|_| queue.next()).collect();
+        let names: Vec<_> = begun.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(names, ["a", "c", "d", "e"]);
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| (queue.next(), queue.next()));
+            queue.end(&begun[0], Duration::ZERO, Err("a".to_owned()));
+            let (next, none) = waits.join().unwrap();
+            assert_eq!(next.map(|step| step.name), Some("b".to_owned()));
+            assert!(none.is_none());
+        });
     }
 }
