@@ -75,27 +75,32 @@ impl Asked {
             offset: if self.offset == AT_CURSOR { -1 } else { self.offset.into() },
             rw_flags: 0,
         });
-        // The operation has held its descriptor. Of the rest nothing is known.
-        let open = File { open: Some(true), ..File::default() };
-        let explain = |file| {
-            let facts = Facts { files: vec![(0, file)], ..Facts::default() };
-            rules::explain(errno, &call, &facts)
-        };
-        if (1..COUNTER).contains(&u64::from(self.length)) {
-            return explain(open);
-        }
-        let mut causes = Vec::new();
-        for (offset, memory) in ALIGNMENTS {
-            let (memory_align, offset_align) = (Some(memory), Some(offset));
-            causes = explain(File { direct: Some(true), memory_align, offset_align, ..open });
-            if causes.first().is_some_and(|cause| cause.shown) {
-                break;
-            }
-        }
-        // Whether it is open with `O_DIRECT` was a guess.
-        causes.iter_mut().for_each(|cause| cause.shown = false);
-        causes
+        causes(errno, &call, self.length.into())
     }
+}
+
+/// The causes of the error of a transfer of `length` bytes, whose descriptor, the number 0 in `call`, was open, and of which
+/// nothing else is known: those first that the numbers of the call speak for.
+pub(crate) fn causes(errno: &str, call: &Call, length: u64) -> Vec<Cause> {
+    let open = File { open: Some(true), ..File::default() };
+    let explain = |file| {
+        let facts = Facts { files: vec![(0, file)], ..Facts::default() };
+        rules::explain(errno, call, &facts)
+    };
+    if (1..COUNTER).contains(&length) {
+        return explain(open);
+    }
+    let mut causes = Vec::new();
+    for (offset, memory) in ALIGNMENTS {
+        let (memory_align, offset_align) = (Some(memory), Some(offset));
+        causes = explain(File { direct: Some(true), memory_align, offset_align, ..open });
+        if causes.first().is_some_and(|cause| cause.shown) {
+            break;
+        }
+    }
+    // Whether it is open with `O_DIRECT` was a guess.
+    causes.iter_mut().for_each(|cause| cause.shown = false);
+    causes
 }
 
 /// The same modulo 4096, and on the same side of 4096: what alignment and the end of a page depend on.

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use common::{Exec, direct_file, everywhere, file_with, must_fail, with_ring};
 use safer_ring::aio::{Command, Context, SetupError};
 use safer_ring::contract::{self, Call, Facts, IoSubmit, Iocb, Pointer};
-use safer_ring::{Fd, OpError, OwnedBuffer};
+use safer_ring::{Fd, IoBuf, Local, Mode, OpError, OwnedBuffer};
 
 everywhere!(
     a_direct_transfer_that_is_not_aligned_says_which_number,
@@ -20,7 +20,7 @@ everywhere!(
     many_buffers_have_causes_too,
 );
 
-fn context() -> Option<Context<Vec<u8>>> {
+fn context<B: IoBuf>() -> Option<Context<B>> {
     match Context::new(4) {
         Ok(context) => Some(context),
         Err(SetupError::Unavailable { errno }) => {
@@ -33,7 +33,7 @@ fn context() -> Option<Context<Vec<u8>>> {
 
 #[test]
 fn a_refused_command_says_why_and_keeps_its_errno() {
-    let Some(mut context) = context() else { return };
+    let Some(mut context) = context::<Vec<u8>>() else { return };
     let directory = tempfile::tempdir().unwrap();
     let file = std::fs::File::create(directory.path().join("written")).unwrap();
     let command = Command::read(&file, Vec::with_capacity(16), 0);
@@ -48,8 +48,45 @@ fn a_refused_command_says_why_and_keeps_its_errno() {
 }
 
 #[test]
+fn an_event_that_failed_says_why_and_keeps_its_errno() {
+    let Some(mut context) = context::<Vec<u8>>() else { return };
+    let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let zero = std::fs::File::open("/dev/zero").unwrap();
+    let fine = Command::read(&zero, Vec::with_capacity(16), 0).data(1);
+    context.submit([Command::read(&socket, Vec::with_capacity(16), 512), fine]).unwrap();
+    // The kernel has it, and it is not looked at again.
+    drop(socket);
+    for event in context.events(2, None).unwrap() {
+        if event.data == 1 {
+            assert!(event.result.is_ok() && event.causes().is_empty());
+            continue;
+        }
+        assert_eq!(event.result.as_ref().unwrap_err().raw_os_error(), Some(libc::ESPIPE));
+        assert_eq!(event.causes()[0].rule.id, "io_submit/ESPIPE/socket-offset");
+        assert!(event.causes().iter().all(|cause| !cause.rule.id.contains("reserved")));
+    }
+}
+
+#[test]
+fn a_misaligned_event_names_what_is_misaligned() {
+    let Some(mut context) = context::<OwnedBuffer>() else { return };
+    let file = direct_file::<Local>(8192);
+    if !is_direct(&file) {
+        return;
+    }
+    let buffer = OwnedBuffer::aligned_with_capacity(4096, 4096).unwrap();
+    context.submit([Command::read(&file, buffer, 4104)]).unwrap();
+    let event = context.events(1, None).unwrap().remove(0);
+    assert_eq!(event.result.as_ref().unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    let causes = event.causes();
+    assert_eq!(causes[0].rule.id, "io_submit/EINVAL/direct-offset");
+    assert_eq!(causes[0].found, "of 512 bytes, and the offset is at +8");
+    assert!(causes.iter().all(|cause| !cause.shown), "nothing is known of the descriptor");
+}
+
+#[test]
 fn a_directory_has_no_reads_and_a_pipe_no_syncs() {
-    let Some(mut context) = context() else { return };
+    let Some(mut context) = context::<Vec<u8>>() else { return };
     let directory = std::fs::File::open("/").unwrap();
     let error = context.submit([Command::read(&directory, Vec::with_capacity(16), 0)]).unwrap_err();
     assert!(error.to_string().contains("and a directory has none") || error.causes()[0].shown);
@@ -60,7 +97,7 @@ fn a_directory_has_no_reads_and_a_pipe_no_syncs() {
 
 #[test]
 fn what_was_predicted_of_a_command_is_what_it_gets() {
-    let Some(mut context) = context() else { return };
+    let Some(mut context) = context::<Vec<u8>>() else { return };
     let directory = tempfile::tempdir().unwrap();
     let file = std::fs::File::create(directory.path().join("written")).unwrap();
     let (fildes, about) = contract::entry(&file);
@@ -89,12 +126,20 @@ fn told<T: std::fmt::Debug, B>(result: Result<T, OpError<B>>, errno: i32) -> (St
     told
 }
 
+/// Whether a file is open for direct I/O; says so if not.
+fn is_direct<M: Mode>(file: &Fd<M>) -> bool {
+    let direct = rustix::fs::fcntl_getfl(file).unwrap().contains(rustix::fs::OFlags::DIRECT);
+    if !direct {
+        eprintln!("skipped: no direct I/O on this file system");
+    }
+    direct
+}
+
 fn a_direct_transfer_that_is_not_aligned_says_which_number<E: Exec>() {
     with_ring::<E>(8, async |ring| {
         let file = direct_file(16_384);
-        let flags = rustix::fs::fcntl_getfl(&file).unwrap();
-        if !flags.contains(rustix::fs::OFlags::DIRECT) {
-            return eprintln!("skipped: no direct I/O on this file system");
+        if !is_direct(&file) {
+            return;
         }
         let buffer = || OwnedBuffer::aligned_with_capacity(4096, 4096).unwrap();
         let (text, causes) = told(ring.read_at_owned(&file, buffer(), 4104).await, libc::EINVAL);

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 use safer_ring_buf::IoBuf;
 use safer_ring_sys::{AioContext, Errno, IoEvent, Iocb, Timespec, aio_cmd};
 
+use crate::asked;
+use crate::contract::rules;
+
 use super::command::{Buffers, Command, Order, poll_events};
 use super::error::{Error, MAX_CAPACITY, SetupError, SubmitError};
 use super::slots::{Slots, Work};
@@ -69,6 +72,8 @@ pub(super) struct Ended<B: IoBuf> {
     ticket: Ticket,
     work: Work<B>,
     res: i64,
+    /// What it had asked for, if it has failed.
+    asked: Option<Iocb>,
 }
 
 /// Names a command in flight, for [`Context::cancel`] and to know its [`Event`] by.
@@ -86,6 +91,55 @@ pub struct Event<B> {
     pub result: io::Result<usize>,
     /// The buffers. After a read those with a length have that of what was read; after an error they are as they were.
     pub buffers: Buffers<B>,
+    asked: Option<Iocb>,
+}
+
+impl<B> Event<B> {
+    /// Why the command may have failed, the likely cause first: those that the error and the numbers of the command leave.
+    /// Empty if it has not failed, or if no rule is known to be broken. Of the descriptor, which may be closed by now,
+    /// nothing is known: [`rules::explain`] with its facts tells more.
+    ///
+    /// ```
+    /// # use safer_ring_backend::aio::{Buffers, Command, Context};
+    /// # fn main() -> std::io::Result<()> {
+    /// # let Ok(mut context) = Context::<Vec<u8>>::new(1) else { return Ok(()) };
+    /// let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    /// context.submit([Command::read(&socket, vec![0; 8], 512)])?;
+    /// let event = context.events(1, None)?.remove(0);
+    /// assert_eq!(event.causes()[0].rule.text, "a socket has no offsets: aio_offset must be 0");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn causes(&self) -> Vec<rules::Cause> {
+        match (&self.result, self.asked) {
+            (Err(error), Some(asked)) => causes(error, &asked),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn causes(error: &io::Error, asked: &Iocb) -> Vec<rules::Cause> {
+    let Some(name) = error.raw_os_error().and_then(|raw| Errno::from_raw_os_error(raw)?.name())
+    else {
+        return Vec::new();
+    };
+    let memory = rules::Pointer::writable(asked.aio_buf);
+    let iocb = rules::Iocb {
+        place: memory,
+        opcode: asked.aio_lio_opcode,
+        buf: asked.aio_buf,
+        memory: rules::Memory::Writable,
+        nbytes: asked.aio_nbytes,
+        offset: asked.aio_offset,
+        rw_flags: asked.aio_rw_flags,
+        ..rules::Iocb::default()
+    };
+    let call = rules::Call::IoSubmit(rules::IoSubmit { nr: 1, array: memory, iocbs: vec![iocb] });
+    let vectored = matches!(asked.aio_lio_opcode, aio_cmd::PREADV | aio_cmd::PWRITEV);
+    let mut causes = asked::causes(name, &call, if vectored { 0 } else { asked.aio_nbytes });
+    // The kernel has taken the command.
+    causes.retain(|cause| cause.rule.place == rules::Place::Result);
+    causes
 }
 
 impl<B: IoBuf> Context<B> {
@@ -299,10 +353,11 @@ impl<B: IoBuf> Inner<B> {
     fn fetch_once(&mut self, min: usize, left: Option<Duration>) -> Result<usize, Errno> {
         let events = self.kernel.getevents(min, &mut self.room, left.map(Timespec::from))?;
         for event in events.iter() {
+            let asked = if event.res < 0 { self.slots.asked(event.data) } else { None };
             match self.slots.take(event.data) {
                 Some(work) => {
                     let ticket = Ticket(event.data);
-                    self.ended.push_back(Ended { ticket, work, res: event.res });
+                    self.ended.push_back(Ended { ticket, work, res: event.res, asked });
                 }
                 None => self.unknown = self.unknown.saturating_add(1),
             }
@@ -348,7 +403,7 @@ fn prepare<'f, B: IoBuf>(
 
 impl<B: IoBuf> Ended<B> {
     fn into_event(self) -> Event<B> {
-        let Ended { ticket, work: Work { lent, way, opcode, events, data }, res } = self;
+        let Ended { ticket, work: Work { lent, way, opcode, events, data }, res, asked } = self;
         let failure = match i32::try_from(res) {
             Ok(res) => Errno::from_result(res).err(),
             Err(_) => None,
@@ -372,6 +427,6 @@ impl<B: IoBuf> Ended<B> {
                 (Ok(bytes), unsafe { way.moved(lent, bytes) })
             }
         };
-        Event { ticket, data, result, buffers }
+        Event { ticket, data, result, buffers, asked }
     }
 }

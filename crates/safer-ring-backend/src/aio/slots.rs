@@ -69,6 +69,11 @@ impl<B: IoBuf> Slots<B> {
         Some(work)
     }
 
+    /// What a key that is valid has asked the kernel for.
+    pub(super) fn asked(&self, key: u64) -> Option<Iocb> {
+        self.iocbs.get(at(self.valid(key)?)).copied()
+    }
+
     /// The structures of keys that are valid, at their addresses.
     pub(super) fn iocbs(&mut self, keys: impl Iterator<Item = u64>) -> Vec<*mut Iocb> {
         let first = self.iocbs.as_mut_ptr();
