@@ -24,7 +24,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use safer_ring_core::Op;
-use safer_ring_sys::{Cqe, Errno};
+use safer_ring_sys::{Cqe, Cqe32, Errno};
 
 use crate::clock;
 use crate::engine::Class;
@@ -128,6 +128,16 @@ pub unsafe trait Backend {
 
     /// The next completion. Its place in the queue is the kernel's again before this returns.
     fn pop(&mut self) -> Option<Cqe>;
+
+    /// Whether completions have a second half.
+    fn is_wide(&self) -> bool {
+        false
+    }
+
+    /// [`Backend::pop`] with both halves.
+    fn pop_wide(&mut self) -> Option<Cqe32> {
+        self.pop().map(|cqe| Cqe32 { cqe, big: [0; 2] })
+    }
 
     /// After `pop` gave nothing: fetches completions that did not fit into the queue. Tells whether there were any.
     fn refill(&mut self) -> bool {

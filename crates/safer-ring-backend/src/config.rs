@@ -72,6 +72,8 @@ pub struct Config {
     pub sqpoll: Option<Sqpoll>,
     /// Busy-polled completions: `O_DIRECT` files on devices with poll queues only.
     pub iopoll: bool,
+    /// Completions of 32 bytes, whose second half raw entries get.
+    pub wide_completions: bool,
     /// Most worker threads of the kernel: bounded (files) and unbounded (everything else).
     pub io_wq_limits: Option<[u32; 2]>,
     /// Let the kernel refuse each opcode that this library does not use itself.
@@ -100,6 +102,7 @@ impl Config {
             completions: None,
             sqpoll: None,
             iopoll: false,
+            wide_completions: false,
             io_wq_limits: None,
             restricted: false,
             without_setup_flags: 0,

@@ -402,7 +402,7 @@ impl fmt::Display for SetupError {
             Self::Unavailable { errno } => write!(f, "io_uring is not available: {errno}"),
             Self::Limit { errno } => write!(f, "io_uring could not be set up: {errno}"),
             Self::Mode { call, errno } => {
-                write!(f, "the kernel refused SQPOLL or IOPOLL: {errno}")?;
+                write!(f, "the kernel refused SQPOLL, IOPOLL or completions of 32 bytes: {errno}")?;
                 // Of the kernel and the CPUs more is known than of the memory: all of it was this library's own.
                 let call = Call::RingSetup(*call);
                 let name = errno.name().unwrap_or_default();

@@ -24,7 +24,7 @@ use crate::error::Failure;
 use crate::fd::cancel_takers;
 use crate::member::Member;
 use crate::mode::Mode;
-use crate::payload::{self, Payload};
+use crate::payload::{self, More, Payload};
 use crate::request::{Parts, Request, Resources};
 use crate::stream::{Answer, NO_TICKET, Role, Ticket, WAITS};
 
@@ -349,7 +349,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
                     resources,
                     rest,
                     completion,
-                    (None, Vec::new()),
+                    (None, More::default()),
                     || left::<M>(&cell, key),
                 );
                 return Poll::Ready(output);
@@ -441,10 +441,13 @@ impl<M: Mode, P: Payload> Live<M, P> {
         let short = chained.is_none() && !(M::INLINE && driver.has_queued());
         if short && let Some((resources, completion)) = take_quietly::<M, P>(&mut driver, key) {
             drop(driver);
-            let output =
-                output_of::<M::Guard, P>(resources, rest, completion, (None, Vec::new()), || {
-                    left::<M>(&cell, key)
-                });
+            let output = output_of::<M::Guard, P>(
+                resources,
+                rest,
+                completion,
+                (None, More::default()),
+                || left::<M>(&cell, key),
+            );
             return Polled::Ended(output);
         }
         let finished = Self::poll_long(&cell, &mut driver, (key, rest), waker, chained.as_mut());

@@ -46,6 +46,7 @@ environments! {
     uring_local_bare = "uring-local-bare";
     uring_local_sqarray = "uring-local-sqarray";
     uring_local_sqpoll = "uring-local-sqpoll";
+    uring_local_wide = "uring-local-wide";
     uring_local_tiny = "uring-local-tiny";
     uring_local_restricted = "uring-local-restricted";
     uring_local_plain = "uring-local-plain";
@@ -55,6 +56,7 @@ environments! {
     uring_shared_bare = "uring-shared-bare";
     uring_shared_sqarray = "uring-shared-sqarray";
     uring_shared_sqpoll = "uring-shared-sqpoll";
+    uring_shared_wide = "uring-shared-wide";
     uring_shared_tiny = "uring-shared-tiny";
     uring_shared_restricted = "uring-shared-restricted";
     uring_shared_plain = "uring-shared-plain";

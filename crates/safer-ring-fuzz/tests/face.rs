@@ -171,7 +171,7 @@ fn builders_of_any_kind() {
                 1 => builder.entries(bytes.long()),
                 2 => builder.completions(u32::from(bytes.word())),
                 3 => builder.sqpoll(Duration::from_millis(bytes.byte().into())),
-                4 => builder.iopoll(bytes.flip()),
+                4 => builder.iopoll(bytes.flip()).wide_completions(bytes.flip()),
                 5 => builder.io_wq_workers(bytes.byte().into(), bytes.long()),
                 6 => builder.restricted(bytes.flip()),
                 7 => builder.without_setup_flags(bytes.long()),

@@ -483,6 +483,13 @@ impl CompletionQueue {
         }
     }
 
+    /// [`pop`](Self::pop) with both halves; the second is zero where there is none.
+    pub fn pop32(&mut self) -> Option<Cqe32> {
+        let mut room = [Cqe32::default()];
+        let filled = self.reap32(&mut room);
+        room.into_iter().take(filled).next()
+    }
+
     /// How many entries a completion with these flags takes.
     #[cold]
     #[inline(never)]

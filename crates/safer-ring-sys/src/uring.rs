@@ -451,6 +451,11 @@ impl Uring {
         self.cq.pop()
     }
 
+    /// [`pop`](Uring::pop) with both halves; the second is zero where there is none.
+    pub fn pop32(&mut self) -> Option<Cqe32> {
+        self.cq.pop32()
+    }
+
     /// Moves completions into `out` and returns how many. Fillers (`F_SKIP`) are left out, and of a
     /// 32-byte completion the first half is kept.
     #[inline]

@@ -104,7 +104,7 @@ pub use ring_buffer::RingBuffer;
 pub use runtime::Runtime;
 #[cfg(target_os = "linux")]
 pub use safer_ring_backend::payload::{
-    Control, ControlMessage, FileType, Metadata, Payload, RawOutput, Received,
+    Control, ControlMessage, FileType, Metadata, Payload, RawCompletion, RawOutput, Received,
 };
 #[cfg(target_os = "linux")]
 pub use safer_ring_backend::sys;

@@ -635,8 +635,8 @@ fn a_raw_multishot_delivers_all_its_completions<E: Exec>() {
         let output = unsafe { ring.raw(entry, None, interval) }.await;
         assert_eq!(output.result.unwrap_err().raw_os_error(), Some(libc::ETIME));
         assert_eq!(output.earlier.len(), 4);
-        assert!(output.earlier.iter().all(|(result, flags)| {
-            *result == -libc::ETIME && flags & sys::cqe_flags::MORE != 0
+        assert!(output.earlier.iter().all(|completion| {
+            completion.result == -libc::ETIME && completion.flags & sys::cqe_flags::MORE != 0
         }));
         assert_eq!(output.flags & sys::cqe_flags::MORE, 0);
     });

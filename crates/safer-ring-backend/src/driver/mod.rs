@@ -27,7 +27,7 @@ use crate::clock;
 use crate::error::Failure;
 use crate::fd::Guard;
 use crate::notes::{Note, Notes};
-use crate::payload::{self, Done, Payload};
+use crate::payload::{self, Done, More, Payload};
 use crate::request::Resources;
 use crate::root;
 use crate::uring::RingBackend;
@@ -109,7 +109,11 @@ pub struct Driver<K: Guard, B: Backend = RingBackend> {
     /// Whether something is in `aftermath`.
     dirty: bool,
     /// Intermediate completions of multishot operations, until their owner takes them.
-    more: Vec<(Key, Completion)>,
+    more: Vec<(Key, Completion, [u64; 2])>,
+    /// Second halves of last completions, for the owners of raw operations.
+    last_halves: Vec<(Key, [u64; 2])>,
+    /// That of the completion being taken in.
+    second_half: [u64; 2],
     /// Results of operations that were answered at once, to be completed after staging.
     immediate: Vec<(u64, i32)>,
     /// Armed kernel timers; the lease holds the timespec until the timer's completion.
@@ -156,6 +160,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             aftermath: Aftermath { wakers: Vec::with_capacity(64), ..Aftermath::default() },
             dirty: false,
             more: Vec::new(),
+            last_halves: Vec::new(),
+            second_half: [0; 2],
             immediate: Vec::new(),
             timers: Vec::new(),
             rung: false,
@@ -386,7 +392,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     ) -> Result<P::Output, P::Rest> {
         let Some((resources, completion)) = self.table.take_result(key) else { return Err(rest) };
         let judged = broken.map(|chained| chained.judge(completion));
-        let more = if P::KEEPS_ALL { self.take_more(key) } else { Vec::new() };
+        let more = if P::KEEPS_ALL { self.take_more(key) } else { More::default() };
         let table = &self.table;
         Ok(output_of::<K, P>(resources, rest, completion, (judged, more), || table.left(key)))
     }
@@ -401,13 +407,20 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         self.finish::<P>(key, rest, None)
     }
 
-    /// Intermediate completions of `key`, in order.
-    pub(crate) fn take_more(&mut self, key: Key) -> Vec<Completion> {
-        let mut taken = Vec::new();
-        self.more.retain(|(owner, completion)| {
+    /// What the completions of `key` were, beyond the result and the flags of the last one.
+    pub(crate) fn take_more(&mut self, key: Key) -> More {
+        let mut taken = More::default();
+        self.more.retain(|(owner, completion, half)| {
             let mine = *owner == key;
             if mine {
-                taken.push(*completion);
+                taken.earlier.push((*completion, *half));
+            }
+            !mine
+        });
+        self.last_halves.retain(|(owner, half)| {
+            let mine = *owner == key;
+            if mine {
+                taken.last_half = *half;
             }
             !mine
         });
@@ -529,7 +542,7 @@ pub(crate) fn output_of<K: Guard, P: Payload>(
     resources: ManuallyDrop<Resources<K>>,
     rest: P::Rest,
     completion: Completion,
-    (judged, more): (Option<Result<u32, Failure>>, Vec<Completion>),
+    (judged, more): (Option<Result<u32, Failure>>, More),
     left: impl FnOnce() -> Option<Op>,
 ) -> P::Output {
     let result = judged.unwrap_or_else(|| Errno::from_result(completion.res).map_err(Failure::Os));

@@ -31,7 +31,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         if !self.is_ours() {
             return;
         }
-        if !self.more.is_empty() {
+        if !self.more.is_empty() || !self.last_halves.is_empty() {
             drop(self.take_more(key));
         }
         self.nudged.retain(|nudged| *nudged != key);

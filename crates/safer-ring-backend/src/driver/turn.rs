@@ -10,8 +10,8 @@ use std::ptr::NonNull;
 use std::task::Waker;
 use std::time::Duration;
 
-use safer_ring_core::{Op, Outcome, Staged};
-use safer_ring_sys::{Cqe, Errno};
+use safer_ring_core::{Op, Outcome, Staged, Tag, decode};
+use safer_ring_sys::{Cqe, Cqe32, Errno, cqe_flags};
 
 use super::Driver;
 use crate::backend::{Backend, Submission, Submitted, Wait};
@@ -154,7 +154,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         self.alone.credit -= 1;
         // An error is met again when the thread waits, as are further completions.
         let _ = self.enter(Wait::No);
-        if let Some(cqe) = self.backend.pop() {
+        if self.backend.is_wide() {
+            self.reap_wide();
+        } else if let Some(cqe) = self.backend.pop() {
             self.complete(cqe.user_data, cqe.res, cqe.flags);
         }
         true
@@ -365,6 +367,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     /// Takes in all completions that are there.
     pub(crate) fn reap(&mut self) {
+        if self.backend.is_wide() {
+            return self.reap_wide();
+        }
         loop {
             while let Some(cqe) = self.backend.pop() {
                 self.complete(cqe.user_data, cqe.res, cqe.flags);
@@ -372,6 +377,35 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             if !self.backend.refill() {
                 return;
             }
+        }
+    }
+
+    /// [`Driver::reap`] where completions have a second half, which goes to raw operations.
+    #[cold]
+    fn reap_wide(&mut self) {
+        loop {
+            while let Some(Cqe32 { cqe, big }) = self.backend.pop_wide() {
+                self.second_half = big;
+                if cqe.flags & cqe_flags::MORE == 0 {
+                    self.keep_second_half(cqe.user_data);
+                }
+                self.complete(cqe.user_data, cqe.res, cqe.flags);
+                self.second_half = [0; 2];
+            }
+            if !self.backend.refill() {
+                return;
+            }
+        }
+    }
+
+    /// Keeps the second half of a last completion for the owner of its operation, if that wants it.
+    fn keep_second_half(&mut self, user_data: u64) {
+        let Some((Tag::Operation, key)) = decode(user_data) else { return };
+        let raw = matches!(self.table.get(key), Some((Op::Raw, _)));
+        let owned = self.table.state(key).is_some_and(|state| !state.orphaned);
+        let known = self.last_halves.iter().any(|(owner, _)| *owner == key);
+        if raw && owned && !known && self.second_half != [0; 2] {
+            self.last_halves.push((key, self.second_half));
         }
     }
 
@@ -413,7 +447,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             Outcome::More { key, completion } => {
                 let orphaned = self.table.state(key).is_none_or(|state| state.orphaned);
                 if !orphaned {
-                    self.more.push((key, completion));
+                    self.more.push((key, completion, self.second_half));
                 }
             }
             Outcome::Internal { tag, key } => self.internal(tag, key),

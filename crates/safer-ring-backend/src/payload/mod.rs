@@ -34,7 +34,7 @@ pub(crate) use message::message_bytes;
 pub use message::{Control, ControlMessage, Received, RecvMsg, SendMsg, recv_msg, send_msg};
 pub use path::{FileType, Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
 pub(crate) use raw::sanitize;
-pub use raw::{Raw, RawOutput, raw};
+pub use raw::{Raw, RawCompletion, RawOutput, raw};
 pub(crate) use simple::bury_close;
 pub use simple::{
     Close, Count, Plain, PollEvents, Settled, Sleep, Unit, close, fallocate, fsync, ftruncate,
@@ -58,8 +58,17 @@ pub struct Done {
     pub(crate) result: Result<u32, Failure>,
     /// Flags of the last completion.
     pub(crate) flags: u32,
-    /// Completions before the last one; only raw operations keep them.
-    pub(crate) more: Vec<Completion>,
+    /// Only raw operations keep it.
+    pub(crate) more: More,
+}
+
+/// The completions of an operation, beyond the result and the flags of the last one.
+#[derive(Debug, Default)]
+pub(crate) struct More {
+    /// Those before the last one, in order, each with its second half.
+    pub(crate) earlier: Vec<(Completion, [u64; 2])>,
+    /// The second half of the last one; zero on a ring whose completions have none.
+    pub(crate) last_half: [u64; 2],
 }
 
 /// A kind of operation. Sealed: its constructors are functions of this module.
@@ -148,7 +157,7 @@ pub(crate) fn finish<P: Payload>(lease: Lease, rest: P::Rest, done: Done) -> P::
 #[cold]
 pub(crate) fn refuse<K: Guard, P: Payload>(refused: Refused<K>, rest: P::Rest) -> P::Output {
     let Refused { failure, resources } = refused;
-    let done = Done { result: Err(failure), flags: 0, more: Vec::new() };
+    let done = Done { result: Err(failure), flags: 0, more: More::default() };
     finish::<P>(resources.lease, rest, done)
 }
 
@@ -159,7 +168,7 @@ pub(crate) fn served<K: Guard, P: Payload>(
     rest: P::Rest,
     result: Result<u32, Failure>,
 ) -> P::Output {
-    finish::<P>(resources.lease, rest, Done { result, flags: 0, more: Vec::new() })
+    finish::<P>(resources.lease, rest, Done { result, flags: 0, more: More::default() })
 }
 
 /// Whether an error says that the operation was cancelled.

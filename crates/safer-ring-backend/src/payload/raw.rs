@@ -34,10 +34,25 @@ pub struct RawOutput<T> {
     pub result: io::Result<u32>,
     /// The flags of the last completion (`IORING_CQE_F_*`).
     pub flags: u32,
-    /// Result and flags of the completions before it (multishot, zero-copy sends), in order.
-    pub earlier: Vec<(i32, u32)>,
+    /// The second half of the last completion; zero unless the ring was made with
+    /// [`Config::wide_completions`](crate::Config::wide_completions) and the operation fills it.
+    pub second_half: [u64; 2],
+    /// The completions before it (multishot, zero-copy sends), in order.
+    pub earlier: Vec<RawCompletion>,
     /// What was kept for it.
     pub keep: T,
+}
+
+/// A completion of a raw operation before its last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RawCompletion {
+    /// Its result: negative for an error.
+    pub result: i32,
+    /// Its flags (`IORING_CQE_F_*`).
+    pub flags: u32,
+    /// Its second half, as [`RawOutput::second_half`].
+    pub second_half: [u64; 2],
 }
 
 /// The entry stays first: the backend reads it there.
@@ -81,16 +96,22 @@ impl<T: Send + 'static> Payload for Raw<T> {
     }
 
     fn failed(failure: Failure, keep: T) -> Self::Output {
-        RawOutput { result: Err(failure.into()), flags: 0, earlier: Vec::new(), keep }
+        let (second_half, earlier) = ([0; 2], Vec::new());
+        RawOutput { result: Err(failure.into()), flags: 0, second_half, earlier, keep }
     }
 
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: `raw` boxed this type; what the kernel wrote into it is by the contract of `raw` valid.
         let state = unsafe { lease.into_box::<RawState<T>>() };
-        let earlier = done.more.iter().map(|completion| (completion.res, completion.flags));
+        let earlier = done.more.earlier.iter().map(|(completion, second_half)| RawCompletion {
+            result: completion.res,
+            flags: completion.flags,
+            second_half: *second_half,
+        });
         RawOutput {
             result: done.result.map_err(io::Error::from),
             flags: done.flags,
+            second_half: done.more.last_half,
             earlier: earlier.collect(),
             keep: state.keep,
         }

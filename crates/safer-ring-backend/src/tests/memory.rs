@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use safer_ring_sys::{Cqe, Errno};
+use safer_ring_sys::{Cqe, Cqe32, Errno};
 
 use super::Guarded;
 use crate::backend::{Backend, Submission, Submitted, Wait};
@@ -45,6 +45,8 @@ pub(super) struct State {
     /// What the kernel has, or has had.
     pub(super) taken: Vec<Entry>,
     pub(super) completions: VecDeque<Cqe>,
+    /// Second halves of the next completions, if they have any; afterwards they are zero.
+    pub(super) halves: Option<VecDeque<[u64; 2]>>,
     /// Of the next enters; afterwards they succeed.
     pub(super) answers: VecDeque<Answer>,
     /// Of all enters, if set.
@@ -143,6 +145,16 @@ unsafe impl Backend for Memory {
             }
         }
         answer
+    }
+
+    fn is_wide(&self) -> bool {
+        self.0.borrow().halves.is_some()
+    }
+
+    fn pop_wide(&mut self) -> Option<Cqe32> {
+        let cqe = self.pop()?;
+        let half = self.0.borrow_mut().halves.as_mut().and_then(VecDeque::pop_front);
+        Some(Cqe32 { cqe, big: half.unwrap_or_default() })
     }
 
     fn pop(&mut self) -> Option<Cqe> {

@@ -13,6 +13,7 @@ mod shutdown;
 mod strange;
 mod timers;
 mod whole;
+mod wide;
 mod wrap;
 
 use std::mem::ManuallyDrop;

@@ -27,7 +27,7 @@ use std::time::Duration;
 use safer_ring_buf::Lease;
 use safer_ring_core::Op;
 use safer_ring_sys::{
-    Cqe, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
+    Cqe, Cqe32, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
 };
 
 use crate::backend::{Backend, Helped, Submission, Submitted, Wait, wait_outside};
@@ -59,6 +59,8 @@ pub struct RingBackend {
     can_wait_with_timeout: bool,
     /// Whether completions can be kept from being announced without losing one.
     can_hush: bool,
+    /// Its completions have 32 bytes.
+    wide: bool,
     /// All of the hot operations (`prep::hot`) are to be used as they are.
     all_hot: bool,
     /// Transfers in steps, on a kernel that needs them.
@@ -252,6 +254,15 @@ unsafe impl Backend for RingBackend {
     #[inline(always)]
     fn pop(&mut self) -> Option<Cqe> {
         self.ring.pop()
+    }
+
+    #[inline(always)]
+    fn is_wide(&self) -> bool {
+        self.wide
+    }
+
+    fn pop_wide(&mut self) -> Option<Cqe32> {
+        self.ring.pop32()
     }
 
     #[inline]

@@ -103,8 +103,8 @@ impl RingBackend {
     pub(crate) fn fallback(config: &Config) -> Result<Self, SetupError> {
         config.check()?;
         let only = config.backend == BackendChoice::Only(BackendKind::Fallback);
-        if only && (config.sqpoll.is_some() || config.iopoll) {
-            let what = "SQPOLL and IOPOLL are modes of io_uring, and the fallback was asked for";
+        if only && (config.sqpoll.is_some() || config.iopoll || config.wide_completions) {
+            let what = "SQPOLL, IOPOLL and completions of 32 bytes are modes of io_uring, and the fallback was asked for";
             return Err(SetupError::Conflict { what });
         }
         let limit = |errno| SetupError::Limit { errno };
@@ -138,6 +138,7 @@ impl RingBackend {
             fresh_flags: 0,
             can_wait_with_timeout: false,
             can_hush: false,
+            wide: false,
             all_hot: false,
             steps: None,
         })
@@ -171,6 +172,7 @@ impl RingBackend {
             fresh_flags: 0,
             can_wait_with_timeout: false,
             can_hush: false,
+            wide: false,
             all_hot: false,
             steps: None,
         })
@@ -241,6 +243,7 @@ impl RingBackend {
             can_hush,
             engine: None,
             special: features.has_setup_flag(setup::SQPOLL),
+            wide: features.has_setup_flag(setup::CQE32),
             ring,
             features,
         })
@@ -256,6 +259,9 @@ fn ladder(config: &Config, purpose: Purpose) -> Vec<u32> {
     let mut wanted = setup::CQSIZE;
     if config.iopoll {
         wanted |= setup::IOPOLL;
+    }
+    if config.wide_completions {
+        wanted |= setup::CQE32;
     }
     if config.restricted {
         wanted |= setup::R_DISABLED;
@@ -306,7 +312,7 @@ fn climb_down(
             Errno::NOMEM | Errno::MFILE | Errno::NFILE => {
                 return Err(SetupError::Limit { errno: last });
             }
-            Errno::INVAL if config.sqpoll.is_some() || config.iopoll => {
+            Errno::INVAL if config.sqpoll.is_some() || config.iopoll || config.wide_completions => {
                 return Err(SetupError::Mode {
                     call: plainest(config, entries, purpose),
                     errno: last,
