@@ -170,6 +170,7 @@ fn release_lane(table: &Path) -> Vec<Step> {
         own(&format!("mutants --some {MUTANTS}")),
         own("torture --asan"),
         own("tsan"),
+        own("miri"),
     ]
 }
 
