@@ -184,8 +184,17 @@ fn steps(suite: &[String], table: &Path) -> Vec<Step> {
     let mut all = debug_steps(suite);
     all.extend(release_steps(table));
     all.extend(
-        ["vm --kernel all --quick", "fuzz", "loom", "torture --asan", "vm numa", "msrv", "tsan"]
-            .map(|name| own(Builds::Apart, name)),
+        [
+            "vm --kernel all --quick",
+            "fuzz",
+            "loom",
+            "torture --asan",
+            "vm numa",
+            "msrv",
+            "tsan",
+            "miri",
+        ]
+        .map(|name| own(Builds::Apart, name)),
     );
     all
 }

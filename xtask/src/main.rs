@@ -13,6 +13,7 @@ mod http;
 mod instr;
 mod kernels;
 mod loom;
+mod miri;
 mod msrv;
 mod mutants;
 mod nostd;
@@ -49,6 +50,8 @@ usage: cargo xtask <command>
                                address sanitizer
   tsan                         tests with threads under the thread sanitizer; needs the component
                                rust-src
+  miri                         the backend's tests in simulated worlds under Miri, where it is
+                               installed
   soak [--full]                wake-ups across threads, in release mode; --full: ten million of
                                each kind, which takes minutes
   fuzz [TARGET] [options]      new inputs for the fuzz targets; --seconds N (60), --seed N, --keep:
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         ["instr", "--update"] => instr::run(instr::Store::Better),
         ["instr", "--bless"] => instr::run(instr::Store::Everything),
         ["tsan"] => tsan::run(),
+        ["miri"] => miri::run(),
         ["conformance"] => conformance::run(false),
         ["conformance", "--badges"] => conformance::run(true),
         ["torture"] => torture::run(torture::Build::Release),

@@ -113,6 +113,17 @@ impl RawAddress {
         Self { bytes: [0; STORAGE], len: 128 }
     }
 
+    /// What a kernel has written.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut raw = Self { bytes: [0; STORAGE], len: 0 };
+        let len = bytes.len().min(STORAGE);
+        if let (Some(room), Some(bytes)) = (raw.bytes.get_mut(..len), bytes.get(..len)) {
+            room.copy_from_slice(bytes);
+            raw.set_len(len);
+        }
+        raw
+    }
+
     /// The kernel's form of `address`.
     ///
     /// # Errors

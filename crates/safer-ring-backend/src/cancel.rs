@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::beside;
 use crate::error::Failure;
 use crate::member::Member;
 use crate::mode::Mode;
@@ -72,7 +73,8 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         Timed::new(self, Limit::After(after))
     }
 
-    /// As [`Operation::timeout`], at a point in time.
+    /// As [`Operation::timeout`], at a point in time. On a ring of a simulated world ([`crate::sim`]) this is a time of
+    /// its clock; one of the machine's clock is taken for as long from now.
     ///
     /// # Dropping
     /// As dropping the operation.
@@ -138,10 +140,10 @@ enum Limit {
 }
 
 impl Limit {
-    fn left(self) -> Duration {
+    fn left<M: Mode>(self, ring: &M::Ring) -> Duration {
         match self {
             Self::After(after) => after,
-            Self::At(at) => at.saturating_duration_since(Instant::now()),
+            Self::At(at) => beside::left::<M>(ring, at),
         }
     }
 }
@@ -171,7 +173,7 @@ impl<M: Mode, P: Payload> Timed<M, P> {
         if self.timer.is_none() {
             // Without its ring, which has been closed, there is no timer to be had: the operation ends now.
             let Some(ring) = self.ring.take() else { return true };
-            let left = self.limit.left();
+            let left = self.limit.left::<M>(&ring);
             if left.is_zero() {
                 return true;
             }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use crate::beside;
 use crate::driver::InFlight;
 use crate::mode::Mode;
 use crate::operation::Operation;
@@ -61,7 +62,7 @@ impl<M: Mode> Drain<M> {
 
     /// Whether the deadline has passed; if not, the waker is woken then.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = beside::left::<M>(&self.ring, self.deadline);
         if left.is_zero() {
             return true;
         }

@@ -25,6 +25,7 @@ use std::task::{Context, Poll, Waker};
 use safer_ring_core::Key;
 
 use crate::adopt::Descriptor;
+use crate::beside;
 use crate::engine::Class;
 use crate::error::Failure;
 use crate::local::LocalCell;
@@ -266,10 +267,20 @@ impl<M: Mode> Fd<M> {
         guard.into_owned().map_err(|guard| Self { guard: ManuallyDrop::new(guard) })
     }
 
-    /// A second descriptor of the same open file (`dup(2)` with close-on-exec), for use elsewhere.
+    /// A handle on a second descriptor of the same open file (`dup(2)` with close-on-exec). What arrives for dropped receives
+    /// is kept for this one only, not for the other.
     ///
     /// # Errors
     /// As `fcntl(2)` with `F_DUPFD_CLOEXEC`: `EMFILE` above all.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        beside::duplicate(self)
+    }
+
+    /// A second descriptor of the same open file (`dup(2)` with close-on-exec), for use elsewhere.
+    ///
+    /// # Errors
+    /// As `fcntl(2)` with `F_DUPFD_CLOEXEC`: `EMFILE` above all. `EBADF` for a descriptor of a simulated world, which is
+    /// nothing elsewhere: [`Fd::try_clone`].
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
         self.as_fd().try_clone_to_owned()
     }

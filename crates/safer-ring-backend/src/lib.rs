@@ -24,6 +24,7 @@ pub mod aio;
 mod asked;
 mod backend;
 mod batch;
+pub mod beside;
 mod cancel;
 mod chain;
 mod clock;

@@ -17,6 +17,7 @@ use crate::error::SetupError;
 use crate::fd::LocalHandle;
 use crate::features::Features;
 use crate::notes;
+use crate::sim::World;
 use crate::uring::RingBackend;
 use crate::wake::{Doorbell, LocalWake, conclude};
 
@@ -64,6 +65,7 @@ pub struct LocalCell {
     bell_armed: Cell<bool>,
     /// Polling rings cannot watch anything.
     can_watch: bool,
+    world: Option<World>,
 }
 
 impl LocalCell {
@@ -91,6 +93,7 @@ impl LocalCell {
             bell: Doorbell::new().map_err(limit)?,
             bell_armed: Cell::new(false),
             can_watch,
+            world: config.world.clone(),
         });
         cell.driver.borrow_mut().set_home(Rc::downgrade(&cell));
         if let Some(world) = &config.world {
@@ -101,6 +104,10 @@ impl LocalCell {
 
     pub(crate) fn features(&self) -> &Features {
         &self.features
+    }
+
+    pub(crate) fn world(&self) -> Option<&World> {
+        self.world.as_ref()
     }
 
     pub(crate) fn report(&self) -> &Report {

@@ -13,6 +13,7 @@ use crate::fd::{Guard, LocalHandle, SharedHandle};
 use crate::features::Features;
 use crate::local::LocalCell;
 use crate::shared::{SharedCell, SharedHeld, SharedRing};
+use crate::sim::World;
 
 mod sealed {
     #[allow(unnameable_types, reason = "sealed: nobody else implements what asks for it")]
@@ -68,6 +69,9 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     fn ring_of(cell: &Self::Cell) -> Option<Self::Ring>;
     /// What the ring can do.
     fn features(ring: &Self::Ring) -> &Features;
+    /// The simulated world that it is in, if it is in one.
+    #[doc(hidden)]
+    fn world(ring: &Self::Ring) -> Option<&World>;
     /// Which backend it has, and why.
     fn report(ring: &Self::Ring) -> &Report;
     /// The figures of all its kernel rings.
@@ -133,6 +137,10 @@ impl Mode for Local {
         ring.features()
     }
 
+    fn world(ring: &Self::Ring) -> Option<&World> {
+        ring.world()
+    }
+
     fn report(ring: &Self::Ring) -> &Report {
         ring.report()
     }
@@ -194,6 +202,10 @@ impl Mode for Shared {
 
     fn features(ring: &Self::Ring) -> &Features {
         ring.features()
+    }
+
+    fn world(ring: &Self::Ring) -> Option<&World> {
+        ring.world()
     }
 
     fn report(ring: &Self::Ring) -> &Report {

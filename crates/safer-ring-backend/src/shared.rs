@@ -191,6 +191,10 @@ impl SharedRing {
         &self.features
     }
 
+    pub(crate) fn world(&self) -> Option<&World> {
+        self.config.world.as_ref()
+    }
+
     pub(crate) fn report(&self) -> &Report {
         &self.report
     }

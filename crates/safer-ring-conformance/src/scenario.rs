@@ -123,8 +123,14 @@ pub struct Body {
 /// What a scenario needs that a simulated kernel has not. The list of `docs/SIMULATION.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// A system call of its own on a descriptor: flags, addresses, options, the number itself.
-    SystemCall,
+    /// `FD_CLOEXEC`, which counts when a program is started in place of this one.
+    Exec,
+    /// fcntl(2) of its own, to set or ask `O_NONBLOCK`.
+    Flags,
+    /// A number of the process: an `OwnedFd`, or which one is free next.
+    Number,
+    /// A descriptor that is only a place: `O_PATH`.
+    Place,
     /// Control messages.
     Control,
     /// Entries for the kernel itself.
@@ -137,8 +143,6 @@ pub enum Need {
     LargeFile,
     /// Files without the cache.
     DirectIo,
-    /// The clock of the machine.
-    Clock,
     /// Threads.
     Threads,
     /// A ring made by a builder.
@@ -149,16 +153,18 @@ impl Need {
     /// In reports.
     pub fn why(self) -> &'static str {
         match self {
-            Need::SystemCall => {
-                "a plain system call on a descriptor, and those of the simulation are not the machine's"
+            Need::Exec => "a simulated kernel starts no programs",
+            Need::Flags => {
+                "the library changes no flags, and the scenario's own fcntl(2) is the machine's"
             }
+            Need::Number => "the numbers of a simulated kernel are not those of the process",
+            Need::Place => "O_PATH is not simulated",
             Need::Control => "control messages are not simulated",
             Need::Raw => "entries for the kernel itself are not simulated",
             Need::SpecialFile => "FIFOs and devices are not simulated",
             Need::Packets => "pipes of packets are not simulated",
             Need::LargeFile => "a simulated disk is in memory, and has no room for it",
             Need::DirectIo => "O_DIRECT is not looked at in the simulation",
-            Need::Clock => "the clock of the machine says nothing about the simulation's",
             Need::Threads => "a simulated kernel has one thread",
             Need::Builder => "a simulated kernel makes its rings itself",
         }

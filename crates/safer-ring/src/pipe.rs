@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use safer_ring_backend::payload::{Read, ReadVectored, Write, WriteVectored};
-use safer_ring_backend::{Mode, OpError, Operation, Shared};
+use safer_ring_backend::{Mode, OpError, Operation, Shared, beside};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use crate::net::{Handle, ReadExact, Via, WriteAll, WriteAllVectored, common_methods};
@@ -65,11 +65,11 @@ async fn open<M: Mode>(ring: &RingOf<M>, path: &Path, options: OpenOptions) -> i
 }
 
 fn capacity(fd: &impl AsFd) -> io::Result<usize> {
-    Ok(rustix::pipe::fcntl_getpipe_size(fd)?)
+    Ok(beside::pipe_capacity(fd)?)
 }
 
 fn set_capacity(fd: &impl AsFd, bytes: usize) -> io::Result<usize> {
-    Ok(rustix::pipe::fcntl_setpipe_size(fd, bytes)?)
+    Ok(beside::set_pipe_capacity(fd, bytes)?)
 }
 
 impl<M: Mode> PipeReader<M> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use safer_ring_backend::{
     Config, Drain, Features, InFlight, Local, Mode, Operation, Payload, Report, Request,
-    SetupError, Shared, Snapshot,
+    SetupError, Shared, Snapshot, beside,
 };
 
 use crate::ring_buffer::Lender;
@@ -98,6 +98,19 @@ impl<M: Mode> RingOf<M> {
     /// Nothing is lost; the receives and accepts have been cancelled.
     pub fn drain(&self, deadline: Instant) -> Drain<M> {
         Drain::new(&self.inner, deadline)
+    }
+
+    /// The time by the clock of this ring, for deadlines: [`Instant::now`], and in a simulated world ([`crate::sim`]) the time
+    /// there, which is no time of the machine. A deadline there may be either; only with this one does the seed alone
+    /// say when it comes.
+    pub fn now(&self) -> Instant {
+        beside::now::<M>(&self.inner)
+    }
+
+    /// How long it is until a deadline.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn until(&self, deadline: Instant) -> std::time::Duration {
+        beside::left::<M>(&self.inner, deadline)
     }
 
     /// Collects operations that are handed to the kernel in one call.

@@ -34,17 +34,17 @@
 //!   syncs, and what a [crash](World::crash) leaves without them.
 //! * Pipes; stream sockets and datagrams by IP address and by Unix name, with connections, queues, ends and resets; polls,
 //!   splice and tee; chains, batches, cancellation, deadlines.
-//! * Time: [`Ring::timeout`](crate::RingOf::timeout) and all that is built on it runs by the world's clock, which jumps to the
-//!   next event when every task waits.
+//! * What the types of [`net`](crate::net), [`fs`](crate::fs) and [`pipe`](crate::pipe) ask beside the ring: options and addresses
+//!   of sockets, cursors, second descriptors, names of hosts, entries of directories. A program that uses them runs as it is.
+//! * Time: timeouts, deadlines, draining and ages are by the world's clock, which jumps to the next event when every task
+//!   waits. [`Ring::now`](crate::RingOf::now) tells it.
 //!
 //! # What is not
 //! * [`Ring::raw`](crate::RingOf::raw), control messages, `SOCK_SEQPACKET`, out-of-band data, `O_PATH`, `RESOLVE_IN_ROOT`:
 //!   `EOPNOTSUPP` or `EPROTONOSUPPORT`. Permissions, owners and the alignment of `O_DIRECT`: not looked at.
-//! * What the library does by a plain system call (socket options, addresses of sockets, seeking, reading directories,
-//!   [`Fd::duplicate`](crate::Fd::duplicate)): `EBADF`, since the numbers of simulated descriptors are not the kernel's.
-//! * What takes an [`Instant`](std::time::Instant): [`Ring::drain`](crate::RingOf::drain),
-//!   [`Operation::deadline`](crate::Operation::deadline) and the timers of the runtime read the clock of the machine.
-//! * Threads. Shared rings work, on the thread that runs the world.
+//! * [`Fd::duplicate`](crate::Fd::duplicate) and `into_std`: the numbers of simulated descriptors are not the kernel's. There is
+//!   [`Fd::try_clone`](crate::Fd::try_clone).
+//! * Threads, and so the runtime with its timers. Shared rings work, on the thread that runs the world.
 //!
 //! # Dropping
 //! A [`World`] is a handle. Rings and descriptors keep their kernel alive.
@@ -53,8 +53,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use safer_ring_backend::{BackendChoice, BackendKind, Config as RingConfig, Mode, SetupError, sim};
 
@@ -168,6 +169,16 @@ impl World {
     /// The world's clock: how long it has existed.
     pub fn now(&self) -> Duration {
         self.inner.now()
+    }
+
+    /// [`World::now`] as a point in time, for what takes one: [`RingOf::now`] of its rings.
+    pub fn instant(&self) -> Instant {
+        self.inner.instant()
+    }
+
+    /// Tells the addresses of a host, for look-ups of its name by the types of [`net`](crate::net). `localhost` is known.
+    pub fn add_host(&self, name: impl Into<String>, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.inner.add_host(name, addresses.into_iter().collect());
     }
 
     /// The seed that it was made with.

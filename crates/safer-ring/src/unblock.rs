@@ -66,6 +66,14 @@ pub(crate) struct Unblock<T> {
     desk: Arc<Mutex<Desk<T>>>,
 }
 
+impl<T> Unblock<T> {
+    /// What has been done already.
+    pub(crate) fn done(result: T) -> Self {
+        let desk = Desk { result: Some(Ok(result)), waker: None, started: false };
+        Self { desk: Arc::new(Mutex::new(desk)) }
+    }
+}
+
 impl<T> Future for Unblock<T> {
     type Output = io::Result<T>;
 

@@ -260,6 +260,15 @@ fn sim_wal_finds_the_early_word_and_nothing_in_the_mended_log() {
 }
 
 #[test]
+fn sim_server_finds_the_read_that_is_no_request_and_nothing_in_the_mended_server() {
+    let output = run(&mut program("sim_server"), b"");
+    let lines: Vec<&str> = text(&output).lines().collect();
+    assert!(lines[0].starts_with("a read is a request: seed "), "{lines:?}");
+    assert!(lines[0].contains("was answered with"), "{lines:?}");
+    assert_eq!(lines[1..], ["a line is: 300 worlds, every answer right"]);
+}
+
+#[test]
 fn udp_answers_a_socket_of_std_and_its_own_ping() {
     let server = Running::start(program("udp").args(["echo", "127.0.0.1:0"]));
     let address = server.address();

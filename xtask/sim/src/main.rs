@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod accepts;
+mod cursor;
 mod fate;
 mod files;
 mod names;
@@ -14,6 +15,7 @@ mod run;
 mod script;
 mod shrink;
 mod streams;
+mod talks;
 
 use std::process::ExitCode;
 

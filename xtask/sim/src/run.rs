@@ -9,7 +9,7 @@ use safer_ring::sim::{JoinHandle, World};
 use safer_ring::{BufferPool, Mode, RingOf};
 
 use crate::script::{Kind, Script};
-use crate::{accepts, files, names, streams};
+use crate::{accepts, cursor, files, names, streams, talks};
 
 /// How a lane ended.
 pub(crate) type Verdict = Result<(), String>;
@@ -181,6 +181,8 @@ async fn lanes<M: Mode>(first: Lane<M>, script: Rc<Script>) -> Verdict {
             }
             Kind::Accepts => running.extend(accepts::start(lane, acts).await?),
             Kind::File => running.push(world.spawn(files::run(lane, acts))),
+            Kind::Talks => running.extend(talks::start(lane, acts).await?),
+            Kind::Cursor => running.push(world.spawn(cursor::run(lane, acts))),
             Kind::Names => running.push(world.spawn(names::run(lane, acts))),
         }
     }

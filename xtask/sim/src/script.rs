@@ -27,11 +27,24 @@ pub(crate) enum Kind {
     Accepts,
     File,
     Names,
+    /// Clients of a server, by the types of `net`.
+    Talks,
+    /// A file at its cursor, by the type of `fs`.
+    Cursor,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] =
-        [Kind::Pipe, Kind::Tcp, Kind::Unix, Kind::Datagram, Kind::Accepts, Kind::File, Kind::Names];
+    const ALL: [Kind; 9] = [
+        Kind::Pipe,
+        Kind::Tcp,
+        Kind::Unix,
+        Kind::Datagram,
+        Kind::Accepts,
+        Kind::File,
+        Kind::Names,
+        Kind::Talks,
+        Kind::Cursor,
+    ];
 }
 
 /// One step of a lane. The sender and the receiver of a stream have steps of their own.
@@ -78,6 +91,16 @@ pub(crate) enum Act {
     },
     Remove {
         name: u8,
+    },
+    /// A client sends so much, and wants it back; `ask` says what is set and asked meanwhile.
+    Talk {
+        len: usize,
+        ask: u8,
+        fate: Fate,
+    },
+    Seek {
+        at: usize,
+        from: u8,
     },
     /// The sending side, or the only one, does nothing for so many microseconds.
     Pause {
@@ -181,6 +204,18 @@ impl Dice {
                         Act::Batch { at, len: len / 6 + 1, count, dropped: self.below(count + 1) }
                     }
                     2..5 => Act::Write { at, len, fate: self.fate() },
+                    _ => Act::Read { at, len, fate: self.fate() },
+                }
+            }
+            Kind::Talks => {
+                Act::Talk { len: self.len().min(9000), ask: self.tiny(16), fate: self.fate() }
+            }
+            Kind::Cursor => {
+                let (at, len) = (self.below(6000), self.below(3000) + 1);
+                match self.below(6) {
+                    0 => Act::Sync,
+                    1 => Act::Seek { at, from: self.tiny(3) },
+                    2 | 3 => Act::Write { at, len, fate: self.fate() },
                     _ => Act::Read { at, len, fate: self.fate() },
                 }
             }

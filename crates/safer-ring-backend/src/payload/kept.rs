@@ -11,11 +11,11 @@
 use std::slice;
 
 use rustix::fs::OFlags;
-use rustix::net::{SocketType, sockopt};
 use safer_ring_buf::{IoVec, Lease};
 use safer_ring_core::Op;
 
 use super::message;
+use crate::beside::sockopt;
 use crate::fd::Guard;
 use crate::sim;
 use crate::stream::Load;
@@ -124,6 +124,5 @@ pub(crate) fn keeps_rest(fd: &impl Guard) -> bool {
     if let Some(known) = sim::look(fd.raw()) {
         return !known.messages;
     }
-    let messages = [SocketType::DGRAM, SocketType::SEQPACKET, SocketType::RAW, SocketType::RDM];
-    !sockopt::socket_type(fd).is_ok_and(|kind| messages.contains(&kind))
+    !sockopt::has_messages(fd)
 }

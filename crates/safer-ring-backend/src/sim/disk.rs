@@ -9,7 +9,8 @@ use std::os::fd::RawFd;
 
 use safer_ring_sys::Errno;
 
-use super::files::{Kind, Opened};
+use super::descriptors::Opened;
+use super::files::Kind;
 use super::kernel::Kernel;
 use super::tree::{Change, Content, Inode, Names, Node, ROOT, Transaction, Tree};
 
@@ -167,9 +168,7 @@ impl Kernel {
         let reached = self.rng.index(pending + 1);
         self.tree.commit_first(reached);
         self.tree.restart();
-        for open in self.open.iter_mut().flatten() {
-            open.dead = true;
-        }
+        self.open.end_all();
         self.note(format_args!("{reached} of {pending} changes of names have reached the disk"));
     }
 

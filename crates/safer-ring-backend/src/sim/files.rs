@@ -1,12 +1,11 @@
-//! Descriptors, and the operations on files and names.
+//! The operations on files and names.
 
 use std::os::fd::RawFd;
 
 use safer_ring_core::CURSOR;
 use safer_ring_sys::Errno;
 
-use super::kernel::{Kernel, On};
-use super::number::{self, Known};
+use super::kernel::Kernel;
 use super::paths::{Last, Walk, resolves};
 use super::tree::{Change, Content, Inode, Names, Node, Transaction, Tree};
 use super::{narrow, wide};
@@ -17,7 +16,7 @@ pub(super) const O_NONBLOCK: u32 = 0o4000;
 const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;
-const O_APPEND: u32 = 0o2000;
+pub(super) const O_APPEND: u32 = 0o2000;
 const O_DSYNC: u32 = 0o10000;
 const O_DIRECTORY: u32 = 0o200_000;
 const O_NOFOLLOW: u32 = 0o400_000;
@@ -39,20 +38,6 @@ pub(super) enum Kind {
     Socket(usize),
 }
 
-/// An open descriptor.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Opened {
-    pub(super) kind: Kind,
-    /// `O_*`.
-    pub(super) flags: u32,
-    /// The cursor.
-    pub(super) place: u64,
-    /// What it led to is gone with the power.
-    pub(super) dead: bool,
-}
-
-pub(super) type Open = Opened;
-
 /// A result, or nothing while there is none.
 pub(super) type Try<T> = Option<Result<T, Errno>>;
 
@@ -71,76 +56,6 @@ pub(super) fn place_of_write(tree: &Tree, id: u64, offset: u64, flags: u32, plac
 }
 
 impl Kernel {
-    /// The open descriptor of this number.
-    pub(super) fn opened(&self, fd: RawFd) -> Result<Opened, Errno> {
-        let place = number::place_of(fd).ok_or(Errno::BADF)?;
-        let open = self.open.get(place).copied().flatten().ok_or(Errno::BADF)?;
-        if open.dead { Err(Errno::IO) } else { Ok(open) }
-    }
-
-    pub(super) fn known(&self, fd: RawFd) -> Option<Known> {
-        let open = self.opened(fd).ok()?;
-        let messages = match open.kind {
-            Kind::Socket(id) => self.is_message_socket(id),
-            _ => false,
-        };
-        Some(Known { appends: open.flags & O_APPEND != 0, messages })
-    }
-
-    pub(super) fn descriptors(&self) -> usize {
-        self.open.iter().flatten().count()
-    }
-
-    /// The lowest free number for something that was opened.
-    pub(super) fn install(&mut self, kind: Kind, flags: u32) -> Result<RawFd, Errno> {
-        let most = self.config.descriptors.min(number::MOST);
-        let free = self.open.iter().position(Option::is_none).unwrap_or(self.open.len());
-        if free >= most {
-            return Err(Errno::MFILE);
-        }
-        let opened = Some(Opened { kind, flags, place: 0, dead: false });
-        match self.open.get_mut(free) {
-            Some(place) => *place = opened,
-            None => self.open.push(opened),
-        }
-        if let Kind::Node(id) = kind
-            && let Some(inode) = self.tree.inodes.get_mut(&id)
-        {
-            inode.opens += 1;
-        }
-        Ok(number::number(self.place, free))
-    }
-
-    /// close(2).
-    pub(super) fn close(&mut self, fd: RawFd) -> Result<(), Errno> {
-        let place = number::place_of(fd).and_then(|place| self.open.get_mut(place));
-        let open = place.and_then(Option::take).ok_or(Errno::BADF)?;
-        self.changed = true;
-        if open.dead {
-            return Ok(());
-        }
-        match open.kind {
-            Kind::Node(id) => {
-                if let Some(inode) = self.tree.inodes.get_mut(&id) {
-                    inode.opens = inode.opens.saturating_sub(1);
-                }
-                self.tree.release(id);
-            }
-            Kind::PipeReader(id) => self.close_pipe(id, false),
-            Kind::PipeWriter(id) => self.close_pipe(id, true),
-            Kind::Socket(id) => self.close_socket(id),
-        }
-        Ok(())
-    }
-
-    /// The last handle on a descriptor was dropped.
-    pub(super) fn close_dropped(&mut self, fd: RawFd) {
-        self.note(format_args!("closed{}", On(fd)));
-        if self.close(fd).is_err() {
-            self.find(format!("the library closed{} twice", On(fd)));
-        }
-    }
-
     /// openat(2) and openat2(2).
     pub(super) fn open_path(
         &mut self,
@@ -292,13 +207,6 @@ impl Kernel {
         let now = self.now();
         if let Some(inode) = self.tree.inodes.get_mut(&id) {
             (inode.modified, inode.changed) = (now, now);
-        }
-    }
-
-    fn move_cursor(&mut self, fd: RawFd, to: u64) {
-        let place = number::place_of(fd).and_then(|place| self.open.get_mut(place));
-        if let Some(Some(open)) = place {
-            open.place = to;
         }
     }
 

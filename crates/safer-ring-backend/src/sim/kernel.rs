@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use safer_ring_sys::{Cqe, Errno};
 
 use super::calls::{Call, call_of};
 use super::config::Config;
-use super::files::Open;
+use super::descriptors::Table;
 use super::lent::{Extra, Lent};
 use super::number;
 use super::pipes::Pipe;
@@ -28,7 +29,7 @@ use crate::clock;
 
 /// A kernel and its place among those of this process.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     pub(super) place: usize,
     kernel: Mutex<Kernel>,
 }
@@ -39,7 +40,7 @@ impl Machine {
         Self { place, kernel: Mutex::new(kernel) }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Kernel> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Kernel> {
         self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,7 +113,7 @@ struct RingState {
 
 /// The kernel.
 #[derive(Debug)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     pub(super) config: Config,
     pub(super) rng: Rng,
     pub(super) place: usize,
@@ -121,10 +122,12 @@ pub(super) struct Kernel {
     rings: Vec<RingState>,
     next: u64,
     ends: u64,
-    pub(super) open: Vec<Option<Open>>,
+    pub(super) open: Table,
     pub(super) tree: Tree,
     pub(super) pipes: Vec<Pipe>,
     pub(super) sockets: Vec<Socket>,
+    /// Names of hosts, for look-ups.
+    pub(super) hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Something has changed that an operation may wait for.
     pub(super) changed: bool,
     /// What is wrong with the program or the library.
@@ -144,10 +147,11 @@ impl Kernel {
             rings: Vec::new(),
             next: 0,
             ends: 0,
-            open: Vec::new(),
+            open: Table::default(),
             tree: Tree::new(),
             pipes: Vec::new(),
             sockets: Vec::new(),
+            hosts: BTreeMap::new(),
             changed: false,
             findings: Vec::new(),
             lines: VecDeque::new(),
@@ -176,6 +180,14 @@ impl Kernel {
                 self.lines.pop_front();
             }
             self.lines.push_back(text);
+        }
+    }
+
+    /// A call beside the rings, and its answer.
+    pub(crate) fn note_call(&mut self, name: &str, fd: RawFd, errno: Option<Errno>) {
+        match errno {
+            Some(errno) => self.note(format_args!("call of {name}{} = {errno}", On(fd))),
+            None => self.note(format_args!("call of {name}{}", On(fd))),
         }
     }
 

@@ -12,21 +12,26 @@
 //! * `world.rs`: the handle; `exec.rs`: tasks, and when the clock moves; `port.rs`: one ring's side.
 //! * `kernel.rs`: the life of an operation; `ops.rs`: what each one does; `faults.rs`: what goes wrong, and how often.
 //! * `lent.rs`: the only access to lent memory; `tree.rs`, `disk.rs`, `files.rs`: a file system that can lose power;
-//!   `pipes.rs`, `sockets.rs`, `names.rs`: the rest.
+//!   `pipes.rs`, `sockets.rs` with `names.rs` and `options.rs`: the rest; `descriptors.rs`: numbers and what they lead to.
+//! * `beside.rs`: what is answered to system calls that do not go through a ring; who asks is in `../beside/`.
 //!
 //! Everything is in vectors and ordered maps, and each choice is drawn from one generator, so that a run is a function of
 //! its seed and of the program.
 
+mod beside;
 mod calls;
 mod config;
+mod descriptors;
 mod disk;
 mod exec;
 mod faults;
 mod files;
 mod kernel;
 mod lent;
+mod names;
 mod number;
 mod ops;
+mod options;
 mod paths;
 mod pipes;
 mod port;
@@ -37,10 +42,13 @@ mod tests;
 mod tree;
 mod world;
 
+pub(crate) use beside::{Entry, From};
 pub use config::Config;
 pub use exec::{JoinHandle, Stuck};
+pub(crate) use kernel::Kernel;
 pub use number::Number;
-pub(crate) use number::{is_simulated, look};
+pub(crate) use number::{is_simulated, look, machine_of};
+pub(crate) use options::Name as OptionName;
 pub(crate) use port::Port;
 pub(crate) use world::Home;
 pub use world::World;

@@ -12,6 +12,8 @@
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use safer_ring_sys::Errno;
+
 use super::kernel::{Kernel, Machine};
 
 const BASE: RawFd = 1 << 30;
@@ -75,6 +77,12 @@ fn world_of(fd: RawFd) -> Option<Arc<Machine>> {
     let word = usize::try_from(fd.checked_sub(BASE)?).ok()?;
     let places = places();
     places.all.get(word >> PLACE)?.upgrade()
+}
+
+/// The world of a descriptor, or that it is gone; `None` for a descriptor of the process.
+#[inline(always)]
+pub(crate) fn machine_of(fd: RawFd) -> Option<Result<Arc<Machine>, Errno>> {
+    is_simulated(fd).then(|| world_of(fd).ok_or(Errno::BADF))
 }
 
 /// What the library asks about a descriptor before it uses it.

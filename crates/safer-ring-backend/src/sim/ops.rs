@@ -110,7 +110,7 @@ impl Kernel {
         flags: u32,
         work: impl FnOnce(&mut Self) -> Try<Effect>,
     ) -> Try<Effect> {
-        let nonblocking = |open: super::files::Opened| open.flags & O_NONBLOCK != 0;
+        let nonblocking = |open: super::descriptors::Opened| open.flags & O_NONBLOCK != 0;
         let may_wait = flags & DONTWAIT == 0 && !self.opened(fd).is_ok_and(nonblocking);
         match work(self) {
             None if !may_wait => Some(Err(Errno::AGAIN)),

@@ -19,6 +19,8 @@ pub(super) struct Pipe {
     pub(super) bytes: VecDeque<u8>,
     pub(super) readers: u32,
     pub(super) writers: u32,
+    /// Bytes that it holds, where that was asked for: `F_SETPIPE_SZ`.
+    pub(super) size: Option<usize>,
 }
 
 /// Takes so many bytes from the front.
@@ -34,7 +36,7 @@ impl Kernel {
             return Err(Errno::OPNOTSUPP);
         }
         let id = self.pipes.len();
-        self.pipes.push(Pipe { bytes: VecDeque::new(), readers: 1, writers: 1 });
+        self.pipes.push(Pipe { bytes: VecDeque::new(), readers: 1, writers: 1, size: None });
         let reader = self.install(Kind::PipeReader(id), flags)?;
         match self.install(Kind::PipeWriter(id), flags | O_WRONLY) {
             Ok(writer) => Ok((reader, writer)),
@@ -52,13 +54,14 @@ impl Kernel {
         }
     }
 
-    fn pipe_size(&self) -> usize {
-        self.config.pipe_bytes.max(ATOMIC)
+    pub(super) fn pipe_size(&self, id: usize) -> usize {
+        let asked = self.pipes.get(id).and_then(|pipe| pipe.size);
+        asked.unwrap_or(self.config.pipe_bytes).max(ATOMIC)
     }
 
     pub(super) fn pipe_room(&self, id: usize) -> usize {
         let used = self.pipes.get(id).map_or(0, |pipe| pipe.bytes.len());
-        self.pipe_size().saturating_sub(used)
+        self.pipe_size(id).saturating_sub(used)
     }
 
     pub(super) fn read_pipe(&mut self, id: usize, most: usize) -> Try<Vec<u8>> {

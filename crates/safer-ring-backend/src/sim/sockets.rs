@@ -8,23 +8,23 @@ use safer_ring_sys::Errno;
 use super::files::{Kind, Try};
 use super::kernel::{Effect, Kernel};
 use super::lent::Extra;
+use super::names::{fits, is_broadcast, is_group, key, with_host};
 use super::ops::{POLLERR, POLLHUP, POLLIN, POLLOUT};
+use super::options::{self, Options};
 use super::pipes::take;
 
-const UNIX: u32 = 1;
-const INET: u32 = 2;
-const INET6: u32 = 10;
-const STREAM: u32 = 1;
-const DATAGRAM: u32 = 2;
+pub(super) const UNIX: u32 = 1;
+pub(super) const INET: u32 = 2;
+pub(super) const INET6: u32 = 10;
+pub(super) const STREAM: u32 = 1;
+pub(super) const DATAGRAM: u32 = 2;
 const NONBLOCK: u32 = 0o4000;
 const PEEK: u32 = 0x2;
 const TRUNC: i32 = 0x20;
 const POLLRDHUP: u32 = 0x2000;
-/// The first port that a socket without one gets: ip(7), `ip_local_port_range`.
-const FIRST_PORT: u16 = 32_768;
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Fresh,
     Listening {
         backlog: usize,
@@ -40,15 +40,18 @@ enum State {
 /// A socket.
 #[derive(Debug)]
 pub(super) struct Socket {
-    domain: u32,
-    kind: u32,
-    bound: Option<Vec<u8>>,
-    state: State,
+    pub(super) domain: u32,
+    pub(super) kind: u32,
+    pub(super) bound: Option<Vec<u8>>,
+    pub(super) state: State,
+    pub(super) options: Options,
+    /// Groups whose datagrams it gets.
+    pub(super) groups: Vec<Vec<u8>>,
     bytes: VecDeque<u8>,
     /// Messages that have come, with their senders.
     messages: VecDeque<(Vec<u8>, Vec<u8>)>,
     /// Told once.
-    error: Option<Errno>,
+    pub(super) error: Option<Errno>,
     /// The peer sends no more.
     ended: bool,
     /// Nothing is to be received, or sent, any more.
@@ -56,16 +59,18 @@ pub(super) struct Socket {
     shut_out: bool,
     /// A send after the peer's end has been taken by nobody.
     refused: bool,
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 impl Socket {
-    fn new(domain: u32, kind: u32) -> Self {
+    pub(super) fn new(domain: u32, kind: u32) -> Self {
         Self {
             domain,
             kind,
             bound: None,
             state: State::Fresh,
+            options: Options::default(),
+            groups: Vec::new(),
             bytes: VecDeque::new(),
             messages: VecDeque::new(),
             error: None,
@@ -77,53 +82,26 @@ impl Socket {
         }
     }
 
-    fn peer(&self) -> Option<usize> {
+    pub(super) fn peer(&self) -> Option<usize> {
         match self.state {
             State::Connected { peer, .. } => peer,
             _ => None,
         }
     }
 
-    /// Its address as others see it: at least the family.
-    fn name(&self) -> Vec<u8> {
-        let family = u16::try_from(self.domain).unwrap_or(0).to_ne_bytes().to_vec();
-        self.bound.clone().unwrap_or(family)
-    }
-}
-
-/// The parts of an address that tell sockets apart: port and host, or a Unix name.
-fn key(domain: u32, address: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let part = |from: usize, to: usize| address.get(from..to).unwrap_or_default().to_vec();
-    match domain {
-        INET => (part(2, 4), part(4, 8)),
-        INET6 => (part(2, 4), part(8, 24)),
-        _ => {
-            let name = address.get(2..).unwrap_or_default();
-            let name = match name.split_first() {
-                Some((0, _)) | None => name,
-                _ => name.split(|byte| *byte == 0).next().unwrap_or_default(),
-            };
-            (name.to_vec(), Vec::new())
+    /// Whether a Unix datagram socket takes datagrams of another one only.
+    fn hears_another(&self, sender: usize, from: &[u8]) -> bool {
+        match &self.state {
+            State::Connected { peer: Some(peer), .. } => *peer != sender,
+            State::Connected { name, .. } => key(UNIX, name) != key(UNIX, from),
+            _ => false,
         }
     }
-}
 
-/// Whether what is sent to `to` comes to a socket that is bound to `bound`.
-fn reaches(domain: u32, bound: &[u8], to: &[u8]) -> bool {
-    let (bound, to) = (key(domain, bound), key(domain, to));
-    let anywhere = domain != UNIX && bound.1.iter().all(|byte| *byte == 0);
-    bound.0 == to.0 && (anywhere || bound.1 == to.1)
-}
-
-/// Whether an address is of the family of a socket that connects.
-fn fits(domain: u32, to: &[u8]) -> Result<(), Errno> {
-    let family = to.first_chunk().map_or(0, |family| u32::from(u16::from_ne_bytes(*family)));
-    match domain {
-        _ if family == domain => Ok(()),
-        INET => Err(Errno::AFNOSUPPORT),
-        // RFC 2133: an address of IPv4 is too short to be looked at.
-        INET6 if to.len() >= 24 => Err(Errno::AFNOSUPPORT),
-        _ => Err(Errno::INVAL),
+    /// Whether a connection by IP is over in both directions: for its socket there is no peer any more.
+    pub(super) fn is_over(&self) -> bool {
+        let stream = self.kind == STREAM && self.domain != UNIX;
+        stream && (self.refused || (self.ended && self.shut_out))
     }
 }
 
@@ -142,7 +120,27 @@ impl Kernel {
         Ok(fd)
     }
 
-    fn socket_of(&self, fd: RawFd) -> Result<(usize, &Socket), Errno> {
+    /// socketpair(2), of Unix sockets.
+    pub(super) fn open_pair(&mut self, kind: u32) -> Result<(RawFd, RawFd), Errno> {
+        let one = self.open_socket(UNIX, kind, 0)?;
+        let other = match self.open_socket(UNIX, kind, 0) {
+            Ok(other) => other,
+            Err(errno) => {
+                self.close(one)?;
+                return Err(errno);
+            }
+        };
+        let (first, second) = (self.socket_of(one)?.0, self.socket_of(other)?.0);
+        for (id, peer) in [(first, second), (second, first)] {
+            if let Some(socket) = self.sockets.get_mut(id) {
+                let name = socket.name();
+                socket.state = State::Connected { name, peer: Some(peer) };
+            }
+        }
+        Ok((one, other))
+    }
+
+    pub(super) fn socket_of(&self, fd: RawFd) -> Result<(usize, &Socket), Errno> {
         let Kind::Socket(id) = self.opened(fd)?.kind else { return Err(Errno::NOTSOCK) };
         let socket = self.sockets.get(id).ok_or(Errno::NOTSOCK)?;
         Ok((id, socket))
@@ -150,82 +148,6 @@ impl Kernel {
 
     pub(super) fn is_message_socket(&self, id: usize) -> bool {
         self.sockets.get(id).is_some_and(|socket| socket.kind == DATAGRAM)
-    }
-
-    /// The open socket that is bound to an address.
-    fn find_socket(&self, domain: u32, kind: u32, to: &[u8]) -> Option<usize> {
-        let fits = |socket: &Socket| {
-            let like = socket.domain == domain && socket.kind == kind && !socket.closed;
-            let bound = socket.bound.as_ref().filter(|_| socket.peer().is_none());
-            like && bound.is_some_and(|bound| reaches(domain, bound, to))
-        };
-        self.sockets.iter().position(fits)
-    }
-
-    /// bind(2). A Unix name is free again when its socket is closed, and no name of the file system.
-    pub(super) fn bind(&mut self, fd: RawFd, address: &[u8]) -> Result<(), Errno> {
-        let (id, socket) = self.socket_of(fd)?;
-        let (domain, kind) = (socket.domain, socket.kind);
-        let family = address.first_chunk().map(|family| u32::from(u16::from_ne_bytes(*family)));
-        if socket.bound.is_some() || family != Some(domain) {
-            return Err(Errno::INVAL);
-        }
-        let mut address = address.to_vec();
-        let port = key(domain, &address).0;
-        if domain != UNIX && port.iter().all(|byte| *byte == 0) {
-            address = self.with_free_port(domain, kind, address)?;
-        } else if self.find_socket(domain, kind, &address).is_some() {
-            return Err(Errno::ADDRINUSE);
-        }
-        self.set_name(id, address);
-        Ok(())
-    }
-
-    fn set_name(&mut self, id: usize, address: Vec<u8>) {
-        if let Some(socket) = self.sockets.get_mut(id) {
-            socket.bound = Some(address);
-        }
-    }
-
-    fn with_free_port(
-        &self,
-        domain: u32,
-        kind: u32,
-        mut address: Vec<u8>,
-    ) -> Result<Vec<u8>, Errno> {
-        for port in FIRST_PORT..=u16::MAX {
-            if let Some(place) = address.get_mut(2..4) {
-                place.copy_from_slice(&port.to_be_bytes());
-            }
-            let taken = self.sockets.iter().any(|socket| {
-                let bound = socket.bound.as_ref().filter(|_| !socket.closed);
-                let like = socket.domain == domain && socket.kind == kind;
-                like && bound.is_some_and(|bound| key(domain, bound).0 == port.to_be_bytes())
-            });
-            if !taken {
-                return Ok(address);
-            }
-        }
-        Err(Errno::ADDRINUSE)
-    }
-
-    /// Gives an IP socket an address of its own if it has none: that of this host, and a free port.
-    fn name_it(&mut self, id: usize) -> Result<Vec<u8>, Errno> {
-        let Some(socket) = self.sockets.get(id) else { return Err(Errno::NOTSOCK) };
-        let (domain, kind) = (socket.domain, socket.kind);
-        if socket.bound.is_some() || domain == UNIX {
-            return Ok(socket.name());
-        }
-        let mut address = socket.name();
-        address.resize(if domain == INET { 16 } else { 28 }, 0);
-        let (at, host): (usize, &[u8]) =
-            if domain == INET { (4, &[127, 0, 0, 1]) } else { (23, &[1]) };
-        if let Some(place) = address.get_mut(at..at + host.len()) {
-            place.copy_from_slice(host);
-        }
-        let address = self.with_free_port(domain, kind, address)?;
-        self.set_name(id, address.clone());
-        Ok(address)
     }
 
     /// listen(2).
@@ -238,6 +160,9 @@ impl Kernel {
             _ => {}
         }
         self.name_it(id)?;
+        if self.is_taken(id) {
+            return Err(Errno::ADDRINUSE);
+        }
         let wanted = usize::try_from(backlog).unwrap_or(usize::MAX).min(4096);
         if let Some(socket) = self.sockets.get_mut(id) {
             match &mut socket.state {
@@ -265,8 +190,9 @@ impl Kernel {
         if let Err(errno) = fits(domain, to) {
             return Some(Err(errno));
         }
-        let found = self.find_socket(domain, kind, to);
-        let named = domain == UNIX && key(domain, to).0.first().is_some_and(|first| *first != 0);
+        let to = with_host(domain, to.to_vec());
+        let found = self.find_listener(domain, kind, &to);
+        let named = domain == UNIX && key(domain, &to).0.first().is_some_and(|first| *first != 0);
         let Some(listener) = found else {
             return Some(Err(if named { Errno::NOENT } else { Errno::CONNREFUSED }));
         };
@@ -277,11 +203,11 @@ impl Kernel {
         if full {
             return None;
         }
-        let own = match self.name_it(id) {
+        let own = match self.settle_name(id) {
             Ok(own) => own,
             Err(errno) => return Some(Err(errno)),
         };
-        self.join(id, listener, own, to);
+        self.join(id, listener, own, &to);
         Some(Ok(()))
     }
 
@@ -292,6 +218,7 @@ impl Kernel {
         client.state = State::Connected { name: to.to_vec(), peer: Some(other) };
         let mut server = Socket::new(client.domain, client.kind);
         server.bound = Some(to.to_vec());
+        server.options = self.sockets.get(listener).map(|l| l.options.clone()).unwrap_or_default();
         server.state = State::Connected { name: own, peer: Some(id) };
         self.sockets.push(server);
         if let Some(Socket { state: State::Listening { queue, .. }, .. }) =
@@ -305,9 +232,10 @@ impl Kernel {
     /// connect(2) of a datagram socket.
     fn aim(&mut self, id: usize, to: &[u8]) -> Result<(), Errno> {
         fits(self.sockets.get(id).map_or(0, |socket| socket.domain), to)?;
-        self.name_it(id)?;
+        self.settle_name(id)?;
         if let Some(socket) = self.sockets.get_mut(id) {
-            socket.state = State::Connected { name: to.to_vec(), peer: None };
+            let name = with_host(socket.domain, to.to_vec());
+            socket.state = State::Connected { name, peer: None };
         }
         Ok(())
     }
@@ -348,7 +276,7 @@ impl Kernel {
         if how > 2 {
             return Err(Errno::INVAL);
         }
-        if !(connected || listening || socket.domain == UNIX) {
+        if !(connected || listening || socket.domain == UNIX) || socket.is_over() {
             return Err(Errno::NOTCONN);
         }
         let peer = socket.peer();
@@ -368,6 +296,8 @@ impl Kernel {
         let Some(socket) = self.sockets.get_mut(id) else { return };
         socket.closed = true;
         let unread = !socket.bytes.is_empty();
+        // Whoever does not linger resets, whatever is left.
+        let resets = unread || (socket.domain != UNIX && socket.options.drops_the_rest());
         socket.bytes.clear();
         socket.messages.clear();
         let peer = socket.peer();
@@ -383,7 +313,7 @@ impl Kernel {
             self.close_socket(other);
         }
         if let Some(peer) = peer.and_then(|peer| self.sockets.get_mut(peer)) {
-            if unread && !peer.ended {
+            if resets && !peer.ended {
                 peer.error = Some(Errno::CONNRESET);
                 peer.refused = true;
             }
@@ -393,9 +323,10 @@ impl Kernel {
 
     /// Bytes that a stream socket takes for its peer now.
     pub(super) fn socket_room(&self, id: usize) -> usize {
-        let peer = self.sockets.get(id).and_then(Socket::peer);
-        let used = peer.and_then(|peer| self.sockets.get(peer)).map_or(0, |peer| peer.bytes.len());
-        self.config.socket_bytes.max(1).saturating_sub(used)
+        let peer = self.sockets.get(id).and_then(Socket::peer).and_then(|id| self.sockets.get(id));
+        let used = peer.map_or(0, |peer| peer.bytes.len());
+        let asked = peer.and_then(|peer| peer.options.receive_room()).unwrap_or(usize::MAX);
+        self.config.socket_bytes.min(asked).max(1).saturating_sub(used)
     }
 
     /// recv(2) on a stream.
@@ -491,6 +422,9 @@ impl Kernel {
         let socket = self.sockets.get_mut(id)?;
         let error = socket.error.take();
         let (domain, shut) = (socket.domain, socket.shut_out);
+        let broadcasts = socket.options.is_on(options::BROADCAST);
+        let loops = socket.options.loops(domain);
+        let peer = socket.peer().filter(|_| to.is_none());
         let aimed = matches!(socket.state, State::Connected { .. });
         let to = match (&socket.state, to) {
             (_, Some(to)) => to.to_vec(),
@@ -507,11 +441,19 @@ impl Kernel {
         if bytes.len() > 65_507 {
             return Some(Err(Errno::MSGSIZE));
         }
+        if is_broadcast(domain, &to) && !broadcasts {
+            return Some(Err(Errno::ACCESS));
+        }
         let from = match self.name_it(id) {
-            Ok(from) => from,
+            Ok(()) => with_host(domain, self.sockets.get(id).map(Socket::name).unwrap_or_default()),
             Err(errno) => return Some(Err(errno)),
         };
-        let Some(other) = self.find_message_socket(domain, &to) else {
+        if is_group(domain, &to) || is_broadcast(domain, &to) {
+            self.send_to_many(domain, &from, &to, bytes, loops);
+            return Some(Ok(bytes.len()));
+        }
+        let to = with_host(domain, to);
+        let Some(other) = peer.or_else(|| self.find_receiver(domain, &to, &from)) else {
             let named = key(domain, &to).0.first().is_some_and(|first| *first != 0);
             return Some(match domain {
                 UNIX if named => Err(Errno::NOENT),
@@ -528,6 +470,12 @@ impl Kernel {
         };
         let most = (self.config.socket_bytes / 256).max(1);
         let socket = self.sockets.get_mut(other)?;
+        if socket.closed {
+            return Some(Err(Errno::CONNREFUSED));
+        }
+        if domain == UNIX && socket.hears_another(id, &from) {
+            return Some(Err(Errno::PERM));
+        }
         if socket.messages.len() >= most {
             // UDP loses what there is no room for.
             return if domain == UNIX { None } else { Some(Ok(bytes.len())) };
@@ -537,8 +485,21 @@ impl Kernel {
         Some(Ok(bytes.len()))
     }
 
-    fn find_message_socket(&self, domain: u32, to: &[u8]) -> Option<usize> {
-        self.find_socket(domain, DATAGRAM, to)
+    /// A datagram for a group, or for all.
+    fn send_to_many(&mut self, domain: u32, from: &[u8], to: &[u8], bytes: &[u8], loops: bool) {
+        let most = (self.config.socket_bytes / 256).max(1);
+        let members = match is_group(domain, to) {
+            // All members are on the sender's own machine.
+            true if loops => self.find_members(domain, to),
+            true => Vec::new(),
+            false => self.find_anybody(to),
+        };
+        for id in members {
+            if let Some(socket) = self.sockets.get_mut(id).filter(|it| it.messages.len() < most) {
+                socket.messages.push_back((from.to_vec(), bytes.to_vec()));
+            }
+        }
+        self.changed = true;
     }
 
     /// The events of a socket: poll(2).

@@ -1,11 +1,12 @@
 //! The handle on a world, and what of the library runs in it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use safer_ring_sys::{Errno, OtherSide};
 
@@ -85,6 +86,16 @@ impl World {
         Duration::from_nanos(self.kernel().now())
     }
 
+    /// [`World::now`] as a point in time, for what takes one.
+    pub fn instant(&self) -> Instant {
+        crate::beside::in_world(self)
+    }
+
+    /// Tells the addresses of a host, for look-ups of its name. `localhost` is known.
+    pub fn add_host(&self, name: impl Into<String>, addresses: Vec<IpAddr>) {
+        self.kernel().hosts.insert(name.into(), addresses);
+    }
+
     /// A number below `limit` (0 if that is 0), from the seed: for a program's own choices.
     pub fn random(&self, limit: u64) -> u64 {
         self.kernel().rng.below(limit)
@@ -159,7 +170,7 @@ impl World {
         Ok(kernel.list(id)?.into_keys().map(name).collect())
     }
 
-    pub(super) fn kernel(&self) -> MutexGuard<'_, Kernel> {
+    pub(crate) fn kernel(&self) -> MutexGuard<'_, Kernel> {
         self.inner.machine.lock()
     }
 

@@ -1,7 +1,7 @@
 //! Ends: of rings, of descriptors, of what is in flight.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use safer_ring::{BufferPool, Mode, Phase};
 
@@ -22,21 +22,20 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Life, two_rings_at_the_same_time, [Write, Read], "5 'bytes'"),
     row!(Life, a_clone_keeps_the_ring, [Nop], "ok"),
     row!(Life, an_operation_keeps_its_file_open, [Recv], "number reused: no; 1 'x'")
-        .needs(Need::SystemCall),
+        .needs(Need::Number),
     row!(Life, a_descriptor_in_use_is_not_given_away, [Recv], "refused: yes; given later: yes")
-        .needs(Need::SystemCall),
+        .needs(Need::Number),
     row!(
         Life,
         a_descriptor_with_kept_bytes_is_not_given_away,
         [Recv],
         "refused: yes; given later: yes"
     )
-    .needs(Need::SystemCall),
+    .needs(Need::Number),
     row!(Life, a_close_waits_for_what_was_dropped, [Send, Close], "ok; peer: 4 'left', then 0 ''"),
     row!(Life, a_close_beside_a_live_receive_is_refused, [Recv, Close], "Busy; 1 'x'"),
     row!(Life, a_drained_ring_has_nothing_left, [Write, Recv], "complete: yes, and goes on: ok"),
-    row!(Life, what_is_left_after_draining_is_named, [Write], "write, orphaned: yes")
-        .needs(Need::Clock),
+    row!(Life, what_is_left_after_draining_is_named, [Write], "write, orphaned: yes"),
     row!(
         Life,
         operations_are_listed,
@@ -190,7 +189,7 @@ async fn a_drained_ring_has_nothing_left<M: Mode>(env: &Env<M>) -> Verdict {
     let (near, _far) = env.stream().await?;
     let _ = poll_once(&mut env.ring().write_at_owned(&file, b"x".to_vec(), 0));
     start(&mut env.ring().recv(&near, vec![0; 9]))?;
-    let drained = env.ring().drain(Instant::now() + SOON).await;
+    let drained = env.ring().drain(env.ring().now() + SOON).await;
     let on = plain(&env.ring().nop().await);
     seen!("complete: {}, and goes on: {on}", yes(drained.is_complete()))
 }
@@ -200,7 +199,7 @@ async fn what_is_left_after_draining_is_named<M: Mode>(env: &Env<M>) -> Verdict 
     fill(env, &writer).await?;
     start(&mut env.ring().write_owned(&writer, vec![1; 10]))?;
     turn(env.ring()).await?;
-    let drained = env.ring().drain(Instant::now() + Duration::from_millis(2)).await;
+    let drained = env.ring().drain(env.ring().now() + Duration::from_millis(2)).await;
     let left: Vec<_> = drained.left().iter().collect();
     let orphaned = left.iter().all(|operation| operation.orphaned);
     drop(reader);

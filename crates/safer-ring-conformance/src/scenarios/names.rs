@@ -1,7 +1,6 @@
 //! Opening and closing; what works on names.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 
@@ -29,8 +28,7 @@ const FIFO: &str = "a FIFO opened with `Ring::open`";
 pub(super) const TABLE: &[Scenario] = &[
     row!(Success, open_makes_a_file_and_writes_it, [OpenAt, Write], "3 'new'; file: new"),
     row!(Success, open_at_starts_from_its_directory, [OpenAt], "5 'inner'"),
-    row!(Success, what_is_opened_closes_on_exec, [OpenAt, OpenAt2], "yes, yes")
-        .needs(Need::SystemCall),
+    row!(Success, what_is_opened_closes_on_exec, [OpenAt, OpenAt2], "yes, yes").needs(Need::Exec),
     row!(Error, open_of_what_is_not_there, [OpenAt], "ENOENT"),
     row!(Error, open_of_what_is_there_and_must_not_be, [OpenAt], "EEXIST"),
     row!(Error, open_below_what_is_no_directory, [OpenAt], "ENOTDIR"),
@@ -76,10 +74,9 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, unlink_of_what_is_not_there, [UnlinkAt], "ENOENT; rmdir of a full one: ENOTEMPTY"),
     row!(Success, mkdir_makes_a_directory, [MkdirAt], "ok; there: yes"),
     row!(Error, mkdir_of_what_is_there, [MkdirAt], "EEXIST; below nothing: ENOENT"),
-    row!(Success, symlink_says_its_target, [SymlinkAt], "ok; says 'anywhere'")
-        .needs(Need::SystemCall),
+    row!(Success, symlink_says_its_target, [SymlinkAt], "ok; says 'anywhere'"),
     row!(Error, symlink_over_what_is_there, [SymlinkAt], "EEXIST; to nothing: ENOENT"),
-    row!(Success, link_is_a_second_name, [LinkAt], "ok; names: 2").needs(Need::SystemCall),
+    row!(Success, link_is_a_second_name, [LinkAt], "ok; names: 2"),
     row!(Error, link_of_what_is_not_there, [LinkAt], "ENOENT; over what is there: EEXIST"),
     row!(
         Drop,
@@ -464,7 +461,7 @@ async fn mkdir_of_what_is_there<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn symlink_says_its_target<M: Mode>(env: &Env<M>) -> Verdict {
     let made = env.ring().symlink("anywhere", env.path("link")).await;
-    let says = std::fs::read_link(env.path("link"))?;
+    let says = safer_ring::fs::read_link(env.ring(), env.path("link")).await?;
     seen!("{}; says '{}'", plain(&made), says.display())
 }
 
@@ -478,7 +475,7 @@ async fn symlink_over_what_is_there<M: Mode>(env: &Env<M>) -> Verdict {
 async fn link_is_a_second_name<M: Mode>(env: &Env<M>) -> Verdict {
     let path = env.file_at("file", b"").await?;
     let made = env.ring().link(&path, env.path("second")).await;
-    seen!("{}; names: {}", plain(&made), path.metadata()?.nlink())
+    seen!("{}; names: {}", plain(&made), env.ring().statx(&path).await?.nlink())
 }
 
 async fn link_of_what_is_not_there<M: Mode>(env: &Env<M>) -> Verdict {

@@ -9,8 +9,7 @@ use crate::scenario::{Need, Scenario, row};
 use super::names::closes_on_exec;
 
 pub(super) const TABLE: &[Scenario] = &[
-    row!(Success, a_pipe_is_made, [Pipe], "5 'bytes'; closes on exec: yes, yes")
-        .needs(Need::SystemCall),
+    row!(Success, a_pipe_is_made, [Pipe], "5 'bytes'; closes on exec: yes, yes").needs(Need::Exec),
     row!(Success, a_pipe_of_packets, [Pipe, Read, Write], "3 'one', 2 'th', 1 '4'")
         .needs(Need::Packets),
     row!(Drop, a_dropped_pipe_is_closed, [Pipe], "left: 0"),

@@ -1,10 +1,10 @@
 //! Making, binding, listening, accepting, connecting, shutting down.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
 
 use rustix::fs::{OFlags, fcntl_getfl};
+use safer_ring::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use safer_ring::{Address, Ended, Fd, Mode, Shutdown, SocketKind};
 
 use crate::env::{Env, Trouble, Verdict, seen};
@@ -29,30 +29,30 @@ pub(super) const TABLE: &[Scenario] = &[
         [Socket, Bind, Listen, Accept, Connect],
         "accepted: yes, closes on exec: yes, yes"
     )
-    .needs(Need::SystemCall),
+    .needs(Need::Exec),
     row!(Error, a_socket_of_no_family, [Socket], "EAFNOSUPPORT"),
     row!(Drop, a_dropped_socket_is_closed, [Socket], "left: 0"),
     row!(Error, bind_to_an_address_in_use, [Bind], "EADDRINUSE"),
     row!(Error, bind_of_a_file, [Bind], "ENOTSOCK"),
-    row!(Drop, a_dropped_bind_is_carried_out, [Bind], "bound: yes").needs(Need::SystemCall),
+    row!(Drop, a_dropped_bind_is_carried_out, [Bind], "bound: yes"),
     row!(Error, listen_on_a_file, [Listen], "ENOTSOCK"),
     row!(Drop, a_dropped_listen_is_carried_out, [Listen], "connected: yes"),
     row!(Success, accept_gives_the_peer, [Accept], "peer right: yes, closes on exec: yes")
-        .needs(Need::SystemCall),
+        .needs(Need::Exec),
     row!(Success, accept_waits, [Accept], "peer right: yes"),
     row!(Error, accept_on_a_socket_that_does_not_listen, [Accept], "EINVAL"),
     row!(Error, accept_on_a_file, [Accept], "ENOTSOCK"),
     row!(Cancel, accept_is_cancelled, [Accept], "cancelled: yes; the next has the connection: yes"),
     row!(Success, accepts_at_the_same_time, [Accept], "4 of 4 connections"),
-    row!(Success, accept_without_an_address, [Accept], "ok").needs(Need::SystemCall),
+    row!(Success, accept_without_an_address, [Accept], "ok"),
     row!(Success, a_listening_socket_keeps_its_mode, [Accept], "non-blocking: no")
-        .needs(Need::SystemCall)
+        .needs(Need::Flags)
         .but(&[(
             Tag::Fallback,
             Expect::Differs { seen: "non-blocking: yes", row: "listening sockets" },
         )]),
     row!(Success, a_connected_socket_keeps_its_mode, [Connect], "ok; non-blocking: no")
-        .needs(Need::SystemCall)
+        .needs(Need::Flags)
         .but(&[(
             Tag::Fallback,
             // For the length of connect(2), and no longer.
@@ -68,7 +68,7 @@ pub(super) const TABLE: &[Scenario] = &[
     )]),
     row!(Cancel, connect_that_waits_is_cancelled, [Connect], "cancelled: yes").but(SQPOLL_CONNECT),
     row!(Drop, a_dropped_connect_ends, [Connect], "left: 0").but(SQPOLL_CONNECT),
-    row!(Success, connect_of_a_nonblocking_socket, [Connect], "ok").needs(Need::SystemCall),
+    row!(Success, connect_of_a_nonblocking_socket, [Connect], "ok").needs(Need::Flags),
     row!(Success, shutdown_of_one_side, [Shutdown], "ok; peer: 0 ''; back: 1 'x'"),
     row!(Success, shutdown_ends_a_waiting_receive, [Shutdown, Recv], "ok; 0 ''"),
     row!(Error, shutdown_of_what_is_not_connected, [Shutdown], "ENOTCONN"),
@@ -80,12 +80,11 @@ pub(super) const TABLE: &[Scenario] = &[
         [Socket, Bind, Listen, Accept, Connect],
         "ok; 5 'bytes'"
     ),
-    row!(Success, ipv6_is_as_ipv4, [Socket, Bind, Listen, Accept, Connect], "peer right: yes")
-        .needs(Need::SystemCall),
+    row!(Success, ipv6_is_as_ipv4, [Socket, Bind, Listen, Accept, Connect], "peer right: yes"),
 ];
 
-fn name_of(socket: &impl AsFd) -> Result<SocketAddr, Trouble> {
-    Ok(TcpStream::from(socket.as_fd().try_clone_to_owned()?).local_addr()?)
+fn name_of<M: Mode>(env: &Env<M>, socket: &Fd<M>) -> Result<SocketAddr, Trouble> {
+    Ok(TcpStream::from_fd(env.ring(), socket.clone()).local_addr()?)
 }
 
 /// A listener made with the ring, and its address.
@@ -94,7 +93,7 @@ async fn listening<M: Mode>(env: &Env<M>, at: SocketAddr) -> Result<(Fd<M>, Sock
     let listener = ring.socket(&Address::from(at), SocketKind::Stream).await?;
     ring.bind(&listener, at).await?;
     ring.listen(&listener, 16).await?;
-    let address = if at.port() == 0 { name_of(&listener)? } else { at };
+    let address = if at.port() == 0 { name_of(env, &listener)? } else { at };
     Ok((listener, address))
 }
 
@@ -141,7 +140,7 @@ async fn a_dropped_bind_is_carried_out<M: Mode>(env: &Env<M>) -> Verdict {
     let socket = stream_socket(env).await?;
     let _ = poll_once(&mut env.ring().bind(&socket, env.loopback()));
     ended(env.ring()).await?;
-    seen!("bound: {}", yes(name_of(&socket)?.port() != 0))
+    seen!("bound: {}", yes(name_of(env, &socket)?.port() != 0))
 }
 
 async fn listen_on_a_file<M: Mode>(env: &Env<M>) -> Verdict {
@@ -155,7 +154,7 @@ async fn a_dropped_listen_is_carried_out<M: Mode>(env: &Env<M>) -> Verdict {
     env.ring().bind(&socket, at).await?;
     let _ = poll_once(&mut env.ring().listen(&socket, 4));
     ended(env.ring()).await?;
-    let at = if at.port() == 0 { name_of(&socket)? } else { at };
+    let at = if at.port() == 0 { name_of(env, &socket)? } else { at };
     seen!("connected: {}", yes(env.client(at).await.is_ok()))
 }
 
@@ -222,9 +221,9 @@ async fn accepts_at_the_same_time<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn accept_without_an_address<M: Mode>(env: &Env<M>) -> Verdict {
     let path = env.path("socket");
-    let listener: Fd<M> = Fd::new(UnixListener::bind(&path)?);
-    let _client = std::os::unix::net::UnixStream::connect(&path)?;
-    seen!("{}", plain(&env.ring().accept(&listener).await))
+    let listener = UnixListener::bind(env.ring(), &path).await?;
+    let _client = UnixStream::connect(env.ring(), &path).await?;
+    seen!("{}", plain(&env.ring().accept(listener.fd()).await))
 }
 
 fn nonblocking(fd: &impl AsFd) -> Result<bool, Trouble> {
@@ -250,7 +249,7 @@ async fn connect_where_nobody_listens<M: Mode>(env: &Env<M>) -> Verdict {
     let taken = stream_socket(env).await?;
     let at = env.loopback();
     env.ring().bind(&taken, at).await?;
-    let at = if at.port() == 0 { name_of(&taken)? } else { at };
+    let at = if at.port() == 0 { name_of(env, &taken)? } else { at };
     let client = stream_socket(env).await?;
     seen!("{}", plain(&env.ring().connect(&client, at).await))
 }
@@ -381,7 +380,7 @@ async fn unix_sockets_are_made_by_name<M: Mode>(env: &Env<M>) -> Verdict {
 }
 
 async fn ipv6_is_as_ipv4<M: Mode>(env: &Env<M>) -> Verdict {
-    if let Err(error) = TcpListener::bind("[::1]:0") {
+    if let Err(error) = TcpListener::bind(env.ring(), "[::1]:0").await {
         return Ok(crate::env::Observed::Skipped(format!("no IPv6 here: {error}")));
     }
     let (listener, address) = listening(env, "[::1]:0".parse()?).await?;
@@ -390,5 +389,5 @@ async fn ipv6_is_as_ipv4<M: Mode>(env: &Env<M>) -> Verdict {
         both(env.ring().accept(&listener), env.ring().connect(&client, address)).await;
     connected?;
     let peer = accepted?.1.and_then(|peer| peer.ip());
-    seen!("peer right: {}", yes(peer == Some(name_of(&client)?)))
+    seen!("peer right: {}", yes(peer == Some(name_of(env, &client)?)))
 }

@@ -32,7 +32,7 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Cancel, recv_that_has_its_bytes_is_completed, [Recv], "completed 1 'x'"),
     row!(Cancel, recv_with_a_time_limit, [Recv], "TimedOut 'kept'; later: 1 'x'"),
     row!(Cancel, a_limit_that_is_not_reached_changes_nothing, [Recv], "1 'x'"),
-    row!(Success, recv_of_a_nonblocking_socket_waits, [Recv], "5 'later'").needs(Need::SystemCall),
+    row!(Success, recv_of_a_nonblocking_socket_waits, [Recv], "5 'later'").needs(Need::Flags),
     row!(Success, receives_at_the_same_time_share_what_comes, [Recv], "a b c"),
     row!(Success, read_of_a_socket, [Read, Write], "5 'bytes', 5 'bytes'"),
     row!(
@@ -73,8 +73,7 @@ pub(super) const TABLE: &[Scenario] = &[
         .but(&[(Tag::ShortPipeWrites, SHORT)]),
     row!(Cancel, a_write_to_a_full_pipe_is_cancelled, [Write], "cancelled 'kept'"),
     row!(Success, a_write_to_a_full_pipe_waits, [Write], "waited: yes; 4 'more'"),
-    row!(Success, a_nonblocking_pipe_waits_all_the_same, [Read], "5 'later'")
-        .needs(Need::SystemCall),
+    row!(Success, a_nonblocking_pipe_waits_all_the_same, [Read], "5 'later'").needs(Need::Flags),
     row!(Success, positions_are_ignored_by_a_pipe, [Read, Write], "1 'x', 1 'x'"),
 ];
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use safer_ring_backend::payload::{
     Payload, Read, ReadVectored, Settled, Stat, Unit, Write, WriteVectored,
 };
-use safer_ring_backend::{Mode, OpError, Operation, Shared};
+use safer_ring_backend::{Mode, OpError, Operation, Shared, beside};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use super::direct::{DirectAlignment, Extent};
@@ -100,8 +101,8 @@ impl<M: Mode> File<M> {
     /// [`File::from_std`] for a descriptor of any kind.
     pub fn from_fd(ring: &RingOf<M>, fd: Fd<M>) -> Self {
         // F_GETFL fails only where a filter forbids it; an append is then the careful guess.
-        let flags = rustix::fs::fcntl_getfl(&fd).unwrap_or(OFlags::APPEND);
-        Self::with_flags(ring, fd, flags)
+        let flags = beside::status_flags(&fd).map(OFlags::from_bits_retain);
+        Self::with_flags(ring, fd, flags.unwrap_or(OFlags::APPEND))
     }
 
     /// A file that was just opened with these flags.
@@ -143,7 +144,7 @@ impl<M: Mode> File<M> {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             ring: self.ring.clone(),
-            fd: Fd::new(self.fd.duplicate()?),
+            fd: self.fd.try_clone()?,
             append: self.append,
             direct: self.direct,
             alignment: self.alignment.clone(),
@@ -217,14 +218,13 @@ impl<M: Mode> File<M> {
     pub async fn seek(&self, to: SeekFrom) -> io::Result<u64> {
         self.fd.settle().await?;
         let to = match to {
-            SeekFrom::Start(place) => rustix::fs::SeekFrom::Start(place),
-            SeekFrom::End(distance) => rustix::fs::SeekFrom::End(distance),
             SeekFrom::Current(distance) => {
                 let place = self.cursor()?.checked_add_signed(distance);
-                rustix::fs::SeekFrom::Start(place.ok_or(Errno::INVAL)?)
+                SeekFrom::Start(place.ok_or(Errno::INVAL)?)
             }
+            to => to,
         };
-        let place = rustix::fs::seek(&self.fd, to)?;
+        let place = beside::seek(&self.fd, to)?;
         self.fd.drop_kept();
         Ok(place)
     }
@@ -256,7 +256,7 @@ impl<M: Mode> File<M> {
     /// The place of the next byte that a read at the cursor gives: the kernel's cursor stands behind what is kept.
     pub(crate) fn cursor(&self) -> io::Result<u64> {
         let kept = u64::try_from(self.fd.kept_bytes()).unwrap_or(u64::MAX);
-        Ok(rustix::fs::tell(&self.fd)?.saturating_sub(kept))
+        Ok(beside::tell(&self.fd)?.saturating_sub(kept))
     }
 
     /// Reads at the cursor into `buffer`, up to its capacity, and moves the cursor: read(2). 0 bytes are the end.
@@ -450,6 +450,9 @@ impl<M: Mode> File<M> {
     /// # Dropping
     /// It runs to its end.
     pub async fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        if let Some(done) = beside::set_permissions_of(&self.fd, permissions.mode()) {
+            return done;
+        }
         let file = std::fs::File::from(self.fd.duplicate()?);
         unblock(move || file.set_permissions(permissions)).await?
     }

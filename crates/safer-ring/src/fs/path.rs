@@ -1,10 +1,11 @@
 //! Functions on paths.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use safer_ring_backend::payload::{PathOp, Stat};
-use safer_ring_backend::{Mode, Operation};
+use safer_ring_backend::{Mode, Operation, beside};
 
 use super::Permissions;
 use crate::unblock::unblock;
@@ -112,7 +113,10 @@ pub fn hard_link<M: Mode>(
 ///
 /// # Dropping
 /// The call goes on; nobody sees its result.
-pub async fn read_link<M: Mode>(_: &RingOf<M>, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+pub async fn read_link<M: Mode>(ring: &RingOf<M>, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+    if let Some(found) = beside::read_link::<M>(ring.inner(), path.as_ref()) {
+        return found;
+    }
     let path = path.as_ref().to_owned();
     unblock(move || std::fs::read_link(path)).await?
 }
@@ -124,7 +128,13 @@ pub async fn read_link<M: Mode>(_: &RingOf<M>, path: impl AsRef<Path>) -> io::Re
 ///
 /// # Dropping
 /// The call goes on; nobody sees its result.
-pub async fn canonicalize<M: Mode>(_: &RingOf<M>, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+pub async fn canonicalize<M: Mode>(
+    ring: &RingOf<M>,
+    path: impl AsRef<Path>,
+) -> io::Result<PathBuf> {
+    if let Some(found) = beside::canonicalize::<M>(ring.inner(), path.as_ref()) {
+        return found;
+    }
     let path = path.as_ref().to_owned();
     unblock(move || std::fs::canonicalize(path)).await?
 }
@@ -137,10 +147,15 @@ pub async fn canonicalize<M: Mode>(_: &RingOf<M>, path: impl AsRef<Path>) -> io:
 /// # Dropping
 /// It runs to its end.
 pub async fn set_permissions<M: Mode>(
-    _: &RingOf<M>,
+    ring: &RingOf<M>,
     path: impl AsRef<Path>,
     permissions: Permissions,
 ) -> io::Result<()> {
+    if let Some(done) =
+        beside::set_permissions::<M>(ring.inner(), path.as_ref(), permissions.mode())
+    {
+        return done;
+    }
     let path = path.as_ref().to_owned();
     unblock(move || std::fs::set_permissions(path, permissions)).await?
 }

@@ -11,7 +11,7 @@ use std::vec;
 
 use rustix::fs::Dir;
 use safer_ring_backend::payload::{self, Stat};
-use safer_ring_backend::{Mode, Operation, Shared};
+use safer_ring_backend::{Mode, Operation, Shared, beside};
 
 use super::FileType;
 use crate::ops::{AT_SYMLINK_NOFOLLOW, STATX_MASK};
@@ -46,7 +46,7 @@ pub async fn read_dir<M: Mode>(ring: &RingOf<M>, path: impl AsRef<Path>) -> io::
     let flags = rustix::fs::OFlags::DIRECTORY.bits();
     let options = OpenOptions::new().read(true).custom_flags(flags);
     let fd = ring.open(path, &options).await?;
-    let source = Source::Idle(Dir::new(fd.duplicate()?)?);
+    let source = Source::Idle(Entries::of(&fd)?);
     let place = Arc::new(Place { ring: ring.clone(), fd, path: path.to_owned() });
     Ok(ReadDir { place, source, portion: Vec::new().into_iter() })
 }
@@ -67,13 +67,47 @@ struct Place<M: Mode> {
 
 /// Where the next portion comes from.
 enum Source {
-    Idle(Dir),
+    Idle(Entries),
     Busy(Unblock<Portion>),
     Over,
 }
 
 /// What a call on a helper thread gives. After the last entry, or an error, there is no directory any more.
-type Portion = (Vec<io::Result<Found>>, Option<Dir>);
+type Portion = (Vec<io::Result<Found>>, Option<Entries>);
+
+/// What is left of a directory.
+pub(super) enum Entries {
+    /// On the machine: getdents(2), which may block.
+    There(Dir),
+    /// In a simulated world, which has said it all.
+    Known(vec::IntoIter<beside::DirEntry>),
+}
+
+impl Entries {
+    /// All entries of a directory.
+    pub(super) fn of<M: Mode>(fd: &Fd<M>) -> io::Result<Self> {
+        match beside::entries(fd) {
+            Some(known) => Ok(Self::Known(known?.into_iter())),
+            None => Ok(Self::There(Dir::new(fd.duplicate()?)?)),
+        }
+    }
+
+    /// The next ones, at most `limit`: on a helper thread, unless they are known.
+    pub(super) fn portion(self, limit: usize) -> Unblock<Portion> {
+        match self {
+            Self::There(dir) => unblock(move || portion(dir, limit)),
+            Self::Known(mut known) => {
+                let found = known.by_ref().take(limit).map(|entry| {
+                    let file_type = Some(FileType::from_mode(entry.mode));
+                    Ok(Found { name: entry.name, file_type, ino: entry.ino })
+                });
+                let found: Vec<_> = found.collect();
+                let more = found.len() == limit;
+                Unblock::done((found, more.then_some(Self::Known(known))))
+            }
+        }
+    }
+}
 
 /// What a directory says of an entry.
 pub(super) struct Found {
@@ -97,7 +131,7 @@ impl<M: Mode> ReadDir<M> {
                 return Ok(Some(DirEntry { place: Arc::clone(&self.place), found: found? }));
             }
             let busy = match mem::replace(&mut self.source, Source::Over) {
-                Source::Idle(dir) => unblock(move || portion(dir, PORTION)),
+                Source::Idle(dir) => dir.portion(PORTION),
                 Source::Busy(busy) => busy,
                 Source::Over => return Ok(None),
             };
@@ -116,7 +150,7 @@ impl<M: Mode> ReadDir<M> {
 }
 
 /// The next entries of a directory, at most `limit`.
-pub(super) fn portion(mut dir: Dir, limit: usize) -> Portion {
+fn portion(mut dir: Dir, limit: usize) -> Portion {
     let mut found = Vec::new();
     while found.len() < limit {
         let entry = match dir.read() {
@@ -137,7 +171,7 @@ pub(super) fn portion(mut dir: Dir, limit: usize) -> Portion {
             found.push(Ok(Found { name, file_type, ino: entry.ino() }));
         }
     }
-    (found, Some(dir))
+    (found, Some(Entries::There(dir)))
 }
 
 impl<M: Mode> fmt::Debug for ReadDir<M> {

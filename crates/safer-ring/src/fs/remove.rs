@@ -8,14 +8,13 @@ use std::io;
 use std::path::Path;
 use std::vec;
 
-use rustix::fs::{Dir, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use safer_ring_backend::Mode;
 use safer_ring_backend::payload;
 
-use super::read_dir::{Found, portion};
+use super::read_dir::{Entries, Found};
 use crate::ops::AT_REMOVEDIR;
-use crate::unblock::unblock;
 use crate::{Fd, OpenOptions, RingOf};
 
 /// Files that are removed in one system call.
@@ -82,8 +81,7 @@ struct Level<M: Mode> {
 impl<M: Mode> Level<M> {
     /// Removes the files in a directory.
     async fn enter(ring: &RingOf<M>, fd: Fd<M>, name: OsString) -> io::Result<Self> {
-        let dir = Dir::new(fd.duplicate()?)?;
-        let (all, _) = unblock(move || portion(dir, usize::MAX)).await?;
+        let (all, _) = Entries::of(&fd)?.portion(usize::MAX).await?;
         let (mut inner, mut files) = (Vec::new(), Vec::new());
         for found in all {
             let Found { name, file_type, .. } = found?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{MemfdFlags, OFlags};
 use rustix::io::Errno;
-use safer_ring_backend::{Mode, payload};
+use safer_ring_backend::{Mode, beside, payload};
 
 use super::File;
 use crate::{Fd, OpenOptions, RingOf};
@@ -78,8 +78,11 @@ async fn take_name<M: Mode>(ring: &RingOf<M>, dir: &Fd<M>, name: &Path) -> io::R
 /// # Errors
 /// Those of memfd_create(2): `EINVAL` for a name of more than 249 bytes or with a zero byte in it, `EMFILE`.
 pub fn anonymous<M: Mode>(ring: &RingOf<M>, name: &str) -> io::Result<File<M>> {
-    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
-    Ok(File::with_flags(ring, Fd::new(fd), OFlags::empty()))
+    let fd = match beside::memory_file::<M>(ring.inner(), name) {
+        Some(made) => made?,
+        None => Fd::new(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?),
+    };
+    Ok(File::with_flags(ring, fd, OFlags::empty()))
 }
 
 #[cfg(test)]

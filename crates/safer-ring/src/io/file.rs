@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use rustix::io::Errno;
 use safer_ring_backend::payload::{Read, Write};
-use safer_ring_backend::{Mode, Operation, Shared};
+use safer_ring_backend::{Mode, Operation, Shared, beside};
 use safer_ring_buf::{IoBuf, Slice};
 
 use super::ahead::Ahead;
@@ -131,8 +131,7 @@ impl<M: Mode> AsyncFile<M> {
         }
         if self.seekable {
             // What was kept for reads at the cursor was in front of where it is to stand.
-            if rustix::fs::seek(self.file.fd(), rustix::fs::SeekFrom::Start(self.position)).is_err()
-            {
+            if beside::seek(self.file.fd(), SeekFrom::Start(self.position)).is_err() {
                 return Err(self);
             }
             self.file.fd().drop_kept();
@@ -196,7 +195,7 @@ impl<M: Mode> AsyncFile<M> {
         self.position = self.write.start.saturating_add(done);
         if self.seekable
             && self.file.appends()
-            && let Ok(end) = rustix::fs::tell(self.file.fd())
+            && let Ok(end) = beside::tell(self.file.fd())
         {
             self.position = end;
         }
@@ -309,15 +308,14 @@ impl<M: Mode> AsyncFile<M> {
         ready!(self.poll_written(cx));
         self.seek = None;
         let target = match to {
-            SeekFrom::Start(place) => rustix::fs::SeekFrom::Start(place),
-            SeekFrom::End(distance) => rustix::fs::SeekFrom::End(distance),
             SeekFrom::Current(distance) => {
                 let place = self.position.checked_add_signed(distance);
-                rustix::fs::SeekFrom::Start(place.ok_or(Errno::INVAL)?)
+                SeekFrom::Start(place.ok_or(Errno::INVAL)?)
             }
+            to => to,
         };
         // The kernel knows which places there are.
-        let place = rustix::fs::seek(self.file.fd(), target)?;
+        let place = beside::seek(self.file.fd(), target)?;
         if to != SeekFrom::Current(0) {
             self.discard();
         }

@@ -115,12 +115,12 @@ impl Timer for RingTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        self.sleep(left(deadline))
+        self.sleep(self.ring.until(deadline))
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
         match sleep.as_mut().downcast_mut_pin::<RingSleep>() {
-            Some(mut sleep) => *sleep.0.get() = self.ring.timeout(left(new_deadline)),
+            Some(mut sleep) => *sleep.0.get() = self.ring.timeout(self.ring.until(new_deadline)),
             None => *sleep = self.sleep_until(new_deadline),
         }
     }
@@ -157,6 +157,11 @@ impl LocalTimer {
     fn timeout(&self, duration: Duration) -> LocalSleep {
         LocalSleep(self.ring.get().map(|ring| OnThread::new(ring.timeout(duration))))
     }
+
+    /// On another thread there is no ring to ask, and a sleep is over at once.
+    fn until(&self, deadline: Instant) -> Duration {
+        self.ring.get().map_or(Duration::ZERO, |ring| ring.until(deadline))
+    }
 }
 
 impl Clone for LocalTimer {
@@ -177,12 +182,12 @@ impl Timer for LocalTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        self.sleep(left(deadline))
+        self.sleep(self.until(deadline))
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
         match sleep.as_mut().downcast_mut_pin::<LocalSleep>() {
-            Some(mut sleep) => *sleep = self.timeout(left(new_deadline)),
+            Some(mut sleep) => *sleep = self.timeout(self.until(new_deadline)),
             None => *sleep = self.sleep_until(new_deadline),
         }
     }
@@ -227,10 +232,6 @@ impl<T> Drop for OnThread<T> {
             std::mem::forget(wrapper);
         }
     }
-}
-
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }
 
 fn over<M: Mode>(timer: &mut Operation<M, payload::Sleep>, cx: &mut Context<'_>) -> Poll<()> {

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::AsFd;
-use std::os::unix::net::SocketAddr as UnixAddr;
 
+use safer_ring_backend::{Mode, beside};
+
+use crate::RingOf;
 use crate::unblock::unblock;
 
 /// What a socket can be bound or connected to: the types that have [`std::net::ToSocketAddrs`].
@@ -42,16 +43,38 @@ impl Candidates {
     ///
     /// # Errors
     /// What getaddrinfo(3) says; `InvalidInput` if there is none.
-    pub(crate) async fn resolve(self) -> io::Result<Vec<SocketAddr>> {
-        let found = match self {
-            Self::Known(known) => known,
-            Self::Text(text) => unblock(move || look_up(&*text)).await??,
-            Self::Host(host, port) => unblock(move || look_up((&*host, port))).await??,
+    pub(crate) async fn resolve<M: Mode>(self, ring: &RingOf<M>) -> io::Result<Vec<SocketAddr>> {
+        let found = match self.in_world(ring) {
+            Ok(found) => found?,
+            Err(Self::Known(known)) => known,
+            Err(Self::Text(text)) => unblock(move || look_up(&*text)).await??,
+            Err(Self::Host(host, port)) => unblock(move || look_up((&*host, port))).await??,
         };
         if found.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to try"));
         }
         Ok(found)
+    }
+
+    /// The addresses of a name in the simulated world of a ring; anything else comes back.
+    fn in_world<M: Mode>(self, ring: &RingOf<M>) -> Result<io::Result<Vec<SocketAddr>>, Self> {
+        let (host, port) = match &self {
+            Self::Known(_) => return Err(self),
+            Self::Host(host, port) => (host.as_str(), Some(*port)),
+            Self::Text(text) => match text.rsplit_once(':') {
+                Some((host, port)) => (host, port.parse().ok()),
+                None => (text.as_str(), None),
+            },
+        };
+        let Some(port) = port else {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "invalid socket address");
+            return if beside::is_simulated::<M>(ring.inner()) {
+                Ok(Err(error))
+            } else {
+                Err(self)
+            };
+        };
+        beside::look_up::<M>(ring.inner(), host, port).ok_or(self)
     }
 }
 
@@ -129,9 +152,9 @@ impl<T: Source + ?Sized> Source for &T {
 /// Tries one address after the other until one is good; the last error counts. A macro, since a future with an
 /// `AsyncFn` in it is `Send` for no lifetime but `'static`.
 macro_rules! first {
-    ($addresses:expr, |$address:ident| $attempt:expr) => {{
+    ($ring:expr, $addresses:expr, |$address:ident| $attempt:expr) => {{
         let mut last = std::io::ErrorKind::InvalidInput.into();
-        for $address in addr::candidates(&$addresses).resolve().await? {
+        for $address in addr::candidates(&$addresses).resolve($ring).await? {
             match $attempt.await {
                 Ok(made) => return Ok(made),
                 Err(error) => last = error,
@@ -144,33 +167,6 @@ pub(crate) use first;
 
 pub(crate) fn candidates(addresses: &impl ToSocketAddrs) -> Candidates {
     addresses.candidates()
-}
-
-/// getsockname(2) of an IP socket.
-pub(crate) fn local_ip(fd: &impl AsFd) -> io::Result<SocketAddr> {
-    Ok(rustix::net::getsockname(fd)?.try_into()?)
-}
-
-/// getpeername(2) of an IP socket.
-pub(crate) fn peer_ip(fd: &impl AsFd) -> io::Result<SocketAddr> {
-    let address = rustix::net::getpeername(fd)?.ok_or(io::ErrorKind::NotConnected)?;
-    Ok(address.try_into()?)
-}
-
-/// getsockname(2) of a Unix socket.
-pub(crate) fn local_unix(fd: &impl AsFd) -> io::Result<UnixAddr> {
-    as_std(fd)?.local_addr()
-}
-
-/// getpeername(2) of a Unix socket.
-pub(crate) fn peer_unix(fd: &impl AsFd) -> io::Result<UnixAddr> {
-    as_std(fd)?.peer_addr()
-}
-
-/// A duplicate, to ask std: rustix takes an unnamed address for an abstract one, and panics at a path of 108 bytes,
-/// which a peer may have.
-fn as_std(fd: &impl AsFd) -> io::Result<std::os::unix::net::UnixDatagram> {
-    Ok(fd.as_fd().try_clone_to_owned()?.into())
 }
 
 #[cfg(test)]
@@ -190,16 +186,20 @@ mod tests {
         assert_eq!(("host", 80).candidates(), Candidates::Host("host".into(), 80));
     }
 
+    fn ring() -> crate::Ring {
+        crate::Ring::new(2).unwrap()
+    }
+
     #[test]
     fn no_address_is_an_error() {
         let none: &[SocketAddr] = &[];
-        let error = pollster::block_on(none.candidates().resolve()).unwrap_err();
+        let error = pollster::block_on(none.candidates().resolve(&ring())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
     fn a_text_without_a_port_is_an_error() {
-        let error = pollster::block_on("localhost".candidates().resolve()).unwrap_err();
+        let error = pollster::block_on("localhost".candidates().resolve(&ring())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

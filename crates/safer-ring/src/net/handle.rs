@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use safer_ring_backend::payload::{Read, ReadVectored, Write, WriteVectored};
-use safer_ring_backend::{Mode, OpError, Operation};
+use safer_ring_backend::{Mode, OpError, Operation, beside};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use super::transfer::{ReadExact, Via, WriteAll, WriteAllVectored};
@@ -125,7 +125,7 @@ pub(crate) async fn close<M: Mode>(
 
 /// The error pending on a socket (`SO_ERROR`), which is cleared.
 pub(crate) fn take_error(fd: &impl std::os::fd::AsFd) -> io::Result<Option<io::Error>> {
-    Ok(rustix::net::sockopt::socket_error(fd)?.err().map(Into::into))
+    Ok(beside::sockopt::socket_error(fd)?.map(Into::into))
 }
 
 /// What all types here have in common: ways in and out of the standard library, the parts, the end.

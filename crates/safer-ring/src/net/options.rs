@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, sockopt};
+use safer_ring_backend::beside::sockopt::{self, is_v6};
 
 /// How a TCP connection without traffic is probed: tcp(7). A field that is `None` stays as it is, at first the
 /// system's (`net.ipv4.tcp_keepalive_*`: 2 hours, 75 seconds, 9 probes).
@@ -44,10 +44,6 @@ pub(crate) fn keepalive(fd: &impl AsFd) -> io::Result<Option<Keepalive>> {
     }))
 }
 
-pub(crate) fn is_v6(fd: &impl AsFd) -> io::Result<bool> {
-    Ok(sockopt::socket_domain(fd)? == AddressFamily::INET6)
-}
-
 /// On an IPv6 socket both limits: it may have IPv4 peers.
 pub(crate) fn set_ttl(fd: &impl AsFd, ttl: u32) -> io::Result<()> {
     if is_v6(fd)? {
@@ -73,7 +69,7 @@ macro_rules! ip_options {
             /// # Errors
             /// Those of getsockname(2).
             pub fn local_addr(&self) -> io::Result<SocketAddr> {
-                addr::local_ip(self)
+                beside::local_ip(self)
             }
 
             /// How many routers a packet may pass (`IP_TTL`, and `IPV6_UNICAST_HOPS` on an IPv6 socket), 1 to 255.

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use safer_ring_backend::beside::sockopt;
 use safer_ring_backend::payload::{Read, ReadVectored, Settled, Write, WriteVectored};
-use safer_ring_backend::{Mode, OpError, Operation, Shared};
+use safer_ring_backend::{Mode, OpError, Operation, Shared, beside};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use super::addr::{self, ToSocketAddrs};
@@ -83,7 +83,7 @@ impl<M: Mode> TcpListener<M> {
     /// # Dropping
     /// The socket is closed.
     pub async fn bind(ring: &RingOf<M>, addr: impl ToSocketAddrs) -> io::Result<Self> {
-        addr::first!(addr, |address| Self::bind_one(ring, address))
+        addr::first!(ring, addr, |address| Self::bind_one(ring, address))
     }
 
     async fn bind_one(ring: &RingOf<M>, address: SocketAddr) -> io::Result<Self> {
@@ -121,7 +121,7 @@ impl<M: Mode> TcpStream<M> {
     /// # Dropping
     /// The attempt is cancelled and the socket closed. The peer may have seen a connection.
     pub async fn connect(ring: &RingOf<M>, addr: impl ToSocketAddrs) -> io::Result<Self> {
-        addr::first!(addr, |address| Self::connect_one(ring, address))
+        addr::first!(ring, addr, |address| Self::connect_one(ring, address))
     }
 
     async fn connect_one(ring: &RingOf<M>, address: SocketAddr) -> io::Result<Self> {
@@ -151,7 +151,7 @@ impl<M: Mode> TcpStream<M> {
     /// # Errors
     /// Those of getpeername(2): `ENOTCONN`.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        addr::peer_ip(self)
+        beside::peer_ip(self)
     }
 
     /// The two directions, borrowed: for two futures that are awaited together.

@@ -6,11 +6,10 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use safer_ring_backend::beside::sockopt;
 use safer_ring_backend::payload::Plain;
-use safer_ring_backend::{Mode, OpError, Operation, Shared};
+use safer_ring_backend::{Mode, OpError, Operation, Shared, beside};
 
-use super::addr;
 use super::handle::{self, Handle, common_methods};
 use super::options::{self, Keepalive, buffer_options, ip_options, tcp_options};
 use super::tcp::{TcpListener, TcpStream};

@@ -5,10 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::net::sockopt;
+use safer_ring_backend::beside::sockopt;
 use safer_ring_backend::payload::{Read, SendMsg, Write};
 use safer_ring_backend::sys::sockopt::{SOL_UDP, UDP_SEGMENT};
-use safer_ring_backend::{Mode, OpError, Operation, Shared};
+use safer_ring_backend::{Mode, OpError, Operation, Shared, beside};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use super::addr::{self, ToSocketAddrs};
@@ -51,7 +51,7 @@ impl<M: Mode> UdpSocket<M> {
     /// # Dropping
     /// The socket is closed.
     pub async fn bind(ring: &RingOf<M>, addr: impl ToSocketAddrs) -> io::Result<Self> {
-        addr::first!(addr, |address| Self::bind_one(ring, address))
+        addr::first!(ring, addr, |address| Self::bind_one(ring, address))
     }
 
     async fn bind_one(ring: &RingOf<M>, address: SocketAddr) -> io::Result<Self> {
@@ -70,7 +70,7 @@ impl<M: Mode> UdpSocket<M> {
     /// The socket may have been connected.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         let Handle { ring, fd } = &self.handle;
-        addr::first!(addr, |address| ring.connect(fd, address))
+        addr::first!(ring, addr, |address| ring.connect(fd, address))
     }
 
     /// The address of the peer, if it is connected: getpeername(2).
@@ -78,7 +78,7 @@ impl<M: Mode> UdpSocket<M> {
     /// # Errors
     /// Those of getpeername(2): `ENOTCONN`.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        addr::peer_ip(self)
+        beside::peer_ip(self)
     }
 
     /// Sends the buffer's initialised bytes as a datagram to the peer: send(2).

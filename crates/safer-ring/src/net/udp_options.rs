@@ -2,13 +2,10 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsFd as _;
 
-use rustix::net::sockopt;
 use safer_ring_backend::Mode;
-use safer_ring_backend::sys;
+use safer_ring_backend::beside::sockopt::{self, is_v6};
 
-use super::options::is_v6;
 use super::udp::UdpSocket;
 
 impl<M: Mode> UdpSocket<M> {
@@ -120,7 +117,7 @@ impl<M: Mode> UdpSocket<M> {
     /// # Errors
     /// Those of setsockopt(2): `ENOPROTOOPT` before kernel 5.0.
     pub fn set_gro(&self, on: bool) -> io::Result<()> {
-        Ok(sys::sockopt::set_udp_gro(self.as_fd(), on)?)
+        Ok(sockopt::set_udp_gro(self, on)?)
     }
 
     /// Whether datagrams may be joined.
@@ -128,6 +125,6 @@ impl<M: Mode> UdpSocket<M> {
     /// # Errors
     /// Those of getsockopt(2).
     pub fn gro(&self) -> io::Result<bool> {
-        Ok(sys::sockopt::udp_gro(self.as_fd())?)
+        Ok(sockopt::udp_gro(self)?)
     }
 }

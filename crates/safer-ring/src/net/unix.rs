@@ -7,15 +7,17 @@ use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
 use safer_ring_backend::payload::{Received, SendMsg};
-use safer_ring_backend::{Mode, OpError, Operation, Shared};
+use safer_ring_backend::{Mode, OpError, Operation, Shared, beside};
 use safer_ring_buf::IoBuf;
 
-use super::addr;
 use super::handle::{self, Handle, common_methods};
 use super::unix_stream::UnixStream;
 use crate::{Address, Control, ControlMessage, Fd, RingOf, SocketKind};
 
 const BACKLOG: u32 = 1024;
+/// `SOCK_STREAM` and `SOCK_DGRAM`.
+pub(super) const STREAM: u32 = 1;
+pub(super) const DATAGRAM: u32 = 2;
 const MSG_CTRUNC: u32 = 0x8;
 /// `SCM_MAX_FD`: descriptors in one message.
 const MAX_FDS: usize = 253;
@@ -35,7 +37,7 @@ pub struct UCred {
 }
 
 pub(crate) fn peer_cred(fd: &impl AsFd) -> io::Result<UCred> {
-    let found = safer_ring_backend::sys::sockopt::peer_credentials(fd.as_fd())?;
+    let found = beside::sockopt::peer_credentials(fd)?;
     let pid = u32::try_from(found.pid).ok().filter(|pid| *pid != 0);
     Ok(UCred { pid, uid: found.uid, gid: found.gid })
 }
@@ -166,7 +168,7 @@ impl<M: Mode> UnixListener<M> {
     /// # Errors
     /// Those of getsockname(2), and `EMFILE`: the descriptor is duplicated for the call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        addr::local_unix(self)
+        beside::local_unix(self)
     }
 
     /// The error that is pending on the socket (`SO_ERROR`), which is cleared.

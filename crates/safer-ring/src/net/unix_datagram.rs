@@ -6,12 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
-use rustix::net::sockopt;
+use safer_ring_backend::beside::sockopt;
 use safer_ring_backend::payload::{Read, SendMsg, Settled, Write};
-use safer_ring_backend::{Mode, OpError, Operation, Shared};
+use safer_ring_backend::{Mode, OpError, Operation, Shared, beside};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
-use super::addr;
 use super::datagram::{self, Datagram, Reception};
 use super::handle::{self, Handle, common_methods};
 use super::options::buffer_options;
@@ -80,6 +79,9 @@ impl<M: Mode> UnixDatagram<M> {
     /// # Errors
     /// Those of socketpair(2): `EMFILE`.
     pub fn pair(ring: &RingOf<M>) -> io::Result<(Self, Self)> {
+        if let Some(made) = beside::pair::<M>(ring.inner(), unix::DATAGRAM) {
+            return made.map(|(a, b)| (Self::from_fd(ring, a), Self::from_fd(ring, b)));
+        }
         let (a, b) = std::os::unix::net::UnixDatagram::pair()?;
         Ok((Self::from_std(ring, a), Self::from_std(ring, b)))
     }
@@ -230,7 +232,7 @@ impl<M: Mode> UnixDatagram<M> {
     /// # Errors
     /// Those of getsockname(2), and `EMFILE`: the descriptor is duplicated for the call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        addr::local_unix(self)
+        beside::local_unix(self)
     }
 
     /// The address of the peer, if it is connected: getpeername(2).
@@ -238,7 +240,7 @@ impl<M: Mode> UnixDatagram<M> {
     /// # Errors
     /// Those of getpeername(2): `ENOTCONN`; `EMFILE`: the descriptor is duplicated for the call.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        addr::peer_unix(self)
+        beside::peer_unix(self)
     }
 
     /// The error that is pending on the socket (`SO_ERROR`), which is cleared.

@@ -6,12 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
-use rustix::net::sockopt;
+use safer_ring_backend::beside::sockopt;
 use safer_ring_backend::payload::{Read, ReadVectored, SendMsg, Settled, Write, WriteVectored};
-use safer_ring_backend::{Mode, OpError, Operation, Shared};
+use safer_ring_backend::{Mode, OpError, Operation, Shared, beside};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
-use super::addr;
 use super::datagram::Reception;
 use super::handle::{self, Handle, common_methods, read_methods, write_methods};
 use super::options::buffer_options;
@@ -77,6 +76,9 @@ impl<M: Mode> UnixStream<M> {
     /// # Errors
     /// Those of socketpair(2): `EMFILE`.
     pub fn pair(ring: &RingOf<M>) -> io::Result<(Self, Self)> {
+        if let Some(made) = beside::pair::<M>(ring.inner(), unix::STREAM) {
+            return made.map(|(a, b)| (Self::from_fd(ring, a), Self::from_fd(ring, b)));
+        }
         let (a, b) = std::os::unix::net::UnixStream::pair()?;
         Ok((Self::from_std(ring, a), Self::from_std(ring, b)))
     }
@@ -145,7 +147,7 @@ impl<M: Mode> UnixStream<M> {
     /// # Errors
     /// Those of getsockname(2), and `EMFILE`: the descriptor is duplicated for the call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        addr::local_unix(self)
+        beside::local_unix(self)
     }
 
     /// The address of the peer: getpeername(2).
@@ -153,7 +155,7 @@ impl<M: Mode> UnixStream<M> {
     /// # Errors
     /// Those of getpeername(2): `ENOTCONN`; `EMFILE`: the descriptor is duplicated for the call.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        addr::peer_unix(self)
+        beside::peer_unix(self)
     }
 
     /// Who the peer was when it connected or listened: `SO_PEERCRED`.
