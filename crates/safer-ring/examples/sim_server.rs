@@ -33,7 +33,7 @@ async fn answer<M: Mode>(stream: TcpStream<M>, request: Request) -> io::Result<(
         if count == 0 {
             return stream.close().await.map_err(Into::into);
         }
-        begun.extend_from_slice(&buffer[..count]);
+        begun.extend(buffer.iter().take(count));
         if let Request::Read = request {
             begun.push(b'\n');
         }
@@ -71,15 +71,15 @@ async fn ask<M: Mode>(ring: RingOf<M>, to: SocketAddr, numbers: [u64; 3]) -> io:
         if count == 0 {
             return Ok(String::from_utf8_lossy(&told).into_owned());
         }
-        told.extend_from_slice(&buffer[..count]);
+        told.extend(buffer.iter().take(count));
     }
 }
 
-/// The first seed with which a client is told something wrong, and what.
-fn first_wrong(
-    seeds: u64,
-    request: Request,
-) -> Result<Option<(u64, [u64; 3], String)>, Box<dyn Error>> {
+/// A client that was told something wrong: seed, numbers, answer.
+type Wrong = (u64, [u64; 3], String);
+
+/// The first seed with which that happens.
+fn first_wrong(seeds: u64, request: Request) -> Result<Option<Wrong>, Box<dyn Error>> {
     for seed in 0..seeds {
         let world = World::new(Config::new(seed));
         let ring = world.ring()?;

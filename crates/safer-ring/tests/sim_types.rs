@@ -341,3 +341,26 @@ fn after_a_crash_nothing_that_was_open_answers() {
         .unwrap();
     assert_eq!(world.descriptors(), 0);
 }
+
+/// Found by `cargo xtask sim`: what was to be tried again was handed over only when the next timer was due, an hour later.
+#[test]
+fn what_is_tried_again_does_not_wait_for_the_next_timer() {
+    for seed in 0..200 {
+        let world = World::new(Config { interrupts: 500, ..Config::new(seed) });
+        let ring = world.local_ring_with(2, 2).unwrap();
+        world
+            .block_on(async {
+                let (reader, writer) = pipe::pipe(&ring).await.unwrap();
+                let hour = Duration::from_secs(3600);
+                let other = ring.clone();
+                let timer = world.spawn(async move { other.timeout(hour).await });
+                for _ in 0..10 {
+                    writer.write_all("bytes").await.unwrap();
+                    reader.read_exact(vec![0; 5]).await.unwrap();
+                }
+                assert!(world.now() < hour, "seed {seed}");
+                drop(timer);
+            })
+            .unwrap();
+    }
+}

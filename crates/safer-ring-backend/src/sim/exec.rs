@@ -15,6 +15,9 @@ use crate::local::LocalCell;
 /// Rounds in a row without a step of time or of a task, after which nothing will ever come of it.
 const ROUNDS: u32 = 10_000;
 
+/// Rounds in which something is offered to the kernel before time goes by.
+const TRIES: u32 = 16;
+
 /// Why a run ended before its future did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -226,7 +229,7 @@ impl World {
             let mut main = std::pin::pin!(async move { *slot = Some(future.await) });
             let mut main = Running::new(main.as_mut());
             let mut tasks: Vec<Owned> = Vec::new();
-            let mut rounds = 0;
+            let (mut rounds, mut tried) = (0, 0);
             loop {
                 if steps == 0 {
                     break Ok(());
@@ -249,7 +252,7 @@ impl World {
                 }
                 let ready = main.is_ready() || tasks.iter().any(Owned::is_ready);
                 rounds = if ready { 0 } else { rounds + 1 };
-                if !ready && !self.go_on(next, rounds) {
+                if !ready && !self.go_on(next, rounds, &mut tried) {
                     break Err(Stuck::Deadlock { operations: self.operations() });
                 }
             }
@@ -301,7 +304,13 @@ impl World {
     }
 
     /// Lets time go by until something happens; `false` if nothing will.
-    fn go_on(&self, next: Next, rounds: u32) -> bool {
+    fn go_on(&self, next: Next, rounds: u32, tried: &mut u32) -> bool {
+        if next.queued && *tried < TRIES {
+            // A thread that has something to hand over does not sleep before it is handed over, or refused for good.
+            *tried += 1;
+            return true;
+        }
+        *tried = 0;
         let mut kernel = self.kernel();
         match next.at {
             Some(at) if rounds < ROUNDS => {

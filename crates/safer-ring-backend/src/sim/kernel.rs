@@ -163,7 +163,7 @@ impl Kernel {
         self.now
     }
 
-    pub(super) fn go_to(&mut self, now: u64) {
+    pub(crate) fn go_to(&mut self, now: u64) {
         self.now = self.now.max(now);
     }
 
