@@ -279,7 +279,7 @@ impl<M: Mode> Env<M> {
         options.read(true).write(true).custom_flags(flag.cast_signed());
         Ok(match options.open(&path) {
             Ok(file) => Ok(Fd::new(file)),
-            Err(error) => Err(format!("no direct I/O in {}: {error}", self.directory.display())),
+            Err(error) => Err(format!("its file system has no direct I/O: {error}")),
         })
     }
 }

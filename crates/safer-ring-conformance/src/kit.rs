@@ -109,7 +109,13 @@ pub(crate) async fn turn<M: Mode>(ring: &RingOf<M>) -> Result<(), Trouble> {
 
 /// Bytes that differ from their neighbours.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|at| u8::try_from((at * 7 + at / 251) % 256).unwrap_or(0)).collect()
+    // From there on they repeat. Copying is quick on an emulated processor, and counting 4 MiB of them takes seconds.
+    const PERIOD: usize = 251 * 256;
+    let byte = |at| u8::try_from((at * 7 + at / 251) % 256).unwrap_or(0);
+    let once: Vec<u8> = (0..len.min(PERIOD)).map(byte).collect();
+    let mut all = once.repeat(len.div_ceil(PERIOD));
+    all.truncate(len);
+    all
 }
 
 /// Bytes as text.

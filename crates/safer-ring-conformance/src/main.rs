@@ -18,8 +18,12 @@ usage: safer-ring-conformance [options]
   --json FILE        the results as JSON too
   --verbose          what was skipped too, with the reason
 
-The exit code is 0 if nothing failed and something ran, 1 if not, 2 for a wrong option.
+The exit code is 0 if nothing failed, 1 if something did, 2 for a wrong option, 3 if nothing was tried:
+the machine can give none of the environments, or no scenario has this name.
 ";
+
+/// Nothing was tried.
+const NOTHING: u8 = 3;
 
 #[derive(Default)]
 struct Options {
@@ -118,5 +122,9 @@ fn run(
         eprintln!("{}: {error}", path.display());
         return ExitCode::FAILURE;
     }
-    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match (passed, failed) {
+        (0, 0) => ExitCode::from(NOTHING),
+        (_, 0) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }

@@ -69,7 +69,8 @@ pub fn run_one(scenario: Scenario, environment: &'static Environment, directory:
     match watched(scenario, environment, directory) {
         Ok(Observed::Seen(seen)) if seen == expected => Outcome::Passed,
         Ok(Observed::Seen(seen)) => failed(seen),
-        Ok(Observed::Skipped(why)) => Outcome::Skipped(why),
+        // Told apart from what the table says of every machine.
+        Ok(Observed::Skipped(why)) => Outcome::Skipped(format!("on this machine: {why}")),
         Err(trouble) => failed(format!("could not be carried out: {trouble}")),
     }
 }

@@ -347,10 +347,20 @@ impl Op {
         }
     }
 
-    /// Whether it may wait for a peer without an end.
+    /// Whether it may wait for a peer without an end: an open for the other end of a FIFO, a splice for that of a pipe. What a
+    /// raw entry waits for is not known here.
     #[must_use]
     pub(crate) fn waits_for_peer(&self) -> bool {
-        matches!(self, Op::Connect { .. }) || self.poll_events().is_some()
+        let in_kernel = matches!(
+            self,
+            Op::Connect { .. }
+                | Op::OpenAt { .. }
+                | Op::OpenAt2 { .. }
+                | Op::Splice { .. }
+                | Op::Tee { .. }
+                | Op::Raw
+        );
+        in_kernel || self.poll_events().is_some()
     }
 
     /// Whether `-EINTR`, and an `-ECANCELED` that nobody asked for, mean that nothing was done, so

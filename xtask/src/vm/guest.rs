@@ -114,8 +114,9 @@ impl Guest {
         } else {
             Command::new(QEMU)
         };
-        // la57=off: Linux 6.12 faults twice at boot without it under QEMU 7.2.
-        let processor = ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"];
+        // la57=off: Linux 6.12 faults twice at boot without it under QEMU 7.2. erms=off: with it kernels copy by an
+        // instruction that is emulated byte by byte.
+        let processor = ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off,erms=off"];
         command.args(processor).args(["-nographic", "-no-reboot"]);
         command.args(["-m", &format!("{}M", self.mebibytes), "-smp", &self.cpus.to_string()]);
         command.args(&self.arguments).arg("-kernel").arg(kernel).arg("-initrd").arg(archive);

@@ -22,7 +22,10 @@ usage: cargo xtask vm [--kernel K[,K]..] [--quick] [--program NAME[,NAME]..] [--
   --program  only these programs, by their names in the table
   --jobs     how many machines run side by side; 2 unless told otherwise
   --json     write the results there
-  WORDS      are given to the test programs: they choose among tests
+  WORDS      are given to the test programs: they choose among tests; the first, among scenarios
+
+A NAME is that of a row of the table, or its first word: `conformance` is the suite in every environment.
+What `safer-ring spec check` has found on a kernel is in target/vm/spec-KERNEL.json.
 ";
 
 /// What the command line asks for.
@@ -115,14 +118,15 @@ fn options<'a>(arguments: &[&'a str]) -> Outcome<Options<'a>> {
         options.kernels.extend(kernel::ALL);
     }
     let known: Vec<String> = PROGRAMS.iter().map(Program::name).collect();
-    if let Some(name) = chosen.iter().find(|name| !known.iter().any(|known| known == *name)) {
+    let is_known = |name: &str| PROGRAMS.iter().any(|program| program.is_named(name));
+    if let Some(name) = chosen.iter().find(|name| !is_known(name)) {
         return Err(wrong(&format!("no program {name}; there are {}", known.join(", "))));
     }
     let asked = |program: &&Program| {
         (!quick || program.quick)
-            && (chosen.is_empty() || chosen.contains(program.name().as_str()))
-            // Nothing of a program that is no test can be chosen by words.
-            && (options.words.is_empty() || program.is_tests())
+            && (chosen.is_empty() || chosen.iter().any(|name| program.is_named(name)))
+            // Of other programs nothing can be chosen by words.
+            && (options.words.is_empty() || program.takes_words())
     };
     options.programs = PROGRAMS.iter().filter(asked).copied().collect();
     if options.programs.is_empty() { Err(wrong("no program is left to run")) } else { Ok(options) }
@@ -178,7 +182,7 @@ fn side_by_side(
     options: &Options<'_>,
 ) -> Outcome<Vec<Report>> {
     // Some programs at most can hang; that all do is not waited for.
-    let limit = Duration::from_secs(300 + 20 * u64::try_from(runs.len()).unwrap_or(0));
+    let limit = Duration::from_secs(300) + runs.iter().map(|run| run.usual()).sum::<Duration>();
     let guest = Guest::plain(archive.bytes, limit);
     let queue = Mutex::new(kernels.iter().enumerate());
     let results = Mutex::new(Vec::new());
@@ -186,10 +190,14 @@ fn side_by_side(
     let work = || {
         while let Some((index, (name, kernel))) = next() {
             let log = archive.path.with_file_name(format!("{name}.log"));
-            let report = guest.run(kernel, &archive.path, &log).map(|said| {
+            let report = guest.run(kernel, &archive.path, &log).and_then(|said| {
                 let report = Report::new(name, runs, said);
                 print!("{}", report.text(options.words.is_empty()));
-                report
+                if let Some(check) = report.check() {
+                    let file = archive.path.with_file_name(format!("spec-{name}.json"));
+                    write(&file, check.as_bytes())?;
+                }
+                Ok(report)
             });
             if let Ok(mut results) = results.lock() {
                 results.push((index, report));

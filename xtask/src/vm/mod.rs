@@ -4,11 +4,13 @@
 //! * [`build`]: programs without shared libraries.
 //! * [`image`]: they and the list of what to run, as the archive that the kernel unpacks.
 //! * [`guest`]: the machine itself; [`transcript`]: what it printed.
-//! * [`programs`]: the table of what runs on every kernel; [`mod@matrix`]: running it; [`report`]: what came of it.
+//! * [`programs`]: the table of what runs on every kernel; [`mod@matrix`]: running it; [`report`]: what came of it,
+//!   [`check`]: what the check of specifications has found.
 //!
 //! The first process in the machine is the program of `xtask/guest`.
 
 mod build;
+mod check;
 mod guest;
 mod image;
 mod kernel;

@@ -1,7 +1,6 @@
 //! What runs in a guest: one table. A new program is a line in [`PROGRAMS`]; a test of the face crate that cannot run there
 //! is a line in `ELSEWHERE`, with its reason.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::build::Target;
@@ -9,10 +8,24 @@ use super::build::Target;
 /// The variable that chooses the backend of every ring.
 const BACKEND: &str = "SAFER_RING_BACKEND=fallback";
 
+/// What the output of a program is, and says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// That of the test harness.
+    Tests,
+    /// That of the conformance suite, in the environment of this name.
+    Suite(&'static str),
+    /// The report of `safer-ring spec check`, as JSON.
+    Check,
+    /// Any: how it went is in the exit code.
+    Other,
+}
+
 /// A program, and how it is run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Program {
     pub(super) target: Target,
+    pub(super) kind: Kind,
     /// What it is given, before the words of the command line.
     arguments: &'static [&'static str],
     /// Settings of its environment.
@@ -23,8 +36,8 @@ pub(super) struct Program {
     pub(super) quick: bool,
     /// The exit code, other than 0, that says that it cannot run on this kernel.
     pub(super) unavailable: Option<i32>,
-    /// Statements that it has to find contradicted, each with its kernel.
-    contradicted: &'static [(&'static str, &'static str)],
+    /// Kernels that cannot give the environment of the suite. All others must.
+    pub(super) lacking: &'static [&'static str],
 }
 
 /// One line of the list in a guest.
@@ -41,15 +54,15 @@ const fn face(name: &'static str) -> Program {
 }
 
 const fn test(package: &'static str, name: &'static str, both: bool) -> Program {
-    let target = Target::Test(package, name);
     Program {
-        target,
+        target: Target::Test(package, name),
+        kind: Kind::Tests,
         arguments: &[],
         settings: &[],
         both,
         quick: false,
         unavailable: None,
-        contradicted: &[],
+        lacking: &[],
     }
 }
 
@@ -64,7 +77,15 @@ const fn program(
     name: &'static str,
     arguments: &'static [&'static str],
 ) -> Program {
-    Program { target: Target::Program(package, name), arguments, ..test(package, name, true) }
+    let target = Target::Program(package, name);
+    Program { target, kind: Kind::Other, arguments, ..test(package, name, true) }
+}
+
+/// The conformance suite in one environment. What differs with the kernel is in the setup and in the calls: each
+/// environment chooses its backend itself.
+const fn suite(environment: &'static str) -> Program {
+    let program = program("safer-ring-conformance", "safer-ring-conformance", CONFORMANCE);
+    Program { kind: Kind::Suite(environment), both: false, unavailable: Some(3), ..program }
 }
 
 /// Every program, in the order in which they run.
@@ -140,26 +161,60 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("safer-ring-cli", "safer-ring", &["torture", "--seconds", "4", "--patience", "60"])
         .unavailable(3)
         .in_short(),
-    // What differs with the kernel is in the setup and in the calls, not in the fallback.
-    program("safer-ring-conformance", "safer-ring-conformance", CONFORMANCE).once(),
-    program("safer-ring-cli", "safer-ring", &["spec", "check", "all", "--dir", "/tmp"])
+    suite("uring-local").in_short(),
+    suite("uring-local-defer").lacking(&["5.10"]),
+    suite("uring-local-coop").lacking(&["5.10"]),
+    suite("uring-local-bare"),
+    suite("uring-local-sqarray"),
+    suite("uring-local-sqpoll"),
+    suite("uring-local-tiny"),
+    suite("uring-local-restricted"),
+    suite("uring-local-plain"),
+    suite("uring-shared").in_short(),
+    suite("uring-shared-coop").lacking(&["5.10"]),
+    suite("uring-shared-no-sqarray").lacking(&["5.10", "6.1"]),
+    suite("uring-shared-bare"),
+    suite("uring-shared-sqarray"),
+    suite("uring-shared-sqpoll"),
+    suite("uring-shared-tiny"),
+    suite("uring-shared-restricted"),
+    suite("uring-shared-plain"),
+    suite("fallback-local"),
+    suite("fallback-local-tiny"),
+    suite("fallback-local-no-aio"),
+    suite("fallback-local-no-nowait"),
+    suite("fallback-local-threads"),
+    suite("fallback-shared").in_short(),
+    suite("fallback-shared-tiny"),
+    suite("fallback-shared-threads"),
+    suite("sim-local"),
+    suite("sim-local-tiny"),
+    suite("sim-shared"),
+    suite("sim-shared-tiny"),
+    program("safer-ring-cli", "safer-ring", &["spec", "check", "all", "--json", "--dir", "/tmp"])
         .with(&["NO_COLOR=1"])
-        .contradicts(CONTRADICTED)
-        .once(),
+        .of_kind(Kind::Check)
+        .once()
+        .in_short(),
 ];
 
-/// What old kernels do otherwise than the specifications say, which are of 6.18 and later: docs/SPEC.md has the reasons.
-const CONTRADICTED: &[(&str, &str)] = &[
-    ("5.10", "io_submit/EAGAIN/nowait-pipe"),
-    ("5.10", "io_uring_enter/EAGAIN/nowait"),
-    // Pipes and sockets of 6.1 and older have no way not to wait: EOPNOTSUPP.
-    ("6.1", "io_submit/EAGAIN/nowait-pipe"),
-    ("6.1", "io_uring_enter/EAGAIN/nowait"),
-];
+/// What the suite is given in every environment. What it skips, it says.
+const CONFORMANCE: &[&str] = &["--dir", "/tmp", "--verbose", "--env"];
 
-/// Three environments of the suite: the best rings of the kernel, and the fallback beside them.
-const CONFORMANCE: &[&str] =
-    &["--dir", "/tmp", "--env", "uring-local", "--env", "uring-shared", "--env", "fallback-shared"];
+/// Since 6.6 tmpfs, which is all that a guest has, takes direct I/O; and it aligns it itself.
+const NO_DIRECT_IO: &[&str] = &["5.10", "6.1"];
+const EVERYWHERE: &[&str] = &["5.10", "6.1", "6.12", "7.3"];
+
+/// Scenarios that find out themselves that they cannot be shown, each with the kernels: on any other they must be shown.
+pub(super) const NOT_SHOWN: &[(&str, &[&str])] = &[
+    ("direct_reads_and_writes", NO_DIRECT_IO),
+    ("a_direct_read_near_the_end", NO_DIRECT_IO),
+    ("a_direct_read_that_is_not_aligned", EVERYWHERE),
+    ("a_direct_write_that_extends", NO_DIRECT_IO),
+    ("a_dropped_direct_read_releases_its_buffer_after_its_end", NO_DIRECT_IO),
+    ("a_dropped_ring_keeps_direct_reads_alive", NO_DIRECT_IO),
+    ("direct_reads_are_counted_where_aio_does_them", NO_DIRECT_IO),
+];
 
 /// Tests of the face crate that are not in [`PROGRAMS`], and why.
 #[cfg(test)]
@@ -200,28 +255,33 @@ impl Program {
         self
     }
 
-    const fn contradicts(mut self, statements: &'static [(&'static str, &'static str)]) -> Self {
-        self.contradicted = statements;
+    const fn lacking(mut self, kernels: &'static [&'static str]) -> Self {
+        self.lacking = kernels;
         self
     }
 
-    /// Whether it has found what it has to find on this kernel, if that makes it fail: these statements contradicted, and no
-    /// others.
-    pub(super) fn has_found(&self, kernel: &str, said: &[String]) -> bool {
-        let known = self.contradicted.iter().filter(|(name, _)| *name == kernel);
-        let known: BTreeSet<&str> = known.map(|(_, statement)| *statement).collect();
-        let found = said.iter().filter_map(|line| line.strip_suffix(": contradicted"));
-        !known.is_empty() && known == found.collect()
+    const fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
     }
 
-    /// Whether its output is that of the test harness.
-    pub(super) fn is_tests(&self) -> bool {
-        !matches!(self.target, Target::Program(..))
+    /// Whether words can choose among what it runs.
+    pub(super) fn takes_words(&self) -> bool {
+        matches!(self.kind, Kind::Tests | Kind::Suite(_))
+    }
+
+    /// Whether it is meant by a name of the command line: its own, or the first word of it.
+    pub(super) fn is_named(&self, word: &str) -> bool {
+        let name = self.name();
+        name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     }
 
     /// What it is called in the guest and in the table.
     pub(super) fn name(&self) -> String {
         let name = self.target.name();
+        if let Kind::Suite(environment) = self.kind {
+            return format!("conformance {environment}");
+        }
         match self.target {
             Target::Test("safer-ring", _) => name.to_owned(),
             Target::Test(package, _) => {
@@ -251,9 +311,18 @@ impl Program {
 }
 
 impl Run {
-    /// Longer than it takes on a busy machine.
+    /// After that it is ended: longer than any takes on a busy machine.
     pub(super) fn limit(self) -> Duration {
         Duration::from_secs(240)
+    }
+
+    /// What most take less than, on a busy machine. The suite and the check took up to 145 s beside three times as much
+    /// other work as there are processors.
+    pub(super) fn usual(self) -> Duration {
+        match self.program.kind {
+            Kind::Tests | Kind::Other => Duration::from_secs(20),
+            Kind::Suite(_) | Kind::Check => Duration::from_secs(150),
+        }
     }
 
     pub(super) fn settings(self) -> Vec<&'static str> {
@@ -264,11 +333,14 @@ impl Run {
     /// Its arguments, with the words that choose among tests.
     pub(super) fn arguments<'a>(self, words: &[&'a str]) -> Vec<&'a str> {
         let own = self.program.arguments;
-        if self.program.is_tests() {
+        match self.program.kind {
             // What a test that passed has skipped is in its output.
-            [own, &["--show-output"], words].concat()
-        } else {
-            own.to_vec()
+            Kind::Tests => [own, &["--show-output"], words].concat(),
+            Kind::Suite(environment) => {
+                let only = words.first().map_or(Vec::new(), |word| vec!["--only", *word]);
+                [own, &[environment], &only].concat()
+            }
+            Kind::Check | Kind::Other => own.to_vec(),
         }
     }
 
@@ -281,6 +353,8 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::workspace;
 
@@ -315,24 +389,31 @@ mod tests {
     }
 
     #[test]
-    fn a_check_fails_unless_it_finds_what_the_kernel_is_known_for() {
-        let check = PROGRAMS.iter().find(|program| program.name() == "safer-ring spec").unwrap();
-        let said = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
-        let two = ["io_submit/EAGAIN/nowait-pipe", "io_uring_enter/EAGAIN/nowait"];
-        let mut lines: Vec<String> = two.map(|id| format!("{id}: contradicted")).into();
-        lines.push("io_submit/buffer-is-lent: not testable here".to_owned());
-        assert!(check.has_found("6.1", &lines));
-        assert!(!check.has_found("7.3", &lines), "it is known for nothing");
-        assert!(!check.has_found("6.1", &lines[1..]), "one of them holds");
-        lines.push("io_setup/EINVAL/zero: contradicted".to_owned());
-        assert!(!check.has_found("6.1", &lines));
-        assert!(!check.has_found("6.1", &said(&["it could not be done"])));
-        let other = PROGRAMS.iter().find(|program| program.name() == "drops").unwrap();
-        assert!(!other.has_found("6.1", &[]));
+    fn every_environment_of_the_suite_has_a_row() {
+        let path = workspace::root().join("crates/safer-ring-conformance/tests/environments.rs");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_suffix("\";")?.split_once(" = \""));
+        let there: Vec<&str> = rows.map(|(_, name)| name).collect();
+        let here: Vec<&str> = PROGRAMS
+            .iter()
+            .filter_map(|program| match program.kind {
+                Kind::Suite(name) => Some(name),
+                _ => None,
+            })
+            .collect();
+        assert!(there.len() > 20);
+        assert_eq!(here, there);
     }
 
     #[test]
-    fn tests_take_a_filter_and_programs_do_not() {
+    fn a_name_is_whole_or_its_first_word() {
+        let named = |word: &str| PROGRAMS.iter().filter(|program| program.is_named(word)).count();
+        assert_eq!((named("drops"), named("drop"), named("conformance sim-local")), (1, 0, 1));
+        assert!(named("conformance") > 20 && named("conform") == 0);
+    }
+
+    #[test]
+    fn tests_and_the_suite_take_a_filter_and_programs_do_not() {
         let of = |name: &str| {
             let program = PROGRAMS.iter().find(|program| program.name() == name).unwrap();
             program.runs().last().unwrap()
@@ -342,5 +423,8 @@ mod tests {
         assert_eq!(of("sys/kernels").settings(), [""; 0]);
         assert_eq!(of("safer-ring torture").arguments(&["x"])[0], "torture");
         assert!(!of("safer-ring torture").arguments(&["x"]).contains(&"x"));
+        let suite = of("conformance uring-local");
+        assert_eq!(suite.arguments(&[]).last(), Some(&"uring-local"));
+        assert_eq!(suite.arguments(&["x"])[4..], ["uring-local", "--only", "x"]);
     }
 }

@@ -4,21 +4,23 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::programs::Run;
+use super::check::Verdicts;
+use super::programs::{Kind, NOT_SHOWN, Program, Run};
 use super::transcript::{Ended, Transcript};
 
 /// What came of one program.
 #[derive(Debug)]
 struct Row {
     title: String,
-    /// Whether it must have run a test.
-    tests: bool,
+    kind: Kind,
     /// `None` if the machine stopped before its end.
     ended: Option<Ended>,
     /// It said that this kernel cannot run it.
     unavailable: bool,
-    /// It failed, as it has to on this kernel.
-    expected: bool,
+    /// What a check has found.
+    verdicts: Option<Verdicts>,
+    /// What is wrong with it apart from what it says itself.
+    faults: Vec<String>,
 }
 
 /// What came of all programs on one kernel.
@@ -43,40 +45,111 @@ struct Counts {
 }
 
 impl Row {
+    fn new(kernel: &str, run: &Run, ended: Option<Ended>) -> Row {
+        let program = &run.program;
+        let mut row = Row {
+            title: run.title(),
+            kind: program.kind,
+            unavailable: false,
+            verdicts: None,
+            faults: Vec::new(),
+            ended,
+        };
+        let Some(ended) = &row.ended else { return row };
+        row.unavailable = Some(ended.code) == program.unavailable;
+        row.faults.extend(surprise(program, kernel, ended));
+        if matches!(program.kind, Kind::Suite(_)) {
+            row.faults.extend(unforeseen(kernel, ended));
+        }
+        if program.kind == Kind::Check {
+            match Verdicts::read(&ended.said) {
+                Ok(verdicts) => row.verdicts = Some(verdicts),
+                Err(message) => row.faults.push(message),
+            }
+        }
+        row
+    }
+
     fn counts(&self) -> Counts {
         let Some(ended) = &self.ended else { return Counts { failed: 1, ..Counts::default() } };
-        let skipped = u32::try_from(ended.skips.len()).unwrap_or(u32::MAX);
-        if self.unavailable {
-            return Counts { skipped: skipped.max(1), ..Counts::default() };
-        }
-        if !self.tests {
-            let (passed, failed) = if ended.code == 0 || self.expected { (1, 0) } else { (0, 1) };
-            return Counts { passed, failed, skipped };
-        }
+        let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let skipped = number(ended.skips.len());
         // A process that died has no summary.
-        let failed = if ended.code == 0 { ended.failed } else { ended.failed.max(1) };
-        Counts { passed: ended.passed, failed, skipped }
+        let failed = |failed: u32| {
+            let wrong = ended.code != 0 && !self.unavailable || !self.faults.is_empty();
+            failed.max(u32::from(wrong))
+        };
+        match (&self.verdicts, self.kind) {
+            _ if self.unavailable => {
+                Counts { passed: 0, failed: failed(0), skipped: skipped.max(1) }
+            }
+            (Some(verdicts), _) => Counts {
+                passed: verdicts.holds,
+                failed: failed(number(verdicts.contradicted.len())),
+                skipped: verdicts.untestable,
+            },
+            (None, Kind::Tests | Kind::Suite(_)) => {
+                Counts { passed: ended.passed, failed: failed(ended.failed), skipped }
+            }
+            (None, Kind::Check | Kind::Other) => {
+                let failed = failed(0);
+                Counts { passed: 1 - failed, failed, skipped }
+            }
+        }
     }
 
     /// Whether it went well. `whole`: all its tests were to run, so one at least has.
     fn is_good(&self, whole: bool) -> bool {
-        let counts = self.counts();
-        counts.failed == 0 && !(whole && self.tests && counts.passed == 0)
+        let Counts { passed, failed, .. } = self.counts();
+        let tests = !matches!(self.kind, Kind::Other) && !self.unavailable;
+        failed == 0 && !(whole && tests && passed == 0)
     }
+
+    /// What is wrong, a line each.
+    fn explanation(&self) -> Vec<&str> {
+        let faults = self.faults.iter().map(String::as_str);
+        match (&self.verdicts, &self.ended) {
+            (Some(verdicts), _) => {
+                faults.chain(verdicts.contradicted.iter().map(String::as_str)).collect()
+            }
+            (None, Some(ended)) => {
+                faults.chain(ended.explanation().iter().map(String::as_str)).collect()
+            }
+            (None, None) => faults.collect(),
+        }
+    }
+}
+
+/// What is wrong about a kernel that can give an environment, or cannot.
+fn surprise(program: &Program, kernel: &str, ended: &Ended) -> Option<String> {
+    let Kind::Suite(environment) = program.kind else { return None };
+    let refusal = |line: &String| {
+        let rest = line.strip_prefix(environment).unwrap_or_default();
+        rest.trim_start().starts_with("skipped: ")
+    };
+    match (program.lacking.contains(&kernel), ended.said.iter().any(refusal)) {
+        (true, false) => Some(format!("{kernel} can give it: `lacking` is out of date")),
+        (false, true) => Some(format!("{kernel} has to be able to give it")),
+        _ => None,
+    }
+}
+
+/// Scenarios that were not shown on a kernel where they have to be.
+fn unforeseen<'e>(kernel: &'e str, ended: &'e Ended) -> impl Iterator<Item = String> + 'e {
+    let skips = ended.skips.iter().filter_map(|line| line.strip_prefix("skipped "));
+    let measured = skips.filter_map(|line| line.split_once(": on this machine: "));
+    measured.filter_map(move |(scenario, why)| {
+        let known = NOT_SHOWN.iter().find(|(name, _)| *name == scenario);
+        let foreseen = known.is_some_and(|(_, kernels)| kernels.contains(&kernel));
+        (!foreseen).then(|| format!("{scenario} has to be shown on {kernel}, and was not: {why}"))
+    })
 }
 
 impl Report {
     pub(super) fn new(name: &'static str, runs: &[Run], said: Transcript) -> Report {
         let row = |(index, run): (usize, &Run)| {
             let ended = said.ended.iter().find(|ended| ended.index == index).cloned();
-            let code = ended.as_ref().map(|ended| ended.code);
-            let unavailable = code.is_some() && code == run.program.unavailable;
-            let program = &run.program;
-            // 1 is the code of a difference: nothing else may be expected.
-            let expected = ended
-                .as_ref()
-                .is_some_and(|ended| ended.code == 1 && program.has_found(name, &ended.said));
-            Row { title: run.title(), tests: program.is_tests(), ended, unavailable, expected }
+            Row::new(name, run, ended)
         };
         let rows = runs.iter().enumerate().map(row).collect();
         let mut faults: Vec<String> = said.broken.iter().cloned().collect();
@@ -92,6 +165,12 @@ impl Report {
 
     pub(super) fn is_good(&self, whole: bool) -> bool {
         self.faults.is_empty() && self.rows.iter().all(|row| row.is_good(whole))
+    }
+
+    /// The report of the check of specifications, if it ran to its end.
+    pub(super) fn check(&self) -> Option<&str> {
+        let verdicts = self.rows.iter().find_map(|row| row.verdicts.as_ref());
+        verdicts.map(|verdicts| verdicts.report.as_str())
     }
 
     fn total(&self) -> Counts {
@@ -114,7 +193,7 @@ impl Report {
         for row in self.rows.iter().filter(|row| !row.is_good(whole)) {
             let Some(ended) = &row.ended else { continue };
             let _ = writeln!(text, "\n{kernel}: {} FAILED, exit code {}", row.title, ended.code);
-            for line in ended.explanation() {
+            for line in row.explanation() {
                 let _ = writeln!(text, "    {line}");
             }
         }
@@ -230,10 +309,13 @@ mod tests {
         said
     }
 
+    fn run_of(name: &str) -> Run {
+        PROGRAMS.iter().find(|program| program.name() == name).unwrap().runs().next().unwrap()
+    }
+
     /// A test program, and one that is none.
     fn two() -> [Run; 2] {
-        let find = |tests| PROGRAMS.iter().find(|program| program.is_tests() == tests).unwrap();
-        [true, false].map(|tests| find(tests).runs().next().unwrap())
+        ["sys/kernels", "safer-ring torture"].map(run_of)
     }
 
     const GOOD: [&str; 8] = [
@@ -293,6 +375,56 @@ mod tests {
         let report = Report::new("5.10", &two(), said(&lines));
         assert!(report.is_good(true));
         assert_eq!(report.total(), Counts { passed: 2, failed: 0, skipped: 2 });
+    }
+
+    #[test]
+    fn an_environment_that_a_kernel_cannot_give_must_be_one_that_it_lacks() {
+        let suite = |kernel, lines: &[&str]| {
+            let lines = [&GOOD[..2], lines, &GOOD[7..]].concat();
+            Report::new(kernel, &[run_of("conformance uring-local-defer")], said(&lines))
+        };
+        let none = ["uring-local-defer   skipped: no ring with it", "guest: end 0 3 10"];
+        let one = [
+            "uring-local-defer    1 passed   1 skipped   0 failed   0.1 s",
+            "skipped a_b: no disk",
+            "guest: end 0 0 10",
+        ];
+        let counts = |passed, failed, skipped| Counts { passed, failed, skipped };
+        let old = suite("5.10", &none);
+        assert!(old.is_good(true) && old.total() == counts(0, 0, 1), "{old:?}");
+        let new = suite("6.12", &none);
+        assert!(!new.is_good(true) && new.text(true).contains("6.12 has to be able to give it"));
+        let given = suite("6.12", &one);
+        assert!(given.is_good(true) && given.total() == counts(1, 0, 1), "{given:?}");
+        let grown = suite("5.10", &one);
+        assert!(!grown.is_good(true) && grown.text(true).contains("`lacking` is out of date"));
+        let mut lines = one;
+        lines[1] = "skipped direct_reads_and_writes: on this machine: no direct I/O";
+        let direct = suite("6.1", &lines);
+        assert!(direct.is_good(true) && direct.total() == counts(1, 0, 1), "{direct:?}");
+        let direct = suite("6.12", &lines);
+        assert!(!direct.is_good(true) && direct.text(true).contains("has to be shown on 6.12"));
+        // No scenario of the name that was asked for.
+        let other = suite("6.12", &["0 scenarios x 1", "guest: end 0 3 10"]);
+        assert!(other.is_good(false) && other.total() == counts(0, 0, 1), "{other:?}");
+    }
+
+    #[test]
+    fn a_contradicted_statement_is_a_failure_and_so_is_half_a_report() {
+        let check = |lines: &[&str], end: &str| {
+            let lines = [&GOOD[..2], lines, &[end], &GOOD[7..]].concat();
+            Report::new("6.1", &[run_of("safer-ring spec")], said(&lines))
+        };
+        let holds = r#""statements": [{"id": "a", "verdict": "holds"}"#;
+        let wrong = r#", {"id": "b", "verdict": "contradicted", "probes":
+            [{"case": "c", "verdict": "contradicted", "expected": "x", "observed": "y"}]}"#;
+        let good = check(&["{", holds, "]", "}"], "guest: end 0 0 10");
+        assert!(good.is_good(true) && good.check().unwrap().contains("holds"));
+        let bad = check(&["{", holds, wrong, "]", "}"], "guest: end 0 1 10");
+        assert!(!bad.is_good(true) && bad.text(true).contains("    b: c: expected that x; y"));
+        assert_eq!(bad.total(), Counts { passed: 1, failed: 1, skipped: 0 });
+        let half = check(&["{", holds], "guest: end 0 0 10");
+        assert!(!half.is_good(true) && half.check().is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) struct Ended {
     /// How many tests passed, failed and were ignored, as the harness says.
     pub(super) passed: u32,
     pub(super) failed: u32,
-    /// Why something was not tried: lines with the word `skipped` at their begin or end.
+    /// Why something was not tried: lines with the word `skipped` at their begin or end, or after one word.
     pub(super) skips: Vec<String>,
     /// All lines.
     pub(super) said: Vec<String>,
@@ -79,7 +79,15 @@ impl Ended {
             self.passed += passed.parse::<u32>().unwrap_or(0);
             self.failed += failed.parse::<u32>().unwrap_or(0);
         }
-        let skip = line.starts_with("skipped") || line.ends_with(": skipped");
+        // A line of the conformance suite for an environment: a name, and counts.
+        if let [_, passed, "passed", _, "skipped", failed, "failed", _, "s"] = words {
+            self.passed += passed.parse::<u32>().unwrap_or(0);
+            self.failed += failed.parse::<u32>().unwrap_or(0);
+        }
+        // The last is that of an environment of the suite.
+        let skip = line.starts_with("skipped")
+            || line.ends_with(": skipped")
+            || words.get(1) == Some(&"skipped:");
         if skip && !self.skips.iter().any(|known| known == line) {
             self.skips.push(line.to_owned());
         }
@@ -88,8 +96,7 @@ impl Ended {
 
     /// The names of the tests that failed.
     pub(super) fn failures(&self) -> Vec<&str> {
-        let lines = self.said.iter().map(String::as_str);
-        lines.filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED")).collect()
+        self.said.iter().filter_map(|line| failure(line)).collect()
     }
 
     /// What it said about its failures: all from the harness's heading on, or the last lines.
@@ -99,6 +106,12 @@ impl Ended {
         let from = heading.unwrap_or(self.said.len().saturating_sub(LAST));
         self.said.get(from..).unwrap_or_default()
     }
+}
+
+/// A test of the harness that failed, or a scenario with its environment.
+fn failure(line: &str) -> Option<&str> {
+    let test = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
+    test.or_else(|| line.strip_prefix("FAILED "))
 }
 
 #[cfg(test)]
@@ -140,6 +153,14 @@ mod tests {
         said.line("guest: begin 2");
         said.line("it hangs");
         assert_eq!(said.unfinished().said, ["it hangs"]);
+        said.line("uring-local                 311 passed   7 skipped   1 failed   12.5 s");
+        said.line("FAILED reads in uring-local");
+        said.line("skipped a_b: no IPv6 here");
+        said.line("uring-local-coop          skipped: this kernel gives no ring with it");
+        let suite = said.unfinished();
+        assert_eq!((suite.passed, suite.failed), (311, 1));
+        assert_eq!(suite.failures(), ["reads in uring-local"]);
+        assert_eq!(suite.skips.len(), 2, "{:?}", suite.skips);
         said.line("guest: over");
         assert!(said.over);
     }

@@ -381,6 +381,27 @@ fn a_request_to_cancel_that_found_nothing_is_made_again() {
     assert!(table.stage(1).is_none());
 }
 
+/// Linux 6.1 takes work off its list before a request to cancel can find it with the thread. An open of a FIFO of which
+/// that was said went on to wait for ever.
+#[test]
+fn the_cancellation_of_an_open_that_found_nothing_is_made_again() {
+    let open = Op::OpenAt { flags: 0, mode: 0 };
+    let splice = Op::Splice { offset_in: CURSOR, offset_out: CURSOR, len: 1, flags: 0 };
+    for op in [open, Op::OpenAt2 { aux: 0 }, splice, Op::Raw] {
+        let mut table = table();
+        let key = table.insert(op, 0).unwrap();
+        word(table.stage(1));
+        assert!(table.cancel(key));
+        word(table.stage(1));
+        drop(table.complete(key.user_data(Tag::Cancel), -2, 0));
+        assert!(matches!(table.stage(1), Some(Staged::Cancel { .. })), "{op:?}");
+        drop(table.complete(key.user_data(Tag::Cancel), -114, 0));
+        assert!(table.stage(1).is_none());
+        drop(table.complete(key.user_data(Tag::Operation), -512, 0));
+        assert!(table.in_flight() == 0, "{op:?}");
+    }
+}
+
 #[test]
 fn what_the_kernel_tells_itself_of_an_interruption_is_one() {
     let open = Op::OpenAt { flags: 0, mode: 0 };

@@ -138,16 +138,26 @@ pub(crate) const PROBES: &[Probe] = &[
     }),
     p("io_submit/EAGAIN/nowait-pipe", "an empty pipe", EventFails("EAGAIN"), |env| {
         on(env, env.pipe(0)?.0, 0, NOWAIT)
-    }),
+    })
+    .since(6, 4),
+    p("io_submit/EOPNOTSUPP/nowait-pipe", "an empty pipe", Fails("EOPNOTSUPP"), |env| {
+        on(env, env.pipe(0)?.0, 0, NOWAIT)
+    })
+    .until(6, 4),
     p(
         "io_submit/EAGAIN/nonblocking-pipe",
         "an empty pipe with O_NONBLOCK",
         EventFails("EAGAIN"),
         |env| on(env, env.pipe(libc::O_NONBLOCK)?.0, 0, 0),
     ),
-    p("io_submit/EAGAIN/nowait-pipe", "an empty socket", EventFails("EAGAIN"), |env| {
+    p("io_submit/EAGAIN/nowait-socket", "an empty socket", EventFails("EAGAIN"), |env| {
         on(env, env.sockets()?.0, 0, NOWAIT)
-    }),
+    })
+    .since(6, 5),
+    p("io_submit/EOPNOTSUPP/nowait-socket", "an empty socket", Fails("EOPNOTSUPP"), |env| {
+        on(env, env.sockets()?.0, 0, NOWAIT)
+    })
+    .until(6, 5),
     p("io_submit/EAGAIN/nonblocking-pipe", "an eventfd of 0", EventFails("EAGAIN"), |env| {
         on(env, env.eventfd()?, 0, 0)
     }),

@@ -2,8 +2,6 @@
 
 use crate::env::{Env, Try, seen};
 use crate::expect::Expect::{Fails, Seen, Succeeds};
-use crate::expect::Observed;
-use crate::kernel;
 use crate::memory::Address;
 use crate::probes::Probe;
 use crate::raw;
@@ -39,12 +37,6 @@ fn written(env: &Env, entries: u32, flags: u32, field: usize, wanted: u32) -> Tr
 
 /// Without privileges, and with this limit of locked memory.
 fn locked(env: &Env, limit: u64, entries: u32) -> Try {
-    let kernel = kernel::kernel();
-    if kernel < (6, 14) {
-        return Err(Observed::Unavailable(
-            "queues count as locked memory since Linux 6.14".to_owned(),
-        ));
-    }
     env.drop_privileges()?;
     env.limit(libc::RLIMIT_MEMLOCK, limit)?;
     returned(make(env, entries, 0, &[]))
@@ -174,10 +166,30 @@ pub(crate) const PROBES: &[Probe] = &[
     }),
     p("io_uring_setup/ENOMEM/memlock", "no locked memory", Fails("ENOMEM"), |env| {
         locked(env, 0, 8)
-    }),
+    })
+    .since(6, 14)
+    .until(7, 3),
     p("io_uring_setup/ENOMEM/memlock", "64 KiB, for 2048 entries", Fails("ENOMEM"), |env| {
         locked(env, 65_536, 2048)
-    }),
+    })
+    .since(6, 14)
+    .until(7, 3),
+    p("io_uring_setup/queues-not-counted", "no locked memory", Succeeds, |env| locked(env, 0, 8))
+        .since(7, 3),
+    p("io_uring_setup/queues-not-counted", "64 KiB, for 2048 entries", Succeeds, |env| {
+        locked(env, 65_536, 2048)
+    })
+    .since(7, 3),
+    p("io_uring_setup/queues-were-not-counted", "no locked memory", Succeeds, |env| {
+        locked(env, 0, 8)
+    })
+    .since(5, 12)
+    .until(6, 14),
+    p("io_uring_setup/queues-were-not-counted", "64 KiB, for 2048 entries", Succeeds, |env| {
+        locked(env, 65_536, 2048)
+    })
+    .since(5, 12)
+    .until(6, 14),
     p("io_uring_setup/ENXIO/attach-to-nothing", "-1", Fails("ENXIO"), |env| {
         returned(make(env, 8, ATTACH_WQ, &[(WQ_FD, u32::MAX)]))
     }),

@@ -79,7 +79,15 @@ pub(crate) const PROBES: &[Probe] = &[
         "an empty pipe with RWF_NOWAIT",
         EventFails("EAGAIN"),
         |env| run(Entry { fd: env.pipe(0)?.0, rw_flags: 8, ..read(env)? }),
-    ),
+    )
+    .since(6, 4),
+    p(
+        "io_uring_enter/EOPNOTSUPP/nowait-pipe",
+        "an empty pipe with RWF_NOWAIT",
+        EventFails("EOPNOTSUPP"),
+        |env| run(Entry { fd: env.pipe(0)?.0, rw_flags: 8, ..read(env)? }),
+    )
+    .until(6, 4),
     p("io_uring_enter/EFAULT/read", "memory that cannot be touched", EventFails("EFAULT"), |env| {
         run(Entry { buffer: env.memory.forbidden(), ..read(env)? })
     }),

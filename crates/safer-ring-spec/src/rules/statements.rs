@@ -60,7 +60,11 @@ pub(super) const OF: &[(&str, &[&str])] = &[
     ("io_setup/ENOMEM/ring", &["io_setup/ENOMEM/no-memory"]),
     (
         "io_submit/EAGAIN/nowait",
-        &["io_submit/EAGAIN/nonblocking-pipe", "io_submit/EAGAIN/nowait-pipe"],
+        &[
+            "io_submit/EAGAIN/nonblocking-pipe",
+            "io_submit/EAGAIN/nowait-pipe",
+            "io_submit/EAGAIN/nowait-socket",
+        ],
     ),
     ("io_submit/EAGAIN/slots", &["io_submit/EAGAIN/no-slot"]),
     ("io_submit/EBADF/fildes", &["io_submit/EBADF/not-open", "io_submit/EBADF/path-only"]),
@@ -117,7 +121,14 @@ pub(super) const OF: &[(&str, &[&str])] = &[
         "io_submit/EOPNOTSUPP/file",
         &["io_submit/EOPNOTSUPP/atomic-write", "io_submit/EOPNOTSUPP/dontcache"],
     ),
-    ("io_submit/EOPNOTSUPP/nowait-unsupported", &["io_submit/EOPNOTSUPP/nowait"]),
+    (
+        "io_submit/EOPNOTSUPP/nowait-unsupported",
+        &[
+            "io_submit/EOPNOTSUPP/nowait",
+            "io_submit/EOPNOTSUPP/nowait-pipe",
+            "io_submit/EOPNOTSUPP/nowait-socket",
+        ],
+    ),
     ("io_submit/EOPNOTSUPP/rw-flags-unknown", &["io_submit/EOPNOTSUPP/rw-flags"]),
     ("io_submit/EPERM/ioprio-rt", &["io_submit/EPERM/ioprio-realtime"]),
     ("io_uring_enter/EAGAIN/memory", &["io_uring_enter/EAGAIN/no-memory"]),
@@ -140,6 +151,10 @@ pub(super) const OF: &[(&str, &[&str])] = &[
     ("io_uring_enter/EINVAL/sigmask-size", &["io_uring_enter/EINVAL/mask-size"]),
     ("io_uring_enter/EISDIR/directory", &["io_uring_enter/EISDIR/read"]),
     ("io_uring_enter/EOPNOTSUPP/not-a-ring", &["io_uring_enter/EOPNOTSUPP/no-ring"]),
+    (
+        "io_uring_enter/EOPNOTSUPP/rw-flags",
+        &["io_uring_enter/EOPNOTSUPP/nowait-pipe", "io_uring_enter/EOPNOTSUPP/rw-flags"],
+    ),
     ("io_uring_register/EBADF/fd", &["io_uring_register/EBADF/closed"]),
     (
         "io_uring_register/EBADF/file",
