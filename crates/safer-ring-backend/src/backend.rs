@@ -147,6 +147,11 @@ pub unsafe trait Backend {
     /// Operations queued and not yet taken by the kernel.
     fn pending(&self) -> u32;
 
+    /// Whether they are taken without an `enter`, whenever it suits somebody else (`IORING_SETUP_SQPOLL`).
+    fn takes_by_itself(&self) -> bool {
+        false
+    }
+
     /// Whether completions wait that `pop` would return.
     fn ready(&self) -> bool;
 

@@ -57,18 +57,21 @@ impl Alone {
 }
 
 impl<K: Guard, B: Backend> Driver<K, B> {
-    /// Moves what waits in the table into the backend's queue, as far as there is room.
+    /// Moves what waits in the table into the backend's queue, as far as there is room. Gives the room in which the rest
+    /// does not fit, if there is a rest.
     #[inline]
-    pub(crate) fn stage(&mut self) {
+    pub(crate) fn stage(&mut self) -> u32 {
+        let mut room = 0;
         if self.table.has_queued() {
-            self.stage_queued();
+            room = self.stage_queued();
         }
         if !self.immediate.is_empty() {
             self.finish_immediate();
         }
+        room
     }
 
-    fn stage_queued(&mut self) {
+    fn stage_queued(&mut self) -> u32 {
         // Room can only grow behind our back.
         let mut room = self.backend.room();
         loop {
@@ -88,6 +91,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             }
             room -= 1;
         }
+        if self.table.has_queued() { room } else { 0 }
     }
 
     #[cold]
@@ -121,26 +125,51 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         }
     }
 
+    /// Goes on until nothing is left that could be handed over, since nobody else may have a reason to come: what a
+    /// completion puts back into the queue goes too, and so does what waits for the room that a polling kernel thread
+    /// makes without a word.
     #[inline]
     fn hand_over(&mut self) {
+        let mut rounds = 0;
         loop {
-            self.stage();
+            let room = self.stage();
             let pending = self.backend.pending();
-            if pending == 0 {
-                return;
+            let mut left = 0;
+            if pending > 0 {
+                self.hush();
+                let fresh = self.table.in_flight() <= pending;
+                let entered = self.enter(if fresh { Wait::Fresh } else { Wait::No });
+                self.reap();
+                if entered.is_err() {
+                    return;
+                }
+                left = self.backend.pending();
             }
-            self.hush();
-            let fresh = self.table.in_flight() <= pending;
-            let entered = self.enter(if fresh { Wait::Fresh } else { Wait::No });
-            self.reap();
-            // Without progress the rest goes with the next round (a polling kernel thread, a shortage).
-            if entered.is_err() || self.backend.pending() == pending {
-                return;
-            }
-            if self.backend.pending() == 0 && self.table.queued() == 0 {
+            if self.table.has_queued() {
+                if !self.may_stage_more(room, left, rounds) {
+                    return;
+                }
+                rounds += 1;
+            } else if left == 0 || left >= pending {
+                // Without progress the rest goes with the next round (a polling kernel thread, a shortage).
                 return;
             }
         }
+    }
+
+    /// Whether to look again at what waits in the table: it did not fit into so much room (see [`Driver::stage`]), and so
+    /// many entries have not been taken since.
+    #[cold]
+    fn may_stage_more(&mut self, room: u32, left: u32, rounds: u32) -> bool {
+        if self.backend.room() > room {
+            return true;
+        }
+        // Else it is completions that it waits for, or a kernel that takes nothing now.
+        let room_comes = left > 0 && self.backend.takes_by_itself();
+        if room_comes {
+            shortage_pause(&mut self.backend, rounds);
+        }
+        room_comes
     }
 
     /// Hands over an operation that was submitted just now, if it is the only one and such operations have
@@ -326,9 +355,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 Errno::AGAIN | Errno::BUSY | Errno::NOMEM => {
                     self.counters.enter_refusals += 1;
                     self.aftermath.notes.push(Note::EnterRefused { errno });
-                    let queued = self.table.queued();
+                    let queued = self.waiting();
                     self.reap();
-                    let requeued = self.table.queued() > queued;
+                    let requeued = self.waiting() > queued;
                     // Each of these must be seen to before anybody sleeps.
                     if self.dirty || self.root_woken || self.rung || requeued {
                         return Ok(());
@@ -353,6 +382,11 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             }
         }
         Err(errno)
+    }
+
+    /// Operations and requests to cancel that wait to be staged.
+    fn waiting(&self) -> u32 {
+        self.table.queued() + self.table.cancels_queued()
     }
 
     /// `enter` will never work again: what the kernel has not seen ends with its error.

@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use safer_ring_sys::{Cqe, Cqe32, Errno};
 
@@ -55,6 +56,11 @@ pub(super) struct State {
     pub(super) immediate: VecDeque<i32>,
     /// Of all submissions, if set.
     pub(super) always_immediate: Option<i32>,
+    /// The next so many cancellations find nothing, and are answered when they are taken.
+    pub(super) fruitless: u32,
+    /// A thread of the kernel takes the entries: so many before each look at how many are left, all of them if that is
+    /// not said. An `enter` takes one only where the queue is full.
+    pub(super) polling: Option<VecDeque<usize>>,
     pub(super) enters: u32,
 }
 
@@ -66,6 +72,16 @@ impl State {
     pub(super) fn post_more(&mut self, user_data: u64, res: i32) {
         let flags = safer_ring_sys::cqe_flags::MORE;
         self.completions.push_back(Cqe { user_data, res, flags });
+    }
+
+    pub(super) fn take(&mut self, count: usize) {
+        for entry in self.queued.drain(..count) {
+            if entry.target.is_some() && self.fruitless > 0 {
+                self.fruitless -= 1;
+                self.completions.push_back(Cqe { user_data: entry.user_data, res: -2, flags: 0 });
+            }
+            self.taken.push(entry);
+        }
     }
 
     /// The names of the operations that the kernel has, without cancellations.
@@ -133,10 +149,10 @@ unsafe impl Backend for Memory {
             }
             Some(Answer::TakeAndRefuse(errno)) => answer = Err(errno),
             Some(Answer::Take(limit)) => count = count.min(limit),
+            None if state.polling.is_some() => count = usize::from(count == state.entries),
             None => {}
         }
-        let taken: Vec<Entry> = state.queued.drain(..count).collect();
-        state.taken.extend(taken);
+        state.take(count);
         if answer.is_ok() && state.completions.is_empty() {
             match wait {
                 Wait::No | Wait::Fresh => {}
@@ -162,8 +178,20 @@ unsafe impl Backend for Memory {
     }
 
     fn pending(&self) -> u32 {
-        u32::try_from(self.0.borrow().queued.len()).unwrap()
+        let mut state = self.0.borrow_mut();
+        let all = state.queued.len();
+        if let Some(polling) = &mut state.polling {
+            let count = polling.pop_front().unwrap_or(all).min(all);
+            state.take(count);
+        }
+        u32::try_from(state.queued.len()).unwrap()
     }
+
+    fn takes_by_itself(&self) -> bool {
+        self.0.borrow().polling.is_some()
+    }
+
+    fn pause(&mut self, _: Duration) {}
 
     fn ready(&self) -> bool {
         !self.0.borrow().completions.is_empty()

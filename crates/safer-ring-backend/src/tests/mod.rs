@@ -5,6 +5,7 @@ mod bell;
 mod faults;
 mod faulty;
 mod fuzz;
+mod left;
 mod memory;
 #[cfg(safer_ring_loom)]
 mod models;

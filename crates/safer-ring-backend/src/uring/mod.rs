@@ -275,6 +275,10 @@ unsafe impl Backend for RingBackend {
         self.ring.sq_pending()
     }
 
+    fn takes_by_itself(&self) -> bool {
+        self.has_sqpoll()
+    }
+
     #[inline]
     fn ready(&self) -> bool {
         self.ring.cq_ready() > 0
@@ -414,7 +418,8 @@ impl RingBackend {
     }
 
     /// A polling kernel thread takes entries when it comes to them. While the queue is full, more may wait behind it,
-    /// and nobody would be told of the room: then `enter` waits for it (`IORING_ENTER_SQ_WAIT`, kernel 5.10).
+    /// and nobody would be told of the room: then `enter` waits for it (`IORING_ENTER_SQ_WAIT`, kernel 5.10), or for a
+    /// signal.
     #[inline(never)]
     fn enter_special(&mut self, wait: Wait) -> Result<(), Errno> {
         if let Some(engine) = &mut self.engine {

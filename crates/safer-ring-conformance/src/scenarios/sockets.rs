@@ -14,14 +14,6 @@ use crate::scenario::{Expect, Need, Scenario, row};
 
 use super::names::closes_on_exec;
 
-/// A fault that is open: with SQPOLL the cancellation of such a connect is seen to hang on some runs.
-const SQPOLL_CONNECT: &[(Tag, Expect)] = &[(
-    Tag::Sqpoll,
-    Expect::Skip(
-        "open fault: a connect that waits for a full backlog is not always cancelled with SQPOLL",
-    ),
-)];
-
 pub(super) const TABLE: &[Scenario] = &[
     row!(
         Success,
@@ -66,8 +58,8 @@ pub(super) const TABLE: &[Scenario] = &[
         Tag::Fallback,
         Expect::Differs { seen: "waited: yes; ok", row: "a full backlog of a Unix listener" },
     )]),
-    row!(Cancel, connect_that_waits_is_cancelled, [Connect], "cancelled: yes").but(SQPOLL_CONNECT),
-    row!(Drop, a_dropped_connect_ends, [Connect], "left: 0").but(SQPOLL_CONNECT),
+    row!(Cancel, connect_that_waits_is_cancelled, [Connect], "cancelled: yes"),
+    row!(Drop, a_dropped_connect_ends, [Connect], "left: 0"),
     row!(Success, connect_of_a_nonblocking_socket, [Connect], "ok").needs(Need::Flags),
     row!(Success, shutdown_of_one_side, [Shutdown], "ok; peer: 0 ''; back: 1 'x'"),
     row!(Success, shutdown_ends_a_waiting_receive, [Shutdown, Recv], "ok; 0 ''"),
