@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll, Waker};
 
-use safer_ring_core::{Completion, Key, Op};
+use safer_ring_core::{Key, Op};
 use safer_ring_sys::Errno;
 
 use crate::chain::{Broken, Chain, Chained};
@@ -24,7 +24,7 @@ use crate::error::Failure;
 use crate::fd::cancel_takers;
 use crate::member::Member;
 use crate::mode::Mode;
-use crate::payload::{self, More, Payload};
+use crate::payload::{self, Done, More, Payload};
 use crate::request::{Parts, Request, Resources};
 use crate::stream::{Answer, NO_TICKET, Role, Ticket, WAITS};
 
@@ -343,16 +343,9 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             driver.hand_over_if_alone()
         };
         if handed_over {
-            if let Some((resources, completion)) = take_quietly::<M, P>(&mut driver, key) {
+            if let Some((resources, done)) = take_quietly::<M, P>(&mut driver, key) {
                 drop(driver);
-                let output = output_of::<M::Guard, P>(
-                    resources,
-                    rest,
-                    completion,
-                    (None, More::default()),
-                    || left::<M>(&cell, key),
-                );
-                return Poll::Ready(output);
+                return Poll::Ready(output_of::<M::Guard, P>(resources, rest, done));
             }
             match driver.finish_late::<P>(key, rest) {
                 Ok(output) => {
@@ -439,16 +432,9 @@ impl<M: Mode, P: Payload> Live<M, P> {
             return Polled::Again(Self { cell, key, rest });
         }
         let short = chained.is_none() && !(M::INLINE && driver.has_queued());
-        if short && let Some((resources, completion)) = take_quietly::<M, P>(&mut driver, key) {
+        if short && let Some((resources, done)) = take_quietly::<M, P>(&mut driver, key) {
             drop(driver);
-            let output = output_of::<M::Guard, P>(
-                resources,
-                rest,
-                completion,
-                (None, More::default()),
-                || left::<M>(&cell, key),
-            );
-            return Polled::Ended(output);
+            return Polled::Ended(output_of::<M::Guard, P>(resources, rest, done));
         }
         let finished = Self::poll_long(&cell, &mut driver, (key, rest), waker, chained.as_mut());
         M::leave(&cell, driver);
@@ -458,8 +444,8 @@ impl<M: Mode, P: Payload> Live<M, P> {
         }
     }
 
-    /// [`Live::poll`] of one that has not ended, is a member of a chain, or shares the ring with others that are to be
-    /// handed over.
+    /// [`Live::poll`] of one that has not ended or has failed, is a member of a chain, or shares the ring with others that
+    /// are to be handed over.
     #[inline(never)]
     fn poll_long(
         cell: &M::Cell,
@@ -507,22 +493,20 @@ impl<M: Mode, P: Payload> Live<M, P> {
     }
 }
 
-/// What an operation that has ended leaves in its slot, where the driver can be given up before its output is made: no
+/// What an operation that has succeeded leaves in its slot, where the driver can be given up before its output is made: no
 /// waker waits to be fired, whose panic would leak what was taken, and no other completion belongs to it. So the output is
-/// made where it is wanted, and not carried past the leaving of the driver.
+/// made where it is wanted, and not carried past the leaving of the driver. One that has failed wants to know more of its
+/// slot, and ends inside of the driver.
 #[inline(always)]
 fn take_quietly<M: Mode, P: Payload>(
     held: &mut M::Held<'_>,
     key: Key,
-) -> Option<(ManuallyDrop<Resources<M::Guard>>, Completion)> {
-    if P::KEEPS_ALL || !M::is_quiet(held) { None } else { held.table.take_result(key) }
-}
-
-/// What the operation was that has left this slot; `None` if another one is in it already.
-#[cold]
-#[inline(never)]
-fn left<M: Mode>(cell: &M::Cell, key: Key) -> Option<Op> {
-    M::with(cell, |driver| driver.table.left(key)).flatten()
+) -> Option<(ManuallyDrop<Resources<M::Guard>>, Done)> {
+    if P::KEEPS_ALL || !M::is_quiet(held) {
+        return None;
+    }
+    let (resources, count, flags) = held.table.take_success(key)?;
+    Some((resources, Done { result: Ok(count), flags, more: More::default() }))
 }
 
 /// What a member of a chain has to wait for.

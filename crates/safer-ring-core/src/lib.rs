@@ -37,7 +37,7 @@
 //! it, [`Table::make_room`] and [`Table::insert_into_room`] for [`Table::insert`],
 //! [`Table::attach`] for the first [`Table::poll`], [`Table::join_new`] for [`Table::join`],
 //! [`Table::complete_plain`] before [`Table::complete_other`] for [`Table::complete`], and
-//! [`Table::take_result`] for [`Table::take`].
+//! [`Table::take_result`], or [`Table::take_success`] of what has not failed, for [`Table::take`].
 //!
 //! # The life of a slot
 //!

@@ -25,8 +25,7 @@ pub struct Table<R> {
     pub(crate) used: u32,
     /// `limits.operations()`, read for each operation.
     pub(crate) operation_limit: u32,
-    /// Not beside `used`, nor `inserted` beside `staged` in [`Stats`]: two neighbours that grow together are counted in a
-    /// vector register, with twice the instructions.
+    /// Not beside `used`: two neighbours that grow together are counted in a vector register, with twice the instructions.
     pub(crate) in_flight: u32,
     /// Members of the chain being staged that are still to come.
     pub(crate) chain_left: u32,
@@ -40,6 +39,8 @@ pub struct Table<R> {
     pub(crate) internal: u32,
     pub(crate) orphans: u32,
     pub(crate) stats: Stats,
+    /// Operations that were inserted and staged in one step, counted once for both; part of [`Table::stats`].
+    pub(crate) at_once: u64,
     pub(crate) deadlines: Deadlines,
     pub(crate) groups: Groups,
     /// What came about without the kernel, for [`Table::expire`] to hand out.
@@ -69,6 +70,7 @@ impl<R> Table<R> {
             internal: 0,
             orphans: 0,
             stats: Stats::default(),
+            at_once: 0,
             deadlines: Deadlines::new(),
             groups: Groups::new(),
             ready: VecDeque::new(),
@@ -390,7 +392,7 @@ impl<R> Table<R> {
     /// full, and while a chain is being inserted.
     #[inline(always)]
     pub fn make_room(&mut self) -> bool {
-        self.open_left == 0 && (self.free != NONE || self.grow().is_some())
+        self.open_left == 0 && self.has_slot()
     }
 
     /// [`Table::insert`] into the slot that [`Table::make_room`] has just made sure of: the
@@ -433,7 +435,14 @@ impl<R> Table<R> {
         self.queue.head() == NONE
             && (self.cancels.head() == NONE || planted!(AheadOfCancels))
             && (self.in_flight < self.operation_limit || planted!(AtOnceIntoFullRing))
-            && (self.free != NONE || self.grow().is_some())
+            && self.has_slot()
+    }
+
+    /// Whether there is a free slot, if need be a new one. It is the question that the look-up of the slot asks as well, so
+    /// that it is asked once.
+    #[inline(always)]
+    fn has_slot(&mut self) -> bool {
+        position(self.free) < self.slots.len() || self.grow().is_some()
     }
 
     /// Inserts and stages in one step, after [`Table::may_go_at_once`]: the operation is in flight
@@ -462,8 +471,7 @@ impl<R> Table<R> {
         if !planted!(AtOnceNotCounted) {
             self.in_flight += 1;
         }
-        self.stats.inserted += 1;
-        self.stats.staged += 1;
+        self.at_once += 1;
         Some(slot.key(index))
     }
 
@@ -497,6 +505,22 @@ impl<R> Table<R> {
         let slot = self.vacate(key.index())?;
         let completion = slot.completion();
         slot.carry_out().map(|resources| (ManuallyDrop::new(resources), completion))
+    }
+
+    /// [`Table::take_result`] of an operation that has succeeded, with its result and its flags. `None` for one that has
+    /// failed, or whose request to cancel has not been answered: it stays where it is, and what it needs besides is done on
+    /// the longer way only.
+    #[inline(always)]
+    pub fn take_success(&mut self, key: Key) -> Option<(ManuallyDrop<R>, u32, u32)> {
+        let slot = self.find(key)?;
+        let Completion { res, flags } = slot.completion();
+        // One by one, and each a way out: an answer that is put together is looked at once more. Where a request to cancel
+        // is still out there is more to do than to free the slot.
+        if slot.state() != State::Done || res < 0 || slot.has(CANCEL_IN_FLIGHT) {
+            return None;
+        }
+        let resources = self.vacate(key.index())?.carry_out()?;
+        Some((ManuallyDrop::new(resources), res.cast_unsigned(), flags))
     }
 
     /// What the operation was that has been taken, as long as no other one has moved into its slot. For the error path:
@@ -624,7 +648,7 @@ impl<R> fmt::Debug for Table<R> {
             .field("in_flight", &self.in_flight)
             .field("orphans", &self.orphans)
             .field("limits", &self.limits)
-            .field("stats", &self.stats)
+            .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
 }

@@ -68,7 +68,9 @@ impl<R> Table<R> {
     /// What happened so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.stats
+        let at_once = self.at_once;
+        let Stats { inserted, staged, .. } = self.stats;
+        Stats { inserted: inserted + at_once, staged: staged + at_once, ..self.stats }
     }
 
     /// All operations, in the order of their slots.

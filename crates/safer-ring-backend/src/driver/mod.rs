@@ -393,8 +393,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let Some((resources, completion)) = self.table.take_result(key) else { return Err(rest) };
         let judged = broken.map(|chained| chained.judge(completion));
         let more = if P::KEEPS_ALL { self.take_more(key) } else { More::default() };
-        let table = &self.table;
-        Ok(output_of::<K, P>(resources, rest, completion, (judged, more), || table.left(key)))
+        let result =
+            judged.unwrap_or_else(|| Errno::from_result(completion.res).map_err(Failure::Os));
+        let done = Done { result, flags: completion.flags, more };
+        if done.result.is_err() {
+            return Ok(failed_output::<K, P>(resources, rest, done, self.table.left(key)));
+        }
+        Ok(output_of::<K, P>(resources, rest, done))
     }
 
     /// [`Driver::finish`] out of line.
@@ -535,21 +540,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     }
 }
 
-/// The output of an operation that has ended. `judged` is its result if that is not what the completion says; `left` tells
-/// what it was, and is asked only if it has failed.
+/// The output of an operation that has succeeded.
 #[inline(always)]
 pub(crate) fn output_of<K: Guard, P: Payload>(
     resources: ManuallyDrop<Resources<K>>,
     rest: P::Rest,
-    completion: Completion,
-    (judged, more): (Option<Result<u32, Failure>>, More),
-    left: impl FnOnce() -> Option<Op>,
+    done: Done,
 ) -> P::Output {
-    let result = judged.unwrap_or_else(|| Errno::from_result(completion.res).map_err(Failure::Os));
-    let done = Done { result, flags: completion.flags, more };
-    if done.result.is_err() {
-        return failed_output::<K, P>(resources, rest, done, left());
-    }
     let Resources { lease, fd, other } = ManuallyDrop::into_inner(resources);
     // What would be dropped by a panic on the way has to be kept in memory for it. So the guards go first, one after the
     // other, and the lease after them: a panic in their drop would leak the rest.

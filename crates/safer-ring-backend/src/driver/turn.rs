@@ -512,9 +512,9 @@ fn shortage_pause(backend: &mut impl Backend, attempt: u32) {
 pub(super) fn submit_owned<B: Backend>(backend: &mut B, submission: &Submission) -> Submitted {
     // SAFETY: `submit` wants room, which both callers have seen, and memory and descriptors that stay until the
     // final completion.
-    // - Both are owned by the slot that `user_data` names; the ways out of the table (`take_result`, and the
-    //   outcomes of `complete` and `orphan`) give them out only after the final completion (invariant 3),
-    //   and staging is one-way (invariant 7).
+    // - Both are owned by the slot that `user_data` names; the ways out of the table (`take_result` and
+    //   `take_success`, and the outcomes of `complete` and `orphan`) give them out only after the final completion
+    //   (invariant 3), and staging is one-way (invariant 7).
     // - `Request` pairs each op with memory of the right kind and size.
     // - A table dropped with work in flight leaks it (invariant 6).
     unsafe { backend.submit(submission) }

@@ -97,6 +97,7 @@ impl World {
             if !matches!(record.place, Place::Done { .. }) {
                 same("take", world.table.take(record.key).is_some(), false)?;
                 same("take_result", world.table.take_result(record.key).is_some(), false)?;
+                same("take_success", world.table.take_success(record.key).is_some(), false)?;
             }
             if record.in_table() && record.owner {
                 continue;

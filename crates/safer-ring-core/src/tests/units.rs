@@ -60,6 +60,24 @@ fn what_an_operation_was_is_known_until_another_has_its_slot() {
 }
 
 #[test]
+fn only_a_success_is_taken_as_one() {
+    let mut table = table();
+    let key = table.insert(Op::Nop, 0).unwrap();
+    let first = word(table.stage(1));
+    assert!(table.take_success(key).is_none(), "it is in flight");
+    assert!(matches!(table.complete(first, -22, 0), Outcome::Wake(None)));
+    assert!(table.take_success(key).is_none(), "it has failed");
+    let (_, completion) = table.take_result(key).expect("it is still there");
+    assert_eq!(completion.res, -22);
+    let key = table.insert(Op::Nop, 0).unwrap();
+    let second = word(table.stage(1));
+    assert!(matches!(table.complete(second, i32::MAX, 4), Outcome::Wake(None)));
+    let (_, count, flags) = table.take_success(key).expect("it has succeeded");
+    assert_eq!((count, flags), (0x7fff_ffff, 4));
+    assert!(table.take_success(key).is_none(), "it has gone");
+}
+
+#[test]
 fn the_generation_wraps_without_touching_the_tag() {
     let mut table = table();
     let key = table.insert(Op::Raw, 0).unwrap();

@@ -10,7 +10,7 @@ use std::task::{Wake, Waker};
 use std::vec::Vec;
 
 use super::graph;
-use super::model::{Expect, Kind, Left, Members, Model, Next, Place};
+use super::model::{Ask, Expect, Kind, Left, Members, Model, Next, Place};
 use crate::{Completion, Key, Limits, Op, Orphaned, Outcome, Polled, Staged, Stats, Table, Tag};
 
 std::thread_local! {
@@ -402,14 +402,21 @@ impl World {
         let record = self.model.ops[op];
         let Place::Done { res, flags } = record.place else { return Err("not done".into()) };
         self.model.ops[op].place = Place::Gone;
-        // The two ways out take turns.
-        let taken = if op & 1 == 0 {
-            self.table.take(record.key)
-        } else {
-            let result = self.table.take_result(record.key);
-            result.map(|(token, completion)| {
+        // The ways out take turns.
+        let way = op % 3;
+        let success = if way == 2 { self.table.take_success(record.key) } else { None };
+        let plain = res >= 0 && record.ask != Ask::Kernel;
+        same("success", success.is_some(), way == 2 && plain)?;
+        let taken = match (way, success) {
+            (0, _) => self.table.take(record.key),
+            (_, Some((token, count, flags))) => {
+                let res = i32::try_from(count).map_err(|_| "more than a result holds")?;
+                let completion = Completion { res, flags };
+                Some((record.kind.op(), ManuallyDrop::into_inner(token), completion))
+            }
+            (_, None) => self.table.take_result(record.key).map(|(token, completion)| {
                 (record.kind.op(), ManuallyDrop::into_inner(token), completion)
-            })
+            }),
         };
         let (real, token, completion) = taken.ok_or("nothing to take")?;
         let number = token.0;
