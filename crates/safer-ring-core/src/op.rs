@@ -347,20 +347,25 @@ impl Op {
         }
     }
 
-    /// Whether it may wait for a peer without an end: an open for the other end of a FIFO, a splice for that of a pipe. What a
-    /// raw entry waits for is not known here.
+    /// How many requests to cancel it may find nothing although the kernel has it: none, unless it may wait for a peer
+    /// without an end.
+    ///
+    /// - Connects, opens (of a FIFO) and splices are with a thread of the kernel, or on their way to it, and soon found. How
+    ///   long that is depends on who else wants the processor: up to 257 requests were seen on a busy one.
+    /// - Reads and writes may be with a disk too, in no place at all, as may be raw entries: those end by themselves. The
+    ///   kernel tries one that it polls for 128 times before it gives it to a thread, and may be between two tries each time.
     #[must_use]
-    pub(crate) fn waits_for_peer(&self) -> bool {
-        let in_kernel = matches!(
-            self,
+    pub(crate) fn may_be_missed(&self) -> u32 {
+        match self {
             Op::Connect { .. }
-                | Op::OpenAt { .. }
-                | Op::OpenAt2 { .. }
-                | Op::Splice { .. }
-                | Op::Tee { .. }
-                | Op::Raw
-        );
-        in_kernel || self.poll_events().is_some()
+            | Op::OpenAt { .. }
+            | Op::OpenAt2 { .. }
+            | Op::Splice { .. }
+            | Op::Tee { .. } => 1 << 16,
+            Op::Raw => 256,
+            _ if self.poll_events().is_some() => 256,
+            _ => 0,
+        }
     }
 
     /// Whether `-EINTR`, and an `-ECANCELED` that nobody asked for, mean that nothing was done, so

@@ -62,10 +62,6 @@ pub enum Phase {
     Done,
 }
 
-/// Requests to cancel one operation that may find nothing. The kernel tries one that it polls for 128 times before it gives
-/// it to a thread, and may be between two tries each time.
-const FRUITLESS: u32 = 256;
-
 /// The state of one operation, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StateView {
@@ -177,7 +173,7 @@ impl<R> Slot<R> {
     /// Such an operation has one completion, so that until then its word is free to count in.
     pub(crate) fn asks_again(&mut self) -> bool {
         let alone = !self.has(LINKED | MORE_SEEN) && self.in_kernel();
-        let again = alone && self.op.waits_for_peer() && self.completion.flags < FRUITLESS;
+        let again = alone && self.completion.flags < self.op.may_be_missed();
         if again {
             self.completion.flags += 1;
         }

@@ -373,7 +373,9 @@ fn cancel_all_asks_again() {
 #[test]
 fn a_request_to_cancel_that_found_nothing_is_made_again() {
     // As often as the kernel may be between two tries, and no more.
-    for (op, times) in [(Op::Connect { len: 16 }, 257), (Op::Read { offset: 7 }, 1)] {
+    let open = Op::OpenAt { flags: 0, mode: 0 };
+    let (connect, read) = (Op::Connect { len: 16 }, |offset| Op::Read { offset });
+    for (op, times) in [(connect, 65_537), (open, 65_537), (read(CURSOR), 257), (read(7), 1)] {
         let mut table = table();
         let key = table.insert(op, 0).unwrap();
         word(table.stage(1));
