@@ -12,7 +12,9 @@
 //! * A runtime that ends wakes whoever waits in its poller; the bell goes back to the reactor then.
 //! * A runtime whose threads are all blocked hears nothing. Tokio's own sockets stand still then, but a task may block on
 //!   an operation of this ring, and nobody could end it. The reactor looks now and then
-//!   ([`Listener::check`]), and takes the bell of a runtime that does not hear it.
+//!   ([`Listener::check`]), and takes the bell of a runtime that does not hear it. Its place in that runtime's poller stays,
+//!   for when the runtime is given the bell again: such a change allocates nothing, and until then a signal that the
+//!   runtime hears all the same is taken in by who comes first.
 
 use std::sync::{Arc, PoisonError};
 
@@ -60,6 +62,9 @@ enum Why {
 pub(crate) trait Ear {
     /// Which kind of runtime it is: a word above those of [`who`].
     fn word(&self) -> u8;
+
+    /// Whether it is the calling thread's.
+    fn is_here(&self) -> bool;
 }
 
 /// A ring's bell, and the pollers that can hear it.
@@ -111,7 +116,7 @@ impl<E: Ear> Listener<E> {
         if !bell.is_there() || !self.is_wrong_here(|| bell.here()) {
             return None;
         }
-        let Some(ear) = bell.enter_runtime() else {
+        let Some(ear) = change.kept_here().or_else(|| bell.enter_runtime()) else {
             let why = if bell.here().is_some() { Why::Refused } else { Why::NoRuntime };
             change.hand_to_reactor(bell, why);
             return None;
@@ -131,7 +136,7 @@ impl<E: Ear> Listener<E> {
         }
     }
 
-    /// The runtime does not hear it.
+    /// The runtime does not hear it: it is left alone for some time.
     pub(crate) fn shun(&self, bell: &impl Bell<Ear = E>) {
         self.change().hand_to_reactor(bell, Why::Deaf);
     }
@@ -198,6 +203,11 @@ impl<E: Ear> Change<'_, E> {
         self.ear.as_ref().is_some_and(|held| Arc::ptr_eq(held, ear))
     }
 
+    /// What a runtime that was left alone has kept, if it is the calling thread's.
+    fn kept_here(&self) -> Option<Arc<E>> {
+        self.ear.as_ref().filter(|ear| ear.is_here()).cloned()
+    }
+
     /// From now on the reactor hears it.
     fn hand_to_reactor(self, bell: &impl Bell<Ear = E>, why: Why) {
         bell.reactor_hears(true);
@@ -212,7 +222,8 @@ impl<E: Ear> Change<'_, E> {
         self.ear.replace(ear)
     }
 
-    /// From now on the reactor hears it. Gives the runtime that did before, for the caller to drop outside of all locks.
+    /// From now on the reactor hears it. Gives the runtime that did before, for the caller to drop outside of all locks, but
+    /// for one that is only left alone.
     fn give_to_reactor(mut self, why: Why) -> Option<Arc<E>> {
         let who = match why {
             Why::NoRuntime => who::REACTOR,
@@ -223,6 +234,104 @@ impl<E: Ear> Change<'_, E> {
             }
         };
         self.listener.who.store(who, Ordering::Relaxed);
-        self.ear.take()
+        if why == Why::Deaf { None } else { self.ear.take() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Entry {
+        runtime: u8,
+    }
+
+    thread_local! {
+        static HERE: Cell<u8> = const { Cell::new(0) };
+    }
+
+    impl Ear for Entry {
+        fn word(&self) -> u8 {
+            16
+        }
+
+        fn is_here(&self) -> bool {
+            HERE.get() == self.runtime
+        }
+    }
+
+    /// Counts what is put into pollers; a thread of runtime [`HERE`], of which all are of one kind.
+    #[derive(Default)]
+    struct Counted {
+        entered: Cell<u32>,
+        reactor_hears: Cell<bool>,
+    }
+
+    impl Bell for Counted {
+        type Ear = Entry;
+
+        fn is_there(&self) -> bool {
+            true
+        }
+
+        fn here(&self) -> Option<u8> {
+            Some(16)
+        }
+
+        fn enter_runtime(&self) -> Option<Arc<Entry>> {
+            self.entered.set(self.entered.get() + 1);
+            Some(Arc::new(Entry { runtime: HERE.get() }))
+        }
+
+        fn reactor_hears(&self, heard: bool) {
+            self.reactor_hears.set(heard);
+        }
+    }
+
+    /// As if the time were over.
+    fn forgive(listener: &Listener<Entry>) {
+        let long_ago = clock::coarse_ms().wrapping_sub(SHUN_MS);
+        listener.shunned_ms.store(long_ago, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn a_runtime_that_was_left_alone_gets_the_bell_back_without_an_allocation() {
+        let (listener, bell) = (Listener::default(), Counted::default());
+        let first = listener.find(&bell).unwrap();
+        for _ in 0..3 {
+            listener.shun(&bell);
+            assert!(bell.reactor_hears.get() && !listener.is_runtime());
+            assert!(listener.find(&bell).is_none(), "it is left alone for a minute");
+            forgive(&listener);
+            let again = listener.find(&bell).unwrap();
+            assert!(Arc::ptr_eq(&first, &again), "its place has been kept");
+            assert!(!bell.reactor_hears.get() && listener.is_runtime());
+        }
+        assert_eq!(bell.entered.get(), 1);
+    }
+
+    #[test]
+    fn another_runtime_does_not_get_the_place_of_one_that_was_left_alone() {
+        let (listener, bell) = (Listener::default(), Counted::default());
+        let first = listener.find(&bell).unwrap();
+        listener.shun(&bell);
+        forgive(&listener);
+        HERE.set(1);
+        let second = listener.find(&bell).unwrap();
+        assert_eq!((second.runtime, bell.entered.get()), (1, 2));
+        assert_eq!(Arc::strong_count(&first), 1, "the other place is given up");
+    }
+
+    #[test]
+    fn a_runtime_that_ends_while_it_is_left_alone_gives_up_its_place() {
+        let (listener, bell) = (Listener::default(), Counted::default());
+        let ear = listener.find(&bell).unwrap();
+        listener.shun(&bell);
+        listener.lose(&bell, &ear);
+        assert_eq!(Arc::strong_count(&ear), 1);
+        assert!(bell.reactor_hears.get());
     }
 }

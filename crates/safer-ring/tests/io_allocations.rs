@@ -1,7 +1,7 @@
 //! In the steady state, calls of adapters allocate nothing. A test binary of its own: its allocator counts.
 //!
 //! # Safety
-//! The counting allocator passes every call on to the system's.
+//! In the counting allocator, `common/counting.rs`.
 //!
 //! Tests: the_steady_state_of_adapters_allocates_nothing
 #![cfg(all(feature = "tokio", feature = "futures"))]
@@ -12,14 +12,15 @@
     reason = "a counting allocator; tests"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "common/counting.rs"]
+mod counting;
+
 use std::future::poll_fn;
 use std::io::{self, SeekFrom};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
+use counting::{Found, measure};
 use futures_util::StreamExt as _;
 use futures_util::future::join;
 use safer_ring::net::UnixStream;
@@ -29,53 +30,10 @@ use tokio::io::{
     ReadBuf,
 };
 
-static CALLS: AtomicU64 = AtomicU64::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 const WARM_UP: u32 = 500;
-const CALLS_MEASURED: u32 = 3_000;
-
-type Found = Vec<(&'static str, u64)>;
-
-macro_rules! measure {
-    ($found:ident, $name:literal, $step:expr) => {{
-        for _ in 0..WARM_UP {
-            $step;
-        }
-        let before = CALLS.load(Ordering::Relaxed);
-        for _ in 0..CALLS_MEASURED {
-            $step;
-        }
-        $found.push(($name, CALLS.load(Ordering::Relaxed) - before));
-    }};
-}
+const OPERATIONS: u32 = 3_000;
 
 async fn measure_all<M: Mode>(ring: &RingOf<M>) -> io::Result<Found> {
-    ring.timeout(Duration::from_millis(1)).await?;
     let mut found = Vec::with_capacity(16);
 
     let (a, b) = UnixStream::pair(ring)?;
@@ -147,20 +105,21 @@ async fn measure_all<M: Mode>(ring: &RingOf<M>) -> io::Result<Found> {
 
 #[test]
 fn the_steady_state_of_adapters_allocates_nothing() {
-    let before = CALLS.load(Ordering::Relaxed);
-    drop(std::hint::black_box(Box::new(1)));
-    assert!(CALLS.load(Ordering::Relaxed) > before, "allocations are counted");
-
+    counting::start();
     let ring = local::Ring::new(64).unwrap();
     let one_thread = ring.block_on(measure_all(&ring)).unwrap();
     let ring: Ring = Ring::new(64).unwrap();
     // Where a file system does not answer at once, a call waits: in tokio's poller, which allocates
     // nothing in its turns. Outside of a runtime, with the feature `smol`, it would be smol's, which does.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-    let shared = runtime.block_on(measure_all(&ring)).unwrap();
+    let shared = runtime.block_on(async {
+        counting::settled(&ring).await?;
+        measure_all(&ring).await
+    });
+    let shared = shared.unwrap();
     let clean = |found: &Found| found.iter().all(|(_, count)| *count == 0);
     assert!(
         clean(&one_thread) && clean(&shared),
-        "allocations in {CALLS_MEASURED} calls: local {one_thread:?}, shared {shared:?}"
+        "allocations in {OPERATIONS} calls: local {one_thread:?}, shared {shared:?}"
     );
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::any::TypeId;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -25,7 +26,7 @@ use common::{
     within_deadline,
 };
 use safer_ring::local::Ring as LocalRing;
-use safer_ring::{Failure, Fd, Mode, RingOf, Shared, SocketKind};
+use safer_ring::{Failure, Fd, Local, Mode, RingOf, Shared, SocketKind};
 
 everywhere! {
     direct_reads_of_a_dropped_ring_write_nothing_after_their_buffers_are_released,
@@ -47,6 +48,22 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// For less a ring of one thread does not leave anything behind: about half of what it waits.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Drops what holds a ring that reads from a disk, and waits until the memory of its reads is released. A ring of one thread
+/// waits 0.2 seconds for them, and then leaks it: so it is with a disk that is slow, or has much to do.
+fn drop_and_release<E: Exec, T>(last: T, morgue: &Morgue) {
+    let start = Instant::now();
+    drop(last);
+    let waited = start.elapsed();
+    if TypeId::of::<E::M>() == TypeId::of::<Local>() {
+        assert!(morgue.alive() == 0 || waited > PATIENCE, "not released, after {waited:?}");
+    } else {
+        eventually("all are released", || morgue.alive() == 0);
+    }
+}
+
 const BLOCK: usize = 1 << 20;
 
 fn direct_reads_of_a_dropped_ring_write_nothing_after_their_buffers_are_released<E: Exec>() {
@@ -63,8 +80,7 @@ fn direct_reads_of_a_dropped_ring_write_nothing_after_their_buffers_are_released
             // Handed over, and not waited for.
             ring.nop().await.unwrap();
         });
-        drop(ring);
-        eventually("all are released", || morgue.released() == 2);
+        drop_and_release::<E, _>(ring, &morgue);
         // What is written from here on is not meant for them.
         let other = E::builder(safer_ring::Ring::builder().entries(8)).build().unwrap();
         E::run(&other, other.timeout(Duration::from_millis(10))).unwrap();
@@ -87,8 +103,7 @@ fn direct_reads_that_outlive_their_ring_keep_their_buffers<E: Exec>() {
         });
         drop(ring);
         assert_eq!(morgue.alive(), 2 - ended, "the futures own them");
-        drop(reads);
-        eventually("all are released", || morgue.alive() == 0);
+        drop_and_release::<E, _>(reads, &morgue);
         thread::sleep(Duration::from_millis(10));
         morgue.assert_untouched();
     }

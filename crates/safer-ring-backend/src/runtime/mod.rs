@@ -152,6 +152,16 @@ impl listener::Ear for Watcher {
             Place::Smol(_) => Kind::Smol.word(),
         }
     }
+
+    fn is_here(&self) -> bool {
+        match self.place {
+            #[cfg(feature = "tokio")]
+            Place::Tokio(ref place) => place.is_here(),
+            // There is one poller for the process.
+            #[cfg(feature = "smol")]
+            Place::Smol(_) => here() == Some(Kind::Smol),
+        }
+    }
 }
 
 impl Wake for Ear {

@@ -22,7 +22,10 @@ pub(super) fn is_here() -> bool {
 }
 
 #[derive(Debug)]
-pub(super) struct Place(AsyncFd<Bell>);
+pub(super) struct Place {
+    bell: AsyncFd<Bell>,
+    runtime: Id,
+}
 
 impl Place {
     pub(super) fn new(bell: Bell) -> Option<Self> {
@@ -43,12 +46,18 @@ impl Place {
             without_io().push(runtime);
             return None;
         };
-        made.ok().map(Self)
+        made.ok().map(|bell| Self { bell, runtime })
+    }
+
+    /// Whether the calling thread belongs to the same runtime; or to a later one with its identity, where [`Place::arm`]
+    /// tells that the first has ended.
+    pub(super) fn is_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| here.id() == self.runtime)
     }
 
     pub(super) fn arm(&self, context: &mut Context<'_>) -> bool {
         loop {
-            match self.0.poll_read_ready(context) {
+            match self.bell.poll_read_ready(context) {
                 Poll::Pending => return true,
                 Poll::Ready(Ok(mut signal)) => signal.clear_ready(),
                 Poll::Ready(Err(_)) => return false,

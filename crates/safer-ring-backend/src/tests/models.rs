@@ -159,6 +159,11 @@ impl Ear for Entry {
     fn word(&self) -> u8 {
         self.runtime
     }
+
+    fn is_here(&self) -> bool {
+        // Only for one that was left alone, which no model has.
+        false
+    }
 }
 
 impl Drop for Entry {
