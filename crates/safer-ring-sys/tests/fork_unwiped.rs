@@ -1,5 +1,11 @@
 //! Forked children where the kernel has no `MADV_WIPEONFORK`, as gVisor. One test: its filter is for its process.
-#![allow(unsafe_code, clippy::unwrap_used, clippy::as_conversions, reason = "tests")]
+#![allow(
+    unsafe_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests"
+)]
 
 mod common;
 

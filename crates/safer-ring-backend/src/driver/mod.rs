@@ -6,6 +6,7 @@
 //! borrow is released.
 
 mod orphan;
+mod raw;
 mod snapshot;
 mod timers;
 mod turn;
@@ -410,26 +411,6 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         rest: P::Rest,
     ) -> Result<P::Output, P::Rest> {
         self.finish::<P>(key, rest, None)
-    }
-
-    /// What the completions of `key` were, beyond the result and the flags of the last one.
-    pub(crate) fn take_more(&mut self, key: Key) -> More {
-        let mut taken = More::default();
-        self.more.retain(|(owner, completion, half)| {
-            let mine = *owner == key;
-            if mine {
-                taken.earlier.push((*completion, *half));
-            }
-            !mine
-        });
-        self.last_halves.retain(|(owner, half)| {
-            let mine = *owner == key;
-            if mine {
-                taken.last_half = *half;
-            }
-            !mine
-        });
-        taken
     }
 
     fn internal(&mut self, tag: Tag, key: Key) {

@@ -10,8 +10,8 @@ use std::ptr::NonNull;
 use std::task::Waker;
 use std::time::Duration;
 
-use safer_ring_core::{Op, Outcome, Staged, Tag, decode};
-use safer_ring_sys::{Cqe, Cqe32, Errno, cqe_flags};
+use safer_ring_core::{Op, Outcome, Staged};
+use safer_ring_sys::{Cqe, Errno};
 
 use super::Driver;
 use crate::backend::{Backend, Submission, Submitted, Wait};
@@ -26,6 +26,8 @@ const ENTER_TRIES: u32 = 16;
 const CREDIT: u32 = 16;
 /// Turns without credit after an operation that did not end at once.
 const DISTRUST: u32 = 256;
+/// Rounds of a turn until other threads get theirs.
+const PATIENCE: u32 = 64;
 /// Pause between attempts where waiting in the ring is impossible.
 const HOPELESS_PAUSE: Duration = Duration::from_millis(10);
 
@@ -162,6 +164,10 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     #[cold]
     fn may_stage_more(&mut self, room: u32, left: u32, rounds: u32) -> bool {
         if self.backend.room() > room {
+            if rounds % PATIENCE == PATIENCE - 1 {
+                // Perhaps a request to cancel, again and again, of what a kernel thread is to take up that gets no processor.
+                self.backend.pause(Duration::ZERO);
+            }
             return true;
         }
         // Else it is completions that it waits for, or a kernel that takes nothing now.
@@ -414,37 +420,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         }
     }
 
-    /// [`Driver::reap`] where completions have a second half, which goes to raw operations.
-    #[cold]
-    fn reap_wide(&mut self) {
-        loop {
-            while let Some(Cqe32 { cqe, big }) = self.backend.pop_wide() {
-                self.second_half = big;
-                if cqe.flags & cqe_flags::MORE == 0 {
-                    self.keep_second_half(cqe.user_data);
-                }
-                self.complete(cqe.user_data, cqe.res, cqe.flags);
-                self.second_half = [0; 2];
-            }
-            if !self.backend.refill() {
-                return;
-            }
-        }
-    }
-
-    /// Keeps the second half of a last completion for the owner of its operation, if that wants it.
-    fn keep_second_half(&mut self, user_data: u64) {
-        let Some((Tag::Operation, key)) = decode(user_data) else { return };
-        let raw = matches!(self.table.get(key), Some((Op::Raw, _)));
-        let owned = self.table.state(key).is_some_and(|state| !state.orphaned);
-        let known = self.last_halves.iter().any(|(owner, _)| *owner == key);
-        if raw && owned && !known && self.second_half != [0; 2] {
-            self.last_halves.push((key, self.second_half));
-        }
-    }
-
     #[inline(always)]
-    fn complete(&mut self, user_data: u64, result: i32, flags: u32) {
+    pub(super) fn complete(&mut self, user_data: u64, result: i32, flags: u32) {
         match self.table.complete_plain(user_data, result, flags) {
             Some(Some(waker)) => self.wake(waker),
             Some(None) => {}
