@@ -112,6 +112,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("unix"),
     face("vectored"),
     face("special").in_short(),
+    face("wide").in_short(),
     face("cursor"),
     // Many thousands of timers take minutes on an emulated processor.
     face("cancel")
@@ -167,6 +168,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     suite("uring-local-bare"),
     suite("uring-local-sqarray"),
     suite("uring-local-sqpoll"),
+    suite("uring-local-wide").lacking(&["5.10"]),
     suite("uring-local-tiny"),
     suite("uring-local-restricted"),
     suite("uring-local-plain"),
@@ -176,6 +178,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     suite("uring-shared-bare"),
     suite("uring-shared-sqarray"),
     suite("uring-shared-sqpoll"),
+    suite("uring-shared-wide").lacking(&["5.10"]),
     suite("uring-shared-tiny"),
     suite("uring-shared-restricted"),
     suite("uring-shared-plain"),
@@ -220,6 +223,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sim", "its kernel is a simulated one"),
     ("sim_crash", "its kernel is a simulated one"),
     ("sim_net", "its kernel is a simulated one"),
+    ("sim_types", "its kernel is a simulated one"),
 ];
 
 impl Program {
