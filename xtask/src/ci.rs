@@ -9,7 +9,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::workspace::Package;
 use crate::{Outcome, workspace};
 
 /// What differs without the optional features: who hears of completions.
@@ -62,8 +61,7 @@ struct Ended {
 pub(crate) fn run() -> Outcome {
     let target = workspace::target_directory()?;
     let own = own_copy(&target)?;
-    let suite = public_suite(&workspace::packages()?);
-    let queue = Queue::new(steps(&suite, &target.join("bench.json")));
+    let queue = Queue::new(steps(&target.join("bench.json")));
     let start = Instant::now();
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -180,8 +178,8 @@ fn own(builds: Builds, arguments: &str) -> Step {
 
 /// Every step; those that take long before the others of their directory, as far as one need not look at them first.
 /// The benchmark writes its `table` there.
-fn steps(suite: &[String], table: &Path) -> Vec<Step> {
-    let mut all = debug_steps(suite);
+fn steps(table: &Path) -> Vec<Step> {
+    let mut all = debug_steps();
     all.extend(release_steps(table));
     all.extend(
         [
@@ -200,36 +198,28 @@ fn steps(suite: &[String], table: &Path) -> Vec<Step> {
 }
 
 /// What needs no optimised build.
-fn debug_steps(suite: &[String]) -> Vec<Step> {
+fn debug_steps() -> Vec<Step> {
     use Builds::{Apart, Debug};
     let with = |mut step: Step, environment| {
         step.environment = environment;
         step
     };
-    let named: Vec<String> = suite.iter().map(|name| format!("--test {name}")).collect();
     vec![
         cargo(Apart, "fmt", "fmt --all --check"),
         own(Apart, "tidy"),
         own(Apart, "safety --check"),
         own(Debug, "kernels --check"),
         cargo(Debug, "clippy", "clippy --workspace --all-targets --all-features -- -D warnings"),
-        // Members are built with the union of what they ask for, and this tool asks for every feature.
+        // Members are built with the union of what they ask for, and this tool asks for every feature. The examples are
+        // built too.
         cargo(Debug, "test", "test --workspace --no-fail-fast"),
-        with(
-            cargo(
-                Debug,
-                "test, on the fallback",
-                &format!("test --workspace --no-fail-fast {}", named.join(" ")),
-            ),
-            &[("SAFER_RING_BACKEND", "fallback")],
-        ),
+        own(Debug, "fallback"),
         own(Debug, &format!("mutants --some {MUTANTS}")),
         cargo(Debug, "test, default features", DEFAULT_FEATURES),
         with(
             cargo(Debug, "doc", "doc --workspace --no-deps --all-features"),
             &[("RUSTDOCFLAGS", "-Dwarnings")],
         ),
-        cargo(Debug, "examples", "build --workspace --examples"),
         own(Debug, "no-std"),
         own(Debug, "elsewhere"),
     ]
@@ -253,14 +243,6 @@ fn release_steps(table: &Path) -> Vec<Step> {
         own(Release, "containers"),
         own(Release, "spec-fuzz"),
     ]
-}
-
-/// Names of the public suite's test programs.
-fn public_suite(packages: &[Package]) -> Vec<String> {
-    let face = packages.iter().filter(|package| package.name == "safer-ring");
-    let tests = face.flat_map(|package| &package.targets).filter(|(kind, _)| kind == "test");
-    let stem = |file: &String| Path::new(file).file_stem().map(|stem| stem.display().to_string());
-    tests.filter_map(|(_, file)| stem(file)).collect()
 }
 
 fn perform(step: &Step, own: &Path) -> Outcome<Output> {
@@ -321,17 +303,6 @@ mod tests {
         for feature in &face.features {
             assert!(asked.contains(&format!("\"{feature}\"")), "{feature} is not in {asked}");
         }
-    }
-
-    #[test]
-    fn the_fallback_runs_the_public_suite() {
-        let suite = public_suite(&workspace::packages().unwrap());
-        assert!(suite.len() > 40 && suite.contains(&"adoption".to_owned()), "{suite:?}");
-        let steps = steps(&suite, Path::new("table"));
-        let step = steps.iter().find(|step| step.name == "test, on the fallback").unwrap();
-        assert_eq!(step.environment, &[("SAFER_RING_BACKEND", "fallback")]);
-        let Work::Cargo(arguments) = &step.work else { panic!("not cargo") };
-        assert!(arguments.windows(2).any(|pair| pair == ["--test", "adoption"]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod containers;
 mod counts;
 mod elsewhere;
 mod facts;
+mod fallback;
 mod fuzz;
 mod http;
 mod instr;
@@ -44,6 +45,7 @@ usage: cargo xtask <command>
   elsewhere                    the face crate for other systems: one message, that says what to do
   instr [--update | --bless]   user-space instructions per operation against the stored table;
                                --update stores lower and new rows, --bless stores every row
+  fallback [WORDS]             the public tests with the fallback forced; WORDS are for the harness
   conformance [--badges]       every scenario in every environment of this machine; --badges: only
                                how many there are of what
   torture [--asan]             a minute of random drops, in release mode; --asan: under the
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         ["instr", "--bless"] => instr::run(instr::Store::Everything),
         ["tsan"] => tsan::run(),
         ["miri"] => miri::run(),
+        ["fallback", words @ ..] => fallback::run(words),
         ["conformance"] => conformance::run(false),
         ["conformance", "--badges"] => conformance::run(true),
         ["torture"] => torture::run(torture::Build::Release),
