@@ -26,7 +26,9 @@ struct Suite {
 /// # Errors
 /// Something cannot be built, or names the programs that failed.
 pub(crate) fn run(words: &[&str]) -> Outcome {
-    let suites = suites(&build()?);
+    let mut build = workspace::cargo();
+    build.args(["test", "--workspace", "--no-run"]);
+    let suites = suites(&workspace::build_messages(&mut build)?);
     if suites.is_empty() {
         return Err(format!("{FACE} has no tests"));
     }
@@ -45,31 +47,13 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     if failed.is_empty() { Ok(()) } else { Err(format!("fallback: {}", failed.join(", "))) }
 }
 
-/// The messages of a build of all tests.
-fn build() -> Outcome<String> {
-    let mut command = workspace::cargo();
-    command.args([
-        "test",
-        "--workspace",
-        "--no-run",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    let output = command.stderr(Stdio::inherit()).output();
-    let output = output.map_err(|e| format!("cannot run cargo: {e}"))?;
-    if !output.status.success() {
-        return Err(format!("{command:?} failed ({})", output.status));
-    }
-    String::from_utf8(output.stdout).map_err(|e| format!("cargo: {e}"))
-}
-
 /// The public tests in cargo's messages.
 fn suites(messages: &str) -> Vec<Suite> {
     let suite = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
         let program = PathBuf::from(message.get("executable")?.as_str()?);
         let target = message.get("target")?;
-        let kinds = target.get("kind")?.as_array()?;
+        let kinds = workspace::array(target, "kind");
         let package = PathBuf::from(workspace::text(&message, "manifest_path"));
         let package = package.parent()?.to_owned();
         let public = package.ends_with(FACE) && kinds.iter().any(|kind| kind == "test");

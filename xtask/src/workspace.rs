@@ -1,7 +1,7 @@
 //! Where things are: the root, cargo's view of the packages, and the repository's own files.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use walkdir::WalkDir;
@@ -46,6 +46,12 @@ pub(crate) fn output_of(command: &mut Command) -> Outcome<String> {
         return Err(format!("{command:?} failed ({}):\n{stderr}", output.status));
     }
     String::from_utf8(output.stdout).map_err(|e| format!("{command:?}: {e}"))
+}
+
+/// The messages of a build by cargo, in JSON; what it prints for people is shown.
+pub(crate) fn build_messages(command: &mut Command) -> Outcome<String> {
+    command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
+    output_of(command)
 }
 
 /// The target triple of this machine.

@@ -114,6 +114,11 @@ impl Config {
         }
     }
 
+    /// Whether it asks for a mode of io_uring that no other backend has, nor each kernel.
+    pub(crate) fn has_mode(&self) -> bool {
+        self.sqpoll.is_some() || self.iopoll || self.wide_completions
+    }
+
     /// Refuses what no kernel could grant, before any system call.
     pub(crate) fn check(&self) -> Result<(), SetupError> {
         if self.entries == 0 || self.entries > MAX_ENTRIES {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -112,14 +111,9 @@ fn runs(targets: &[Target], every: &[Target]) -> Vec<Vec<String>> {
 /// Runs cargo; its messages.
 fn cargo(arguments: Vec<String>, directory: &Path) -> Outcome<String> {
     let mut command = workspace::cargo();
-    command.args(arguments).args(["--message-format", "json-render-diagnostics"]);
+    command.args(arguments);
     command.args(["--target", TARGET, "--target-dir"]).arg(directory.join("build"));
-    command.envs(SETTINGS).stderr(Stdio::inherit());
-    let output = command.output().map_err(|e| format!("cannot run cargo: {e}"))?;
-    if !output.status.success() {
-        return Err(format!("{command:?} failed ({})", output.status));
-    }
-    String::from_utf8(output.stdout).map_err(|e| format!("cargo: {e}"))
+    workspace::build_messages(command.envs(SETTINGS))
 }
 
 /// Where cargo's temporary directory for tests is, which is compiled into them.

@@ -103,7 +103,7 @@ impl RingBackend {
     pub(crate) fn fallback(config: &Config) -> Result<Self, SetupError> {
         config.check()?;
         let only = config.backend == BackendChoice::Only(BackendKind::Fallback);
-        if only && (config.sqpoll.is_some() || config.iopoll || config.wide_completions) {
+        if only && config.has_mode() {
             let what = "SQPOLL, IOPOLL and completions of 32 bytes are modes of io_uring, and the fallback was asked for";
             return Err(SetupError::Conflict { what });
         }
@@ -312,7 +312,7 @@ fn climb_down(
             Errno::NOMEM | Errno::MFILE | Errno::NFILE => {
                 return Err(SetupError::Limit { errno: last });
             }
-            Errno::INVAL if config.sqpoll.is_some() || config.iopoll || config.wide_completions => {
+            Errno::INVAL if config.has_mode() => {
                 return Err(SetupError::Mode {
                     call: plainest(config, entries, purpose),
                     errno: last,
