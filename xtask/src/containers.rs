@@ -15,7 +15,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{Outcome, workspace};
+use crate::{Outcome, http, workspace};
 use rootfs::Rootfs;
 use start::{Starter, Tool};
 
@@ -138,15 +138,11 @@ pub(crate) fn run() -> Outcome {
 
 /// The program and the echo server, as they are shipped.
 fn build() -> Outcome<(std::path::PathBuf, std::path::PathBuf)> {
-    for arguments in [
-        ["build", "--release", "-p", "safer-ring-cli", "--bin", "safer-ring"],
-        ["build", "--release", "-p", "safer-ring", "--example", inside::ECHO],
-    ] {
-        let status = workspace::cargo().args(arguments).status();
-        if !status.is_ok_and(|status| status.success()) {
-            return Err(format!("containers: cargo {} failed", arguments.join(" ")));
-        }
-    }
+    let program = "build --release -p safer-ring-cli --bin safer-ring".split_whitespace();
+    let echo = http::BUILD.split_whitespace().chain(["--example", inside::ECHO]);
+    workspace::run_cargo(program)
+        .and_then(|()| workspace::run_cargo(echo))
+        .map_err(|e| format!("containers: {e}"))?;
     let release = workspace::target_directory()?.join("release");
     Ok((release.join("safer-ring"), release.join("examples").join(inside::ECHO)))
 }

@@ -1,21 +1,21 @@
 //! `cargo xtask http`: a load with clients that go away, against the HTTP examples and the same servers on tokio.
 
+use std::process::Command;
+
 use crate::{Outcome, workspace};
 
-const EXAMPLES: &str = "build --release -p safer-ring --example axum_files --example hyper_local \
-                        --features tokio,hyper,runtime";
+/// The load and the examples together, so that what both need is built once.
+pub(crate) const BUILD: &str = "build --release -p xtask-http -p safer-ring --features safer-ring/tokio,safer-ring/hyper,\
+                                safer-ring/runtime";
+const TARGETS: &str = "--bin xtask-http --example axum_files --example hyper_local";
 
-/// Builds the examples, then builds and runs the load, which takes `options`.
+/// Builds the examples and the load, and runs it with these options.
 ///
 /// # Errors
 /// Something cannot be built, a client saw an error, a descriptor was leaked, memory grew.
 pub(crate) fn run(options: &[&str]) -> Outcome {
-    cargo(&EXAMPLES.split_whitespace().collect::<Vec<_>>())?;
-    cargo(&[&["run", "--release", "-p", "xtask-http", "--"], options].concat())
-}
-
-fn cargo(arguments: &[&str]) -> Outcome {
-    let mut command = workspace::cargo();
-    let status = command.args(arguments).status().map_err(|e| format!("cannot run cargo: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("http: {status}")) }
+    let words = BUILD.split_whitespace().chain(TARGETS.split_whitespace());
+    workspace::run_cargo(words).map_err(|e| format!("http: {e}"))?;
+    let program = workspace::target_directory()?.join("release").join("xtask-http");
+    workspace::run(Command::new(program).args(options)).map_err(|e| format!("http: {e}"))
 }

@@ -12,8 +12,9 @@ const UNAVAILABLE: i32 = 3;
 pub(crate) enum Build {
     /// Optimised, with the toolchain in use.
     Release,
-    /// Optimised, with the address sanitizer, which the stable compiler is told that it may use (`RUSTC_BOOTSTRAP`). The
-    /// standard library is as it was shipped: its own accesses are not looked at, but all memory is.
+    /// As it is developed, so with every assertion, and with the address sanitizer, which the stable compiler is told that it
+    /// may use (`RUSTC_BOOTSTRAP`). The standard library is as it was shipped: its own accesses are not looked at, but all
+    /// memory is.
     Asan,
 }
 
@@ -23,17 +24,19 @@ pub(crate) enum Build {
 /// It found something, or it cannot be built.
 pub(crate) fn run(build: Build) -> Outcome {
     let mut command = workspace::cargo();
-    command.args(["run", "--release", "-p", "safer-ring-cli"]);
-    if build == Build::Asan {
-        // With a target named, build scripts and macros are not instrumented.
-        command.args(["--target", &workspace::host()?, "--target-dir"]);
-        command.arg(workspace::target_directory()?.join("asan"));
-        command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
-        // Memory that a reused stack frame hides would be missed without it.
-        command.env("ASAN_OPTIONS", "detect_stack_use_after_return=1");
-        // It is for finding faults, and not for speed.
-        command.env("CARGO_PROFILE_RELEASE_LTO", "off");
-        command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    command.args(["run", "-p", "safer-ring-cli"]);
+    match build {
+        Build::Release => {
+            command.arg("--release");
+        }
+        Build::Asan => {
+            // With a target named, build scripts and macros are not instrumented.
+            command.args(["--target", &workspace::host()?, "--target-dir"]);
+            command.arg(workspace::target_directory()?.join("asan"));
+            command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
+            // Memory that a reused stack frame hides would be missed without it.
+            command.env("ASAN_OPTIONS", "detect_stack_use_after_return=1");
+        }
     }
     command.args(["--", "torture", "--seconds", SECONDS]);
     let status = command.status().map_err(|e| format!("torture: cannot run cargo: {e}"))?;

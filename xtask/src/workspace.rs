@@ -1,5 +1,6 @@
 //! Where things are: the root, cargo's view of the packages, and the repository's own files.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -52,6 +53,17 @@ pub(crate) fn output_of(command: &mut Command) -> Outcome<String> {
 pub(crate) fn build_messages(command: &mut Command) -> Outcome<String> {
     command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
     output_of(command)
+}
+
+/// Runs cargo, which shows what it and the program say.
+pub(crate) fn run_cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Outcome {
+    run(cargo().args(arguments))
+}
+
+/// Runs a command, whose failure is its exit code.
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    let status = command.status().map_err(|e| format!("cannot run {command:?}: {e}"))?;
+    if status.success() { Ok(()) } else { Err(status.to_string()) }
 }
 
 /// The target triple of this machine.

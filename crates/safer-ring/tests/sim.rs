@@ -77,6 +77,27 @@ fn files_keep_what_was_written() {
 }
 
 #[test]
+fn what_is_to_be_tried_again_is_handed_over_before_time_goes_by() {
+    for seed in 0..20 {
+        let world = World::new(Config { interrupts: 800, ..Config::calm(seed) });
+        let ring = world.local_ring_with(1, 2).unwrap();
+        world
+            .block_on(async {
+                let (reader, writer) = ring.pipe(PipeOptions::default()).await.unwrap();
+                let late = ring.now() + Duration::from_secs(3600);
+                for _ in 0..100 {
+                    ring.write_owned(&writer, b"word".to_vec()).deadline(late).await.unwrap();
+                    let read = ring.read_owned(&reader, vec![0; 4]).deadline(late).await;
+                    assert_eq!(read.unwrap().1, b"word", "seed {seed}");
+                }
+            })
+            .unwrap();
+        assert!(ring.snapshot().requeued > 500);
+        assert_eq!(world.now(), Duration::ZERO, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_local_ring_drives_the_world_itself() {
     let world = World::new(Config::new(3));
     let ring = world.local_ring().unwrap();

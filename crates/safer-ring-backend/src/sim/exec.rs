@@ -15,7 +15,7 @@ use crate::local::LocalCell;
 /// Rounds in a row without a step of time or of a task, after which nothing will ever come of it.
 const ROUNDS: u32 = 10_000;
 
-/// Rounds in which something is offered to the kernel before time goes by.
+/// Rounds in which something is offered to the kernel, which ends nothing, before time goes by.
 const TRIES: u32 = 16;
 
 /// Why a run ended before its future did.
@@ -252,6 +252,9 @@ impl World {
                 }
                 let ready = main.is_ready() || tasks.iter().any(Owned::is_ready);
                 rounds = if ready { 0 } else { rounds + 1 };
+                if ready || next.ended {
+                    tried = 0;
+                }
                 if !ready && !self.go_on(next, rounds, &mut tried) {
                     break Err(Stuck::Deadlock { operations: self.operations() });
                 }
@@ -283,7 +286,8 @@ impl World {
 
     /// Every ring hands over and takes in. Tells when something happens next, as far as that is known.
     fn round(&self) -> Next {
-        let mut next = Next { at: None, queued: false };
+        let before = self.kernel().ends;
+        let mut next = Next { at: None, queued: false, ended: false };
         for ring in local_rings(self.place()) {
             let (deadline, queued) = ring.round();
             next.at = earlier(next.at, deadline);
@@ -294,7 +298,9 @@ impl World {
             next.at = earlier(next.at, deadline);
             next.queued |= queued;
         }
-        next.at = earlier(next.at, self.kernel().next_event());
+        let kernel = self.kernel();
+        next.at = earlier(next.at, kernel.next_event());
+        next.ended = kernel.ends != before;
         next
     }
 
@@ -305,7 +311,7 @@ impl World {
 
     /// Lets time go by until something happens; `false` if nothing will.
     fn go_on(&self, next: Next, rounds: u32, tried: &mut u32) -> bool {
-        if next.queued && *tried < TRIES {
+        if next.queued && *tried < TRIES && rounds < ROUNDS {
             // A thread that has something to hand over does not sleep before it is handed over, or refused for good.
             *tried += 1;
             return true;
@@ -328,6 +334,8 @@ struct Next {
     at: Option<u64>,
     /// Something has not been handed over yet.
     queued: bool,
+    /// Some operation has ended, if only to be tried again.
+    ended: bool,
 }
 
 fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {

@@ -121,7 +121,7 @@ pub(crate) struct Kernel {
     flights: BTreeMap<u64, Flight>,
     rings: Vec<RingState>,
     next: u64,
-    ends: u64,
+    pub(super) ends: u64,
     pub(super) open: Table,
     pub(super) tree: Tree,
     pub(super) pipes: Vec<Pipe>,
