@@ -98,9 +98,10 @@ pub(super) const PROGRAMS: &[Program] = &[
     test("safer-ring-sys", "sockopt", false),
     test("safer-ring-sys", "aio", false),
     unit("safer-ring-backend", "safer_ring_backend"),
-    face("detect").in_short(),
+    // What is found out about io_uring is not of another backend.
+    face("detect").once().in_short(),
     // The machine is the test's own: it may turn the switch of the system.
-    face("detect_switch").with(&["SAFER_RING_TEST_SWITCH=1"]).in_short(),
+    face("detect_switch").with(&["SAFER_RING_TEST_SWITCH=1"]).once().in_short(),
     face("fallback"),
     face("builder"),
     face("files").in_short(),
@@ -112,7 +113,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("unix"),
     face("vectored"),
     face("special").in_short(),
-    face("wide").in_short(),
+    // Completions of 32 bytes are io_uring's alone.
+    face("wide").once().in_short(),
     face("cursor"),
     // Many thousands of timers take minutes on an emulated processor.
     face("cancel")
