@@ -214,6 +214,7 @@ fn debug_steps() -> Vec<Step> {
         // built too.
         cargo(Debug, "test", "test --workspace --no-fail-fast"),
         own(Debug, "fallback"),
+        own(Debug, "http --smoke"),
         own(Debug, &format!("mutants --some {MUTANTS}")),
         cargo(Debug, "test, default features", DEFAULT_FEATURES),
         with(
@@ -239,7 +240,6 @@ fn release_steps(table: &Path) -> Vec<Step> {
         own(Release, "sim --seeds 0..6000"),
         own(Release, "torture"),
         own(Release, "soak"),
-        own(Release, "http --quick"),
         own(Release, "containers"),
         own(Release, "spec-fuzz"),
     ]

@@ -6,44 +6,36 @@
 use std::fs;
 use std::process::{Child, Command};
 
+use crate::built::{self, Built};
 use crate::{Outcome, workspace};
 
 /// A target: a test that calls `safer_ring_fuzz::drive`.
 struct Target {
     name: &'static str,
-    package: &'static str,
-    /// Where cargo finds it.
-    suite: &'static [&'static str],
+    /// The program with the test: the package and the kind.
+    program: (&'static str, &'static str),
     /// The full name of the test.
     test: &'static str,
 }
 
 const TARGETS: &[Target] = &[
-    Target {
-        name: "table",
-        package: "safer-ring-core",
-        suite: &["--lib"],
-        test: "tests::fuzz::table",
-    },
+    Target { name: "table", program: ("safer-ring-core", "lib"), test: "tests::fuzz::table" },
     Target {
         name: "driver",
-        package: "safer-ring-backend",
-        suite: &["--lib"],
+        program: ("safer-ring-backend", "lib"),
         test: "tests::fuzz::driver_against_a_kernel",
     },
     Target {
         name: "adapters",
-        package: "safer-ring-fuzz",
-        suite: &["--test", "face"],
+        program: ("safer-ring-fuzz", "test"),
         test: "adapters_beside_a_reference",
     },
-    Target {
-        name: "builder",
-        package: "safer-ring-fuzz",
-        suite: &["--test", "face"],
-        test: "builders_of_any_kind",
-    },
+    Target { name: "builder", program: ("safer-ring-fuzz", "test"), test: "builders_of_any_kind" },
 ];
+
+/// Programs of all targets at once, so that what is below them is built once.
+const BUILD: &str =
+    "test --no-run -p safer-ring-core -p safer-ring-backend -p safer-ring-fuzz --lib --test face";
 
 /// Counters of what is reached. A count for each edge, looked at by the crate's own loop.
 const COUNTERS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
@@ -99,18 +91,12 @@ fn run(plan: &Plan<'_>) -> Outcome {
         .iter()
         .filter(|target| plan.target.is_none_or(|name| name == target.name))
         .collect();
-    for target in &chosen {
-        let status = cargo(target)?.arg("--no-run").status();
-        let status = status.map_err(|e| format!("fuzz: cannot run cargo: {e}"))?;
-        if !status.success() {
-            return Err(format!("fuzz: {} cannot be built: {status}", target.name));
-        }
-    }
+    let programs = built::by(&mut cargo()?)?;
     let mut failed = Vec::new();
     for together in chosen.chunks(ABREAST) {
         let mut running = Vec::new();
         for target in together {
-            running.push((target.name, start(target, plan)?));
+            running.push((target.name, start(target, plan, &programs)?));
         }
         for (name, mut child) in running {
             let status = child.wait().map_err(|e| format!("fuzz: {name}: {e}"))?;
@@ -122,24 +108,28 @@ fn run(plan: &Plan<'_>) -> Outcome {
     if failed.is_empty() { Ok(()) } else { Err(format!("fuzz: {} failed", failed.join(", "))) }
 }
 
-fn start(target: &Target, plan: &Plan<'_>) -> Outcome<Child> {
+fn start(target: &Target, plan: &Plan<'_>, programs: &[Built]) -> Outcome<Child> {
     let found = workspace::target_directory()?.join("fuzz-found");
     fs::create_dir_all(&found).map_err(|e| format!("cannot make {}: {e}", found.display()))?;
-    let mut command = cargo(target)?;
-    command.args(["--quiet", "--", "--exact", target.test, "--nocapture"]);
+    let program = programs
+        .iter()
+        .find(|program| (program.package.as_str(), program.kind.as_str()) == target.program)
+        .ok_or_else(|| format!("fuzz: cargo names no program of {}", target.name))?;
+    let mut command = program.command();
+    command.args(["--exact", target.test, "--nocapture"]);
     command.env("SAFER_RING_FUZZ_SECONDS", plan.seconds.to_string());
     command.env("SAFER_RING_FUZZ_SEED", plan.seed.to_string());
     command.env("SAFER_RING_FUZZ_DIRECTORY", found);
     if plan.keep {
         command.env("SAFER_RING_FUZZ_KEEP", "1");
     }
-    command.spawn().map_err(|e| format!("fuzz: cannot run cargo: {e}"))
+    command.spawn().map_err(|e| format!("fuzz: cannot run {command:?}: {e}"))
 }
 
 /// cargo, with counters. Named a target, it compiles build scripts and macros without them.
-fn cargo(target: &Target) -> Outcome<Command> {
+fn cargo() -> Outcome<Command> {
     let mut command = workspace::cargo();
-    command.args(["test", "--package", target.package]).args(target.suite);
+    command.args(BUILD.split_whitespace());
     command.args(["--target", &workspace::host()?, "--target-dir"]);
     command.arg(workspace::target_directory()?.join("fuzz"));
     command.env("RUSTFLAGS", COUNTERS).env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Outcome, workspace};
 
-/// The packages with models, which are in a module of this name.
+/// The packages with models, which are in modules of these names.
 const PACKAGES: &[&str] = &["safer-ring-buf", "safer-ring-backend"];
-const MODULE: &str = "models::";
+const MODULES: &[&str] = &["models::", "announce::"];
 
 /// Runs the models.
 ///
@@ -22,7 +22,7 @@ pub(crate) fn run() -> Outcome {
         command.args(["--package", package]);
     }
     command.arg("--target-dir").arg(directory(&workspace::target_directory()?));
-    let status = command.args(["--", MODULE]).env("RUSTFLAGS", flags()).status();
+    let status = command.arg("--").args(MODULES).env("RUSTFLAGS", flags()).status();
     let status = status.map_err(|e| format!("loom: cannot run cargo: {e}"))?;
     if status.success() { Ok(()) } else { Err(format!("loom: {status}")) }
 }

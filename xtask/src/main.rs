@@ -2,6 +2,7 @@
 //! the generated audit of every unsafe site. Run it as `cargo xtask <command>`.
 #![forbid(unsafe_code)]
 
+mod built;
 mod ci;
 mod conformance;
 mod containers;

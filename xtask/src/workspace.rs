@@ -36,7 +36,19 @@ pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.current_dir(root()).stdin(std::process::Stdio::null());
+    forget_package(&mut command);
     command
+}
+
+/// Takes out what the cargo that started this tool has told it of its package. Build scripts that look at it would run anew,
+/// and what is behind them would be built again, whenever cargo is started by another one.
+pub(crate) fn forget_package(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// Runs a command and gives back its standard output; its failure carries its standard error.

@@ -120,6 +120,7 @@ fn cargo(tree: &Path, mutant: &Mutant, more: &[&str]) -> Outcome<Command> {
     };
     let target = if mutant.suite == Suite::Model { loom::directory(&target) } else { target };
     command.args(more).current_dir(tree).env("CARGO_TARGET_DIR", target);
+    workspace::forget_package(&mut command);
     command.stdin(Stdio::null()).env("RUST_BACKTRACE", "0");
     Ok(command)
 }

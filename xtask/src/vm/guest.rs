@@ -16,6 +16,9 @@ use super::transcript::Transcript;
 use crate::Outcome;
 
 const QEMU: &str = "qemu-system-x86_64";
+/// How often a machine is started that does not get to its first program. Seen on a busy host with a kernel that rewrites
+/// its code while it boots: one emulated processor still ran the trap that another one had replaced (`Oops: int3`).
+const BOOTS: u32 = 3;
 
 /// The shape of a machine.
 #[derive(Debug)]
@@ -72,11 +75,15 @@ impl Guest {
     }
 
     /// Starts the machine, and waits for its end. What it said is complete if [`Transcript::over`]; it is in the file `log`
-    /// too, as it comes.
+    /// too, as it comes. One that stops before its first program is started again.
     ///
     /// # Errors
     /// It cannot be started.
     pub(super) fn run(&self, kernel: &Path, archive: &Path, log: &Path) -> Outcome<Transcript> {
+        until_booted(log, || self.run_once(kernel, archive, log))
+    }
+
+    fn run_once(&self, kernel: &Path, archive: &Path, log: &Path) -> Outcome<Transcript> {
         let unwritten = |error| format!("cannot write {}: {error}", log.display());
         let mut log_file = File::create(log).map_err(unwritten)?;
         let mut machine = Machine::start(self.command(kernel, archive))?;
@@ -159,6 +166,23 @@ impl Drop for Machine {
     }
 }
 
+/// Starts a machine, and again if it stops before its first program.
+fn until_booted(log: &Path, mut run: impl FnMut() -> Outcome<Transcript>) -> Outcome<Transcript> {
+    for _ in 1..BOOTS {
+        let said = run()?;
+        match &said.broken {
+            Some(why) if said.kernel.is_empty() => {
+                let kept = log.with_extension("boot.log");
+                std::fs::rename(log, &kept)
+                    .map_err(|error| format!("cannot move {}: {error}", log.display()))?;
+                println!("once more: it did not boot ({why}): {}", kept.display());
+            }
+            _ => return Ok(said),
+        }
+    }
+    run()
+}
+
 /// Whether a program can be run at all.
 fn runs(program: &str, argument: &str) -> bool {
     let mut command = Command::new(program);
@@ -169,6 +193,34 @@ fn runs(program: &str, argument: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// How often a machine is started that first says each of these, of which the last goes on for ever.
+    fn starts(said: &[(&str, Option<&str>)]) -> usize {
+        let log = std::env::temp_dir().join(format!("xtask-boots-{}.log", std::process::id()));
+        let mut count = 0;
+        let last = until_booted(&log, || {
+            std::fs::write(&log, "").unwrap();
+            let (kernel, broken) = said[count.min(said.len() - 1)];
+            count += 1;
+            let (kernel, broken) = (kernel.to_owned(), broken.map(str::to_owned));
+            Ok(Transcript { kernel, broken, ..Transcript::default() })
+        });
+        assert_eq!(last.unwrap().kernel, said[said.len() - 1].0);
+        for file in [log.with_extension("boot.log"), log] {
+            // The first is there only if it was started more than once.
+            let _ = std::fs::remove_file(file);
+        }
+        count
+    }
+
+    #[test]
+    fn a_machine_that_did_not_boot_is_started_again_and_one_that_broke_later_is_not() {
+        let stopped = Some("stopped early");
+        assert_eq!(starts(&[("7.3", None)]), 1);
+        assert_eq!(starts(&[("7.3", stopped)]), 1);
+        assert_eq!(starts(&[("", stopped), ("7.3", None)]), 2);
+        assert_eq!(starts(&[("", stopped)]), 3);
+    }
 
     #[test]
     fn a_machine_that_is_given_up_ends() {

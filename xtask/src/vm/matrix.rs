@@ -128,7 +128,9 @@ fn options<'a>(arguments: &[&'a str]) -> Outcome<Options<'a>> {
             // Of other programs nothing can be chosen by words.
             && (options.words.is_empty() || program.takes_words())
     };
-    options.programs = PROGRAMS.iter().filter(asked).copied().collect();
+    let chosen = PROGRAMS.iter().filter(asked).copied();
+    // The fallback's share of the quick part is its environment of the suite.
+    options.programs = chosen.map(|program| if quick { program.once() } else { program }).collect();
     if options.programs.is_empty() { Err(wrong("no program is left to run")) } else { Ok(options) }
 }
 
@@ -228,6 +230,7 @@ mod tests {
         assert_eq!(all.programs.len(), PROGRAMS.len());
         let quick = options(&["--quick", "--kernel", "all"]).unwrap();
         assert!(quick.programs.len() < PROGRAMS.len() && quick.programs.iter().all(|p| p.quick));
+        assert!(quick.programs.iter().flat_map(|program| program.runs()).all(|run| !run.fallback));
         let line = ["--kernel", "5.10,7.3", "--program", "drops,tcp", "--json", "f", "--jobs", "1"];
         let few = options(&[&line[..], &["--", "a", "--exact"]].concat()).unwrap();
         assert_eq!(names(&few), ["5.10", "7.3"]);

@@ -247,7 +247,7 @@ impl Program {
     }
 
     /// Not on the fallback a second time.
-    const fn once(mut self) -> Self {
+    pub(super) const fn once(mut self) -> Self {
         self.both = false;
         self
     }

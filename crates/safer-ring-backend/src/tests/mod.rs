@@ -1,5 +1,6 @@
 //! The driver against kernels that misbehave: refuse, delay, reorder, repeat and invent.
 
+#[cfg(safer_ring_loom)]
 mod announce;
 mod bell;
 mod faults;

@@ -1,9 +1,11 @@
 //! What the tests share.
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part of it")]
 
+use std::cell::Cell;
 use std::fs::File;
 use std::future::Future;
 use std::io::{Read as _, Seek as _, Write as _};
+use std::pin::{Pin, pin};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -52,6 +54,32 @@ pub(crate) enum OnLocal {}
 pub(crate) enum OnPollster {}
 /// A shared ring under a multi-thread tokio runtime.
 pub(crate) enum OnTokio {}
+/// One of these two, which [`by`] has chosen for the thread: what is for both is compiled once.
+pub(crate) enum OnShared {}
+
+/// What runs the futures of [`OnShared`].
+#[derive(Clone, Copy)]
+pub(crate) enum Executor {
+    Pollster,
+    Tokio,
+}
+
+thread_local! {
+    static EXECUTOR: Cell<Option<Executor>> = const { Cell::new(None) };
+}
+
+/// Runs `body` with this executor, on this thread.
+pub(crate) fn by<T>(executor: Executor, body: impl FnOnce() -> T) -> T {
+    EXECUTOR.set(Some(executor));
+    body()
+}
+
+/// Runs a future by way of one type, so that an executor is compiled once and not for each future.
+fn plainly<F: Future>(future: F, run: impl FnOnce(Pin<&mut dyn Future<Output = ()>>)) -> F::Output {
+    let mut output = None;
+    run(pin!(async { output = Some(future.await) }));
+    output.expect("an executor runs a future to its end")
+}
 
 impl Exec for OnLocal {
     type M = Local;
@@ -59,7 +87,7 @@ impl Exec for OnLocal {
         shared.local()
     }
     fn run<F: Future>(ring: &RingOf<Local>, future: F) -> F::Output {
-        ring.block_on(future)
+        plainly(future, |future| ring.block_on(future))
     }
 }
 
@@ -69,7 +97,7 @@ impl Exec for OnPollster {
         shared
     }
     fn run<F: Future>(_: &RingOf<Shared>, future: F) -> F::Output {
-        pollster::block_on(future)
+        plainly(future, |future| pollster::block_on(future))
     }
 }
 
@@ -80,7 +108,21 @@ impl Exec for OnTokio {
     }
     fn run<F: Future>(_: &RingOf<Shared>, future: F) -> F::Output {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(2).enable_all().build().unwrap().block_on(future)
+        let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+        plainly(future, |future| runtime.block_on(future))
+    }
+}
+
+impl Exec for OnShared {
+    type M = Shared;
+    fn builder(shared: Builder<Shared>) -> Builder<Shared> {
+        shared
+    }
+    fn run<F: Future>(ring: &RingOf<Shared>, future: F) -> F::Output {
+        match EXECUTOR.get().expect("chosen for the thread") {
+            Executor::Pollster => OnPollster::run(ring, future),
+            Executor::Tokio => OnTokio::run(ring, future),
+        }
     }
 }
 
@@ -100,17 +142,20 @@ pub(crate) fn with_built<E: Exec>(builder: Builder<Shared>, body: impl AsyncFnOn
     E::run(&ring, body(ring.clone()));
 }
 
-/// Makes of each generic function `name::<E: Exec>()` three tests: `local::name`, `pollster::name` and `tokio::name`.
+/// Makes of each generic function `name::<E: Exec>()` three tests: `local::name`, `shared_pollster::name` and
+/// `shared_tokio::name`.
 macro_rules! everywhere {
     ($($name:ident),* $(,)?) => {
         mod local {
             $(#[test] fn $name() { crate::common::within_deadline(super::$name::<crate::common::OnLocal>) })*
         }
         mod shared_pollster {
-            $(#[test] fn $name() { crate::common::within_deadline(super::$name::<crate::common::OnPollster>) })*
+            use crate::common::{Executor::Pollster, OnShared, by, within_deadline};
+            $(#[test] fn $name() { within_deadline(|| by(Pollster, super::$name::<OnShared>)) })*
         }
         mod shared_tokio {
-            $(#[test] fn $name() { crate::common::within_deadline(super::$name::<crate::common::OnTokio>) })*
+            use crate::common::{Executor::Tokio, OnShared, by, within_deadline};
+            $(#[test] fn $name() { within_deadline(|| by(Tokio, super::$name::<OnShared>)) })*
         }
     };
 }

@@ -1,0 +1,97 @@
+//! The programs of a build, by cargo's messages: to run them without cargo, which would choose other features for a part of
+//! them, and build what is below them anew.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::{Outcome, workspace};
+
+/// One program.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Built {
+    /// Name of the directory of its package.
+    pub(crate) package: String,
+    /// `lib`, `bin`, `test` or `example`.
+    pub(crate) kind: String,
+    /// Whether it is a program of tests.
+    pub(crate) test: bool,
+    pub(crate) name: String,
+    program: PathBuf,
+    /// The directory of its package.
+    directory: PathBuf,
+}
+
+impl Built {
+    /// Runs it as cargo would, without input.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// All programs of `cargo test --workspace`, which are built if they are not yet.
+///
+/// # Errors
+/// Something cannot be built.
+pub(crate) fn tested() -> Outcome<Vec<Built>> {
+    by(workspace::cargo().args(["test", "--workspace", "--no-run"]))
+}
+
+/// The programs that a command of cargo builds.
+///
+/// # Errors
+/// Something cannot be built.
+pub(crate) fn by(cargo: &mut Command) -> Outcome<Vec<Built>> {
+    Ok(programs(&workspace::build_messages(cargo)?))
+}
+
+fn programs(messages: &str) -> Vec<Built> {
+    let program = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let program = PathBuf::from(message.get("executable")?.as_str()?);
+        let target = message.get("target")?;
+        let directory = PathBuf::from(workspace::text(&message, "manifest_path"));
+        let directory = directory.parent()?.to_owned();
+        Some(Built {
+            package: directory.file_name()?.to_str()?.to_owned(),
+            kind: workspace::array(target, "kind").first()?.as_str()?.to_owned(),
+            test: message.pointer("/profile/test").and_then(Value::as_bool).unwrap_or(false),
+            name: workspace::text(target, "name").to_owned(),
+            program,
+            directory,
+        })
+    };
+    messages.lines().filter_map(program).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_by_package_kind_and_name() {
+        let messages = r#"
+{"manifest_path":"/r/crates/safer-ring/Cargo.toml","target":{"kind":["test"],"name":"drops"},"profile":{"test":true},"executable":"/t/drops-1"}
+{"manifest_path":"/r/crates/safer-ring/Cargo.toml","target":{"kind":["lib"],"name":"safer_ring"},"executable":null}
+{"manifest_path":"/r/xtask/http/Cargo.toml","target":{"kind":["bin"],"name":"xtask-http"},"profile":{"test":false},"executable":"/t/http"}
+{"reason":"build-finished","success":true}"#;
+        let program =
+            |package: &str, kind: &str, test, name: &str, program: &str, directory: &str| Built {
+                package: package.to_owned(),
+                kind: kind.to_owned(),
+                test,
+                name: name.to_owned(),
+                program: program.into(),
+                directory: directory.into(),
+            };
+        let expected = [
+            program("safer-ring", "test", true, "drops", "/t/drops-1", "/r/crates/safer-ring"),
+            program("http", "bin", false, "xtask-http", "/t/http", "/r/xtask/http"),
+        ];
+        assert_eq!(programs(messages), expected);
+    }
+}
