@@ -18,7 +18,7 @@ pub(crate) struct Built {
     /// Whether it is a program of tests.
     pub(crate) test: bool,
     pub(crate) name: String,
-    program: PathBuf,
+    pub(crate) program: PathBuf,
     /// The directory of its package.
     directory: PathBuf,
 }
@@ -39,6 +39,17 @@ impl Built {
 /// Something cannot be built.
 pub(crate) fn tested() -> Outcome<Vec<Built>> {
     by(workspace::cargo().args(["test", "--workspace", "--no-run"]))
+}
+
+/// One of them that is no program of tests, by the name of its package's directory and its own.
+///
+/// # Errors
+/// Cargo has told of none.
+pub(crate) fn find<'a>(programs: &'a [Built], package: &str, name: &str) -> Outcome<&'a Built> {
+    let found = programs
+        .iter()
+        .find(|program| !program.test && program.package == package && program.name == name);
+    found.ok_or_else(|| format!("cargo names no program {name} of {package}"))
 }
 
 /// The programs that a command of cargo builds.
@@ -92,6 +103,9 @@ mod tests {
             program("safer-ring", "test", true, "drops", "/t/drops-1", "/r/crates/safer-ring"),
             program("http", "bin", false, "xtask-http", "/t/http", "/r/xtask/http"),
         ];
-        assert_eq!(programs(messages), expected);
+        let programs = programs(messages);
+        assert_eq!(programs, expected);
+        assert_eq!(find(&programs, "http", "xtask-http"), Ok(&expected[1]));
+        assert!(find(&programs, "safer-ring", "drops").is_err(), "it is one of tests");
     }
 }

@@ -15,7 +15,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{Outcome, http, workspace};
+use crate::{Outcome, built, workspace};
 use rootfs::Rootfs;
 use start::{Starter, Tool};
 
@@ -105,11 +105,13 @@ pub(crate) fn run() -> Outcome {
     if present.is_empty() {
         return Ok(());
     }
-    let (program, echo) = build()?;
-    let rootfs = Rootfs::new(&program, &echo)?;
+    let programs = built::tested()?;
+    let program = &built::find(&programs, "safer-ring-cli", "safer-ring")?.program;
+    let echo = &built::find(&programs, "safer-ring", inside::ECHO)?.program;
+    let rootfs = Rootfs::new(program, echo)?;
     let starter = Starter::new(&rootfs)?;
     rootfs.write("docker.json", DOCKER_SHAPE)?;
-    let mut generator = Command::new(&program);
+    let mut generator = Command::new(program);
     generator.args(GENERATOR).arg(rootfs.beside("docker.json"));
     rootfs.write("docker-io_uring.json", &workspace::output_of(&mut generator)?)?;
 
@@ -134,17 +136,6 @@ pub(crate) fn run() -> Outcome {
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(format!("containers:\n{}", wrong.join("\n"))) }
-}
-
-/// The program and the echo server, as they are shipped.
-fn build() -> Outcome<(std::path::PathBuf, std::path::PathBuf)> {
-    let program = "build --release -p safer-ring-cli --bin safer-ring".split_whitespace();
-    let echo = http::BUILD.split_whitespace().chain(["--example", inside::ECHO]);
-    workspace::run_cargo(program)
-        .and_then(|()| workspace::run_cargo(echo))
-        .map_err(|e| format!("containers: {e}"))?;
-    let release = workspace::target_directory()?.join("release");
-    Ok((release.join("safer-ring"), release.join("examples").join(inside::ECHO)))
 }
 
 /// What differs from the table in the report that came out of a container.

@@ -132,6 +132,8 @@ fn cargo() -> Outcome<Command> {
     command.args(BUILD.split_whitespace());
     command.args(["--target", &workspace::host()?, "--target-dir"]);
     command.arg(workspace::target_directory()?.join("fuzz"));
+    // What is not ours does little of the work.
+    command.args(["--config", "profile.dev.package.\"*\".opt-level=0"]);
     command.env("RUSTFLAGS", COUNTERS).env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     Ok(command)
 }

@@ -49,10 +49,10 @@ usage: cargo xtask <command>
   fallback [WORDS]             the public tests with the fallback forced; WORDS are for the harness
   conformance [--badges]       every scenario in every environment of this machine; --badges: only
                                how many there are of what
-  torture [--asan]             a minute of random drops, in release mode; --asan: under the
-                               address sanitizer
-  tsan                         tests with threads under the thread sanitizer; needs the component
-                               rust-src
+  torture [--asan]             a minute of random drops, in release mode; --asan: half a minute
+                               under the address sanitizer
+  tsan                         tests with threads and the torture under the thread sanitizer; needs
+                               the component rust-src
   miri                         the backend's tests in simulated worlds under Miri, where it is
                                installed
   soak [--full]                wake-ups across threads, in release mode; --full: ten million of

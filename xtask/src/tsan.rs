@@ -1,4 +1,4 @@
-//! `cargo xtask tsan`: tests with threads in them under the thread sanitizer.
+//! `cargo xtask tsan`: tests with threads in them, and the torture, under the thread sanitizer.
 //!
 //! The standard library is compiled with it too (component `rust-src`): a library that the sanitizer does not see makes it
 //! report what is no race, such as the end of an `Arc`, and overlook others. The stable compiler is told that it may
@@ -10,12 +10,15 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Outcome, workspace};
+use crate::{Outcome, torture, workspace};
 
 /// Packages whose own tests have threads in them.
 const PACKAGES: &[&str] = &["safer-ring-buf", "safer-ring-backend"];
 
-/// Runs the tests.
+/// Seconds of the torture, shared by the two kinds of ring.
+const SECONDS: &str = "20";
+
+/// Runs the tests, then the torture.
 ///
 /// # Errors
 /// A race is reported, or something cannot be built.
@@ -28,23 +31,22 @@ pub(crate) fn run() -> Outcome {
         );
         return Ok(());
     }
-    let mut tests = cargo()?;
+    let mut tests = cargo("test")?;
     for package in PACKAGES {
         tests.args(["--package", package]);
     }
-    let status = tests.arg("--lib").status().map_err(|e| format!("tsan: cannot run cargo: {e}"))?;
-    if !status.success() {
-        return Err(format!("tsan: {status}"));
-    }
-    Ok(())
+    workspace::run(tests.arg("--lib")).map_err(|e| format!("tsan: tests: {e}"))?;
+    let mut torture = cargo("run")?;
+    torture.args(["--package", "safer-ring-cli", "--", "torture", "--seconds", SECONDS]);
+    torture::end(&mut torture)
 }
 
-fn cargo() -> Outcome<Command> {
-    let mut command = workspace::cargo();
-    command.args(["test", "-Zbuild-std", "--target", &workspace::host()?, "--target-dir"]);
-    command.arg(workspace::target_directory()?.join("tsan"));
-    command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=thread");
+fn cargo(command: &str) -> Outcome<Command> {
+    let mut cargo = workspace::cargo();
+    cargo.args([command, "-Zbuild-std", "--target", &workspace::host()?, "--target-dir"]);
+    cargo.arg(workspace::target_directory()?.join("tsan"));
+    cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=thread");
     // A report ends the process at its end with an error, and not at once: others may follow.
-    command.env("TSAN_OPTIONS", "halt_on_error=0 exitcode=66");
-    Ok(command)
+    cargo.env("TSAN_OPTIONS", "halt_on_error=0 exitcode=66");
+    Ok(cargo)
 }
