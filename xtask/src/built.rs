@@ -11,7 +11,7 @@ use crate::{Outcome, workspace};
 /// One program.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Built {
-    /// Name of the directory of its package.
+    /// Name of its package.
     pub(crate) package: String,
     /// `lib`, `bin`, `test` or `example`.
     pub(crate) kind: String,
@@ -41,7 +41,7 @@ pub(crate) fn tested() -> Outcome<Vec<Built>> {
     by(workspace::cargo().args(["test", "--workspace", "--no-run"]))
 }
 
-/// One of them that is no program of tests, by the name of its package's directory and its own.
+/// One of them that is no program of tests, by the name of its package and its own.
 ///
 /// # Errors
 /// Cargo has told of none.
@@ -60,7 +60,8 @@ pub(crate) fn by(cargo: &mut Command) -> Outcome<Vec<Built>> {
     Ok(programs(&workspace::build_messages(cargo)?))
 }
 
-fn programs(messages: &str) -> Vec<Built> {
+/// Those in cargo's messages.
+pub(crate) fn programs(messages: &str) -> Vec<Built> {
     let program = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
         let program = PathBuf::from(message.get("executable")?.as_str()?);
@@ -68,7 +69,7 @@ fn programs(messages: &str) -> Vec<Built> {
         let directory = PathBuf::from(workspace::text(&message, "manifest_path"));
         let directory = directory.parent()?.to_owned();
         Some(Built {
-            package: directory.file_name()?.to_str()?.to_owned(),
+            package: package(workspace::text(&message, "package_id"))?.to_owned(),
             kind: workspace::array(target, "kind").first()?.as_str()?.to_owned(),
             test: message.pointer("/profile/test").and_then(Value::as_bool).unwrap_or(false),
             name: workspace::text(target, "name").to_owned(),
@@ -79,6 +80,12 @@ fn programs(messages: &str) -> Vec<Built> {
     messages.lines().filter_map(program).collect()
 }
 
+/// The name in the address of a package: in front of its version, or else the end of its path.
+fn package(id: &str) -> Option<&str> {
+    let (path, version) = id.split_once('#')?;
+    version.split_once('@').map(|(name, _)| name).or_else(|| path.rsplit('/').next())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,9 +93,9 @@ mod tests {
     #[test]
     fn programs_are_told_by_package_kind_and_name() {
         let messages = r#"
-{"manifest_path":"/r/crates/safer-ring/Cargo.toml","target":{"kind":["test"],"name":"drops"},"profile":{"test":true},"executable":"/t/drops-1"}
-{"manifest_path":"/r/crates/safer-ring/Cargo.toml","target":{"kind":["lib"],"name":"safer_ring"},"executable":null}
-{"manifest_path":"/r/xtask/http/Cargo.toml","target":{"kind":["bin"],"name":"xtask-http"},"profile":{"test":false},"executable":"/t/http"}
+{"package_id":"path+file:///safer-ring#0","manifest_path":"/f/M","target":{"kind":["test"],"name":"drops"},"profile":{"test":true},"executable":"/t/drops-1"}
+{"manifest_path":"/f/M","target":{"kind":["lib"],"name":"safer_ring"},"executable":null}
+{"package_id":"path+file:///h#xtask-http@0","manifest_path":"/h/M","target":{"kind":["bin"],"name":"xtask-http"},"profile":{"test":false},"executable":"/t/h"}
 {"reason":"build-finished","success":true}"#;
         let program =
             |package: &str, kind: &str, test, name: &str, program: &str, directory: &str| Built {
@@ -100,12 +107,12 @@ mod tests {
                 directory: directory.into(),
             };
         let expected = [
-            program("safer-ring", "test", true, "drops", "/t/drops-1", "/r/crates/safer-ring"),
-            program("http", "bin", false, "xtask-http", "/t/http", "/r/xtask/http"),
+            program("safer-ring", "test", true, "drops", "/t/drops-1", "/f"),
+            program("xtask-http", "bin", false, "xtask-http", "/t/h", "/h"),
         ];
         let programs = programs(messages);
         assert_eq!(programs, expected);
-        assert_eq!(find(&programs, "http", "xtask-http"), Ok(&expected[1]));
+        assert_eq!(find(&programs, "xtask-http", "xtask-http"), Ok(&expected[1]));
         assert!(find(&programs, "safer-ring", "drops").is_err(), "it is one of tests");
     }
 }

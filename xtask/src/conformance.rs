@@ -14,8 +14,7 @@ pub(crate) fn run(figures: bool) -> Outcome {
     let mut command = workspace::cargo();
     command.args(["run", "--quiet", "-p", "safer-ring-conformance", "--", "--dir"]).arg(directory);
     if !figures {
-        let status = command.status().map_err(|error| format!("cannot run cargo: {error}"))?;
-        return if status.success() { Ok(()) } else { Err(format!("conformance: {status}")) };
+        return workspace::run(&mut command).map_err(|e| format!("conformance: {e}"));
     }
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("cannot run cargo: {error}"))?;

@@ -1,7 +1,5 @@
 //! `cargo xtask http`: a load with clients that go away, against the HTTP examples and the same servers on tokio.
 
-use std::process::Command;
-
 use crate::{Outcome, built, workspace};
 
 /// The load and the examples together, so that what both need is built once.
@@ -18,17 +16,13 @@ const SMOKE: &str = "--smoke";
 /// # Errors
 /// Something cannot be built, a client saw an error, a descriptor was leaked, memory grew.
 pub(crate) fn run(options: &[&str]) -> Outcome {
-    let mut command = if options == [SMOKE] {
-        let programs = built::tested()?;
-        let mut command = built::find(&programs, "http", LOAD)?.command();
-        command.arg("--quick");
-        command
+    let (programs, options) = if options == [SMOKE] {
+        (built::tested()?, &["--quick"][..])
     } else {
-        workspace::run_cargo(BUILD.split_whitespace()).map_err(|e| format!("http: {e}"))?;
-        let program = workspace::target_directory()?.join("release").join(LOAD);
-        let mut command = Command::new(program);
-        command.args(options);
-        command
+        (built::by(workspace::cargo().args(BUILD.split_whitespace()))?, options)
     };
-    workspace::run(&mut command).map_err(|e| format!("http: {e}"))
+    let mut load = built::find(&programs, LOAD, LOAD)?.command();
+    // Where a file is that an option names.
+    workspace::run(load.args(options).current_dir(workspace::root()))
+        .map_err(|e| format!("http: {e}"))
 }

@@ -22,9 +22,8 @@ pub(crate) fn run() -> Outcome {
         command.args(["--package", package]);
     }
     command.arg("--target-dir").arg(directory(&workspace::target_directory()?));
-    let status = command.arg("--").args(MODULES).env("RUSTFLAGS", flags()).status();
-    let status = status.map_err(|e| format!("loom: cannot run cargo: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("loom: {status}")) }
+    command.arg("--").args(MODULES).env("RUSTFLAGS", flags());
+    workspace::run(&mut command).map_err(|e| format!("loom: {e}"))
 }
 
 /// The flags of the compiler.

@@ -23,8 +23,7 @@ pub(crate) fn run() -> Outcome {
         );
         return Ok(());
     }
-    let status = cargo()?.status().map_err(|e| format!("miri: cannot run cargo: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("miri: {status}")) }
+    workspace::run(&mut cargo()?).map_err(|e| format!("miri: {e}"))
 }
 
 fn cargo() -> Outcome<Command> {

@@ -1,8 +1,6 @@
 //! `cargo xtask sim`: random programs in simulated worlds, by seed.
 
-use std::process::Command;
-
-use crate::{Outcome, workspace};
+use crate::{Outcome, built, workspace};
 
 /// Together with the command-line tool, so that both take the same build of the library.
 const BUILD: &str = "build --release -p safer-ring-cli -p xtask-sim --bin xtask-sim";
@@ -12,8 +10,7 @@ const BUILD: &str = "build --release -p safer-ring-cli -p xtask-sim --bin xtask-
 /// # Errors
 /// A seed fails; it is shown, with as few steps as it fails with.
 pub(crate) fn run(options: &[&str]) -> Outcome {
-    workspace::run_cargo(BUILD.split_whitespace()).map_err(|e| format!("sim: {e}"))?;
-    let program = workspace::target_directory()?.join("release").join("xtask-sim");
-    workspace::run(Command::new(program).args(options))
+    let programs = built::by(workspace::cargo().args(BUILD.split_whitespace()))?;
+    workspace::run(built::find(&programs, "xtask-sim", "xtask-sim")?.command().args(options))
         .map_err(|e| format!("sim: {e}; the seeds are above"))
 }

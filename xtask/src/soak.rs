@@ -6,8 +6,6 @@ use crate::{Outcome, workspace};
 pub(crate) const SHORT: u64 = 100_000;
 /// Wake-ups of each lane: minutes.
 pub(crate) const FULL: u64 = 10_000_000;
-/// The program's exit code where io_uring is not available.
-const UNAVAILABLE: i32 = 3;
 
 /// Runs the soak program.
 ///
@@ -17,13 +15,5 @@ pub(crate) fn run(wakes: u64) -> Outcome {
     let mut command = workspace::cargo();
     command.args(["run", "--release", "-p", "safer-ring-cli", "--", "soak"]);
     command.args(["--wakes", &wakes.to_string()]);
-    let status = command.status().map_err(|e| format!("soak: cannot run cargo: {e}"))?;
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(UNAVAILABLE) => {
-            println!("skipped: soak: io_uring is not available here");
-            Ok(())
-        }
-        _ => Err(format!("soak: {status}; what stood still is above")),
-    }
+    workspace::run_tool(&mut command, "soak", "what stood still is above")
 }

@@ -13,8 +13,7 @@ pub(crate) fn fuzz(seconds: u64) -> Outcome {
     let mut command = workspace::cargo();
     command.args(["run", "--release", "-p", "safer-ring-spec", "--example", "fuzz", "--"]);
     command.args(["--seconds", &seconds.to_string()]);
-    let status = command.status().map_err(|e| format!("spec-fuzz: cannot run cargo: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("spec-fuzz: {status}; the input is above")) }
+    workspace::run(&mut command).map_err(|e| format!("spec-fuzz: {e}; the input is above"))
 }
 
 /// The seconds of an argument.

@@ -4,10 +4,10 @@ use std::process::Command;
 
 use crate::{Outcome, workspace};
 
-/// Seconds of a run, shared by the two kinds of ring; half of that where every access is checked.
-const SECONDS: [&str; 2] = ["60", "30"];
-/// The program's exit code where io_uring is not available.
-const UNAVAILABLE: i32 = 3;
+/// Seconds of a run, shared by the two kinds of ring.
+const SECONDS: &str = "60";
+/// The same where every access is checked.
+const CHECKED_SECONDS: &str = "30";
 
 /// How the program is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +27,10 @@ pub(crate) enum Build {
 pub(crate) fn run(build: Build) -> Outcome {
     let mut command = workspace::cargo();
     command.args(["run", "-p", "safer-ring-cli"]);
-    let [seconds, checked] = SECONDS;
     let seconds = match build {
         Build::Release => {
             command.arg("--release");
-            seconds
+            SECONDS
         }
         Build::Asan => {
             // With a target named, build scripts and macros are not instrumented.
@@ -40,7 +39,7 @@ pub(crate) fn run(build: Build) -> Outcome {
             command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
             // Memory that a reused stack frame hides would be missed without it.
             command.env("ASAN_OPTIONS", "detect_stack_use_after_return=1");
-            checked
+            CHECKED_SECONDS
         }
     };
     end(command.args(["--", "torture", "--seconds", seconds]))
@@ -51,13 +50,5 @@ pub(crate) fn run(build: Build) -> Outcome {
 /// # Errors
 /// It found something, or cannot be started.
 pub(crate) fn end(command: &mut Command) -> Outcome {
-    let status = command.status().map_err(|e| format!("torture: cannot run cargo: {e}"))?;
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(UNAVAILABLE) => {
-            println!("skipped: torture: io_uring is not available here");
-            Ok(())
-        }
-        _ => Err(format!("torture: {status}; the seed is above")),
-    }
+    workspace::run_tool(command, "torture", "the seed is above")
 }

@@ -1,6 +1,5 @@
 //! Where things are: the root, cargo's view of the packages, and the repository's own files.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -8,6 +7,9 @@ use serde_json::Value;
 use walkdir::WalkDir;
 
 use crate::Outcome;
+
+/// The tool's exit code where io_uring is not available.
+const UNAVAILABLE: i32 = 3;
 
 /// One package of the workspace, as far as the checks need it.
 #[derive(Debug, Clone)]
@@ -67,15 +69,24 @@ pub(crate) fn build_messages(command: &mut Command) -> Outcome<String> {
     output_of(command)
 }
 
-/// Runs cargo, which shows what it and the program say.
-pub(crate) fn run_cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Outcome {
-    run(cargo().args(arguments))
-}
-
 /// Runs a command, whose failure is its exit code.
 pub(crate) fn run(command: &mut Command) -> Outcome {
     let status = command.status().map_err(|e| format!("cannot run {command:?}: {e}"))?;
     if status.success() { Ok(()) } else { Err(status.to_string()) }
+}
+
+/// Runs the command-line tool for a check called `name`; where io_uring is not available that is skipped. A failure is told
+/// with a `hint`.
+pub(crate) fn run_tool(command: &mut Command, name: &str, hint: &str) -> Outcome {
+    let status = command.status().map_err(|e| format!("{name}: cannot run cargo: {e}"))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(UNAVAILABLE) => {
+            println!("skipped: {name}: io_uring is not available here");
+            Ok(())
+        }
+        _ => Err(format!("{name}: {status}; {hint}")),
+    }
 }
 
 /// The target triple of this machine.

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
+use crate::built::{self, Built};
 use crate::{Outcome, workspace};
 
 /// Named, so that build scripts and macros are built as usual.
@@ -123,19 +122,12 @@ pub(super) fn temporary(directory: &Path) -> PathBuf {
 
 /// The path of a program in cargo's messages.
 fn executable(messages: &str, target: Target) -> Option<PathBuf> {
-    messages.lines().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        let path = message.get("executable")?.as_str()?;
-        let named = workspace::text(message.get("target")?, "name") == target.name();
-        // A path or an address with the package's name at its end, or in front of its version.
-        let from = workspace::text(&message, "package_id");
-        let from = from.split(['#', '@']).any(|part| {
-            part == target.package() || part.ends_with(&format!("/{}", target.package()))
-        });
-        let test = message.pointer("/profile/test").and_then(Value::as_bool).unwrap_or(false);
-        let right = named && from && test != matches!(target, Target::Program(..));
-        right.then(|| PathBuf::from(path))
-    })
+    let right = |program: &Built| {
+        program.name == target.name()
+            && program.package == target.package()
+            && program.test != matches!(target, Target::Program(..))
+    };
+    built::programs(messages).into_iter().find(right).map(|found| found.program)
 }
 
 #[cfg(test)]
@@ -143,10 +135,10 @@ mod tests {
     use super::*;
 
     const MESSAGES: &str = r##"
-{"package_id":"path+file:///r/numa#0.1.0","target":{"name":"numa"},"profile":{"test":false},"executable":null}
-{"package_id":"path+file:///r/x/guest#xtask-guest@0.1.0","target":{"name":"numa"},"profile":{"test":true},"executable":"/t/numa-1"}
-{"package_id":"path+file:///r/x/cli#0.1.0","target":{"name":"ring"},"profile":{"test":true},"executable":"/t/ring-test"}
-{"package_id":"path+file:///r/x/cli#0.1.0","target":{"name":"ring"},"profile":{"test":false},"executable":"/t/ring"}
+{"package_id":"path+file:///r/numa#0.1.0","manifest_path":"/M","target":{"kind":[""],"name":"numa"},"profile":{"test":false},"executable":null}
+{"package_id":"path+file:///g#xtask-guest@0.1.0","manifest_path":"/M","target":{"kind":[""],"name":"numa"},"profile":{"test":true},"executable":"/t/numa-1"}
+{"package_id":"path+file:///r/x/cli#0.1.0","manifest_path":"/M","target":{"kind":[""],"name":"ring"},"profile":{"test":true},"executable":"/t/ring-test"}
+{"package_id":"path+file:///r/x/cli#0.1.0","manifest_path":"/M","target":{"kind":[""],"name":"ring"},"profile":{"test":false},"executable":"/t/ring"}
 {"reason":"build-finished","success":true}"##;
 
     #[test]

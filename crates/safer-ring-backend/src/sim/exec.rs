@@ -311,20 +311,20 @@ impl World {
 
     /// Lets time go by until something happens; `false` if nothing will.
     fn go_on(&self, next: Next, rounds: u32, tried: &mut u32) -> bool {
-        if next.queued && *tried < TRIES && rounds < ROUNDS {
+        if rounds >= ROUNDS {
+            return false;
+        }
+        if next.queued && *tried < TRIES {
             // A thread that has something to hand over does not sleep before it is handed over, or refused for good.
             *tried += 1;
             return true;
         }
         *tried = 0;
-        let mut kernel = self.kernel();
-        match next.at {
-            Some(at) if rounds < ROUNDS => {
-                kernel.go_to(at);
-                true
-            }
-            _ => next.queued && rounds < ROUNDS,
+        if let Some(at) = next.at {
+            self.kernel().go_to(at);
+            return true;
         }
+        next.queued
     }
 }
 

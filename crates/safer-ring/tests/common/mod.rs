@@ -38,12 +38,32 @@ pub(crate) fn within_deadline(body: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// A mode, and how a builder for it is made.
+pub(crate) trait Settings: Mode {
+    /// The same settings for a ring of this mode.
+    fn of(shared: Builder<Shared>) -> Builder<Self>;
+}
+
+impl Settings for Local {
+    fn of(shared: Builder<Shared>) -> Builder<Local> {
+        shared.local()
+    }
+}
+
+impl Settings for Shared {
+    fn of(shared: Builder<Shared>) -> Builder<Shared> {
+        shared
+    }
+}
+
 /// A way to hold a ring and to run a future with it.
 pub(crate) trait Exec: 'static {
     /// How the ring is held.
-    type M: Mode;
+    type M: Settings;
     /// The same settings for this kind of ring.
-    fn builder(shared: Builder<Shared>) -> Builder<Self::M>;
+    fn builder(shared: Builder<Shared>) -> Builder<Self::M> {
+        Self::M::of(shared)
+    }
     /// Runs a future to its end.
     fn run<F: Future>(ring: &RingOf<Self::M>, future: F) -> F::Output;
 }
@@ -83,9 +103,6 @@ fn plainly<F: Future>(future: F, run: impl FnOnce(Pin<&mut dyn Future<Output = (
 
 impl Exec for OnLocal {
     type M = Local;
-    fn builder(shared: Builder<Shared>) -> Builder<Local> {
-        shared.local()
-    }
     fn run<F: Future>(ring: &RingOf<Local>, future: F) -> F::Output {
         plainly(future, |future| ring.block_on(future))
     }
@@ -93,9 +110,6 @@ impl Exec for OnLocal {
 
 impl Exec for OnPollster {
     type M = Shared;
-    fn builder(shared: Builder<Shared>) -> Builder<Shared> {
-        shared
-    }
     fn run<F: Future>(_: &RingOf<Shared>, future: F) -> F::Output {
         plainly(future, |future| pollster::block_on(future))
     }
@@ -103,9 +117,6 @@ impl Exec for OnPollster {
 
 impl Exec for OnTokio {
     type M = Shared;
-    fn builder(shared: Builder<Shared>) -> Builder<Shared> {
-        shared
-    }
     fn run<F: Future>(_: &RingOf<Shared>, future: F) -> F::Output {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).enable_all().build().unwrap();
@@ -115,9 +126,6 @@ impl Exec for OnTokio {
 
 impl Exec for OnShared {
     type M = Shared;
-    fn builder(shared: Builder<Shared>) -> Builder<Shared> {
-        shared
-    }
     fn run<F: Future>(ring: &RingOf<Shared>, future: F) -> F::Output {
         match EXECUTOR.get().expect("chosen for the thread") {
             Executor::Pollster => OnPollster::run(ring, future),
