@@ -23,6 +23,7 @@ use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use safer_ring_buf::PooledBuffer;
 use safer_ring_core::Op;
 use safer_ring_sys::{Cqe, Cqe32, Errno};
 
@@ -191,6 +192,25 @@ pub unsafe trait Backend {
     fn pause(&mut self, pause: Duration) {
         wait_outside(pause);
     }
+
+    /// The number of a group of buffers that receives pick from ([`Op::RecvMulti`]).
+    ///
+    /// # Errors
+    /// `NOBUFS` where all of them are in use, `OPNOTSUPP` where there cannot be one.
+    fn buffer_group(&mut self) -> Result<u16, Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// The buffer of the group that a completion with these flags names, with so many bytes in it.
+    fn take_picked(&mut self, _flags: u32, _count: usize) -> Option<PooledBuffer> {
+        None
+    }
+
+    /// A multishot receive has ended with an error: of too few buffers, or of a kernel that does not know it.
+    fn multishot_failed(&mut self, _errno: Errno) {}
+
+    /// Operations are left behind that may use the buffers of the group.
+    fn leak_buffers(&mut self) {}
 
     /// Who else has run operations.
     fn helped(&self) -> Helped {

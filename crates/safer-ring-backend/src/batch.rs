@@ -42,7 +42,7 @@ impl<M: Mode> Batch<M> {
     /// Adds an operation.
     #[inline(always)]
     pub fn add<P: Payload>(&mut self, request: Request<M::Guard, P>) -> Member<M, P> {
-        if P::STREAM && request.is_marked() {
+        if request.must_ask() {
             return Member::later(Operation::new(&self.ring, Ok(request)).waiting());
         }
         let (op, resources, rest) = request.into_parts();

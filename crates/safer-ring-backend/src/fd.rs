@@ -18,7 +18,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::{self, Rc};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{self, Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -31,7 +31,7 @@ use crate::error::Failure;
 use crate::local::LocalCell;
 use crate::mode::{Local, Mode, Shared};
 use crate::shared::SharedCell;
-use crate::stream::{Answer, NO_TICKET, Stream, Ticket};
+use crate::stream::{Answer, NO_TICKET, Sides, Stream, Ticket};
 
 /// A shared owner of a descriptor: what a slot holds while the kernel works on it.
 ///
@@ -56,9 +56,14 @@ pub trait Guard: Clone + AsFd + 'static {
     /// How many handles there are.
     #[doc(hidden)]
     fn users(&self) -> usize;
-    /// Whether operations have to ask the stream before they go to the kernel.
+    /// Which operations have to ask the stream before they go to the kernel.
     #[doc(hidden)]
-    fn is_marked(&self) -> bool;
+    fn marks(&self) -> Sides;
+    /// Whether any has to.
+    #[doc(hidden)]
+    fn is_marked(&self) -> bool {
+        self.marks().meets(Sides::BOTH)
+    }
     /// Works on the stream. `work` runs no foreign code but the clone of a waker.
     #[doc(hidden)]
     fn with_stream<T>(&self, work: impl FnOnce(&mut Stream<Self::Home>) -> T) -> T;
@@ -80,7 +85,7 @@ pub trait Guard: Clone + AsFd + 'static {
 pub struct LocalHandle {
     fd: Descriptor,
     class: Class,
-    marked: Cell<bool>,
+    marks: Cell<Sides>,
     users: Cell<usize>,
     stream: RefCell<Option<Box<Stream<rc::Weak<LocalCell>>>>>,
 }
@@ -90,7 +95,7 @@ pub struct LocalHandle {
 pub struct SharedHandle {
     fd: Descriptor,
     class: Class,
-    marked: AtomicBool,
+    marks: AtomicU8,
     users: AtomicUsize,
     stream: Mutex<Option<Box<Stream<sync::Weak<SharedCell>>>>>,
 }
@@ -113,9 +118,9 @@ impl Guard for Rc<LocalHandle> {
     type Home = rc::Weak<LocalCell>;
 
     fn of(fd: Descriptor) -> Self {
-        let (marked, users) = (Cell::new(false), Cell::new(1));
+        let (marks, users) = (Cell::new(Sides::NONE), Cell::new(1));
         let class = Class::default();
-        Self::new(LocalHandle { fd, class, marked, users, stream: RefCell::default() })
+        Self::new(LocalHandle { fd, class, marks, users, stream: RefCell::default() })
     }
 
     fn into_owned(self) -> Result<Descriptor, Self> {
@@ -140,15 +145,15 @@ impl Guard for Rc<LocalHandle> {
     }
 
     #[inline(always)]
-    fn is_marked(&self) -> bool {
-        self.marked.get()
+    fn marks(&self) -> Sides {
+        self.marks.get()
     }
 
     fn with_stream<T>(&self, work: impl FnOnce(&mut Stream<Self::Home>) -> T) -> T {
         let mut stream = self.stream.borrow_mut();
         let stream = stream.get_or_insert_default();
         let result = work(stream);
-        self.marked.set(stream.is_marked());
+        self.marks.set(stream.marks());
         result
     }
 
@@ -165,9 +170,9 @@ impl Guard for Arc<SharedHandle> {
     type Home = sync::Weak<SharedCell>;
 
     fn of(fd: Descriptor) -> Self {
-        let (marked, users) = (AtomicBool::new(false), AtomicUsize::new(1));
+        let (marks, users) = (AtomicU8::new(0), AtomicUsize::new(1));
         let class = Class::default();
-        Self::new(SharedHandle { fd, class, marked, users, stream: Mutex::default() })
+        Self::new(SharedHandle { fd, class, marks, users, stream: Mutex::default() })
     }
 
     fn into_owned(self) -> Result<Descriptor, Self> {
@@ -192,17 +197,17 @@ impl Guard for Arc<SharedHandle> {
     }
 
     #[inline(always)]
-    fn is_marked(&self) -> bool {
+    fn marks(&self) -> Sides {
         // In one order with the count of handles: of a handle that goes and a future that leaves a taker behind, one
         // must see the other, or nobody cancels the taker.
-        self.marked.load(Ordering::SeqCst)
+        Sides(self.marks.load(Ordering::SeqCst))
     }
 
     fn with_stream<T>(&self, work: impl FnOnce(&mut Stream<Self::Home>) -> T) -> T {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = stream.get_or_insert_default();
         let result = work(stream);
-        self.marked.store(stream.is_marked(), Ordering::SeqCst);
+        self.marks.store(stream.marks().0, Ordering::SeqCst);
         result
     }
 
@@ -392,7 +397,7 @@ impl<M: Mode> Drop for Settle<'_, M> {
 }
 
 /// A way to a kernel ring, and the name of an operation in it.
-type Taker<M> = (Option<<<M as Mode>::Guard as Guard>::Home>, Key);
+pub(crate) type Taker<M> = (Option<<<M as Mode>::Guard as Guard>::Home>, Key);
 
 /// Cancels armed operations without owners, wherever they are.
 pub(crate) fn cancel_takers<M: Mode>(takers: Vec<Taker<M>>) {

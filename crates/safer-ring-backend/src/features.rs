@@ -73,6 +73,15 @@ impl Features {
         self.feature_bits & bit != 0
     }
 
+    /// Whether one entry can receive again and again, into buffers that the kernel picks (`IORING_RECV_MULTISHOT`, kernel 6.0).
+    /// Not on a restricted ring, which refuses what else that takes.
+    #[inline]
+    pub fn has_multishot_receive(&self) -> bool {
+        // Of the same kernel.
+        let kernel = self.supports(opcode::SEND_ZC);
+        kernel && !self.restricted && !self.has_setup_flag(setup::IOPOLL)
+    }
+
     /// The names of the opcodes that the ring can use.
     pub fn opcode_names(&self) -> impl Iterator<Item = &'static str> + '_ {
         (0..128).filter(|code| self.supports(*code)).filter_map(opcode::name)

@@ -21,6 +21,7 @@
 mod addr;
 mod adopt;
 pub mod aio;
+mod arrivals;
 mod asked;
 mod backend;
 mod batch;
@@ -62,6 +63,7 @@ mod wake;
 
 pub use addr::Address;
 pub use adopt::Descriptor;
+pub use arrivals::{Arrival, Arrivals};
 pub use backend::{Backend, Helped, Submission, Submitted, Wait};
 pub use batch::{Batch, SubmitBatch};
 pub use cancel::{Cancel, CancelMember, Ended, Timed};

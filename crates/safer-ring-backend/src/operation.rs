@@ -26,7 +26,7 @@ use crate::member::Member;
 use crate::mode::Mode;
 use crate::payload::{self, Done, More, Payload};
 use crate::request::{Parts, Request, Resources};
-use crate::stream::{Answer, NO_TICKET, Role, Ticket, WAITS};
+use crate::stream::{Answer, NO_TICKET, Role, Sides, Ticket, WAITS};
 
 /// An operation that gives back what was lent to it.
 ///
@@ -249,8 +249,8 @@ impl<M: Mode, P: Payload> Operation<M, P> {
 
     /// Whether it has to ask its descriptor before it starts.
     #[inline(always)]
-    pub(crate) fn is_marked(&self) -> bool {
-        P::STREAM && matches!(&*self.state, State::Ready { request, .. } if request.is_marked())
+    pub(crate) fn must_ask(&self) -> bool {
+        matches!(&*self.state, State::Ready { request, .. } if request.must_ask())
     }
 
     /// Asks the descriptor, which keeps something, or has something that goes first. `None` to go on.
@@ -282,7 +282,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
 
     /// For a member of a chain: what to do before the chain can start.
     pub(crate) fn ask_linked(&mut self, waker: &Waker) -> Held {
-        if !self.is_marked() {
+        if !self.must_ask() {
             return Held::Free;
         }
         let State::Ready { request, .. } = &mut *self.state else { return Held::Free };
@@ -308,7 +308,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
 
     #[inline(always)]
     fn start(&mut self, waker: &Waker) -> Poll<P::Output> {
-        if self.is_marked()
+        if self.must_ask()
             && let Some(answer) = self.ask(waker)
         {
             return answer;
@@ -362,6 +362,9 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             driver.touch();
         }
         driver.attach(key, waker);
+        if M::INLINE && P::ASKS.meets(Sides::TAKES) {
+            driver.ask_again(key);
+        }
         M::park(&mut driver, &cell);
         M::leave(&cell, driver);
         self.state = ManuallyDrop::new(State::Live(Live { cell, key, rest }));
@@ -427,7 +430,7 @@ impl<M: Mode, P: Payload> Live<M, P> {
         let Self { cell, key, rest } = self;
         // As in `start`.
         let Some(mut driver) = M::enter(&cell) else { return Polled::Gone };
-        if P::STREAM && driver.has_nudged() && chained.is_none() && driver.was_nudged(key) {
+        if P::ASKS.meets(Sides::TAKES) && driver.has_nudged() && chained.is_none() && driver.was_nudged(key) {
             M::leave(&cell, driver);
             return Polled::Again(Self { cell, key, rest });
         }

@@ -15,7 +15,7 @@ use safer_ring_core::Op;
 use crate::fd::Guard;
 use crate::mode::Mode;
 use crate::payload::{self, Payload};
-use crate::stream::{Answer, Follow, Role, Ticket};
+use crate::stream::{Answer, Follow, Role, Sides, Ticket};
 
 /// What a slot of the table owns while the kernel works.
 pub struct Resources<K> {
@@ -70,14 +70,15 @@ impl<K, P: Payload> Request<K, P> {
         &self.op
     }
 
-    /// Whether a descriptor of it keeps something, so that it has to [`ask`](Request::ask) before it goes to the kernel.
+    /// Whether a descriptor of it keeps something on its side, so that it has to [`ask`](Request::ask) before it goes to the kernel.
     #[inline(always)]
-    pub(crate) fn is_marked(&self) -> bool
+    pub(crate) fn must_ask(&self) -> bool
     where
         K: Guard,
     {
         let Resources { fd, other, .. } = &self.resources;
-        fd.as_ref().is_some_and(Guard::is_marked) || other.as_ref().is_some_and(Guard::is_marked)
+        let marked = |fd: &Option<K>| fd.as_ref().is_some_and(|fd| fd.marks().meets(P::ASKS));
+        P::ASKS.meets(Sides::BOTH) && (marked(fd) || marked(other))
     }
 
     /// Asks its descriptors what to do first. `linked` tells whether it is a member of a chain, which cannot take from

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::detect::{self, Report};
-use crate::driver::{Aftermath, Driver, Snapshot};
+use crate::driver::{Aftermath, Driver, Nudge, Snapshot};
 use crate::error::{Failure, SetupError};
 use crate::fd::SharedHandle;
 use crate::features::Features;
@@ -437,8 +437,8 @@ impl SharedCell {
         }
         drop(ended);
         let Aftermath { wakers, dead, retired, nudges, notes } = &mut aftermath;
-        for fd in nudges.drain(..) {
-            self.nudge_elsewhere(&fd);
+        for nudge in nudges.drain(..) {
+            self.nudge_elsewhere(&nudge);
         }
         notes.tell();
         conclude(dead, retired, wakers);
@@ -448,19 +448,21 @@ impl SharedCell {
         }
     }
 
-    /// Something arrived for a dropped receive while a live one waits in a kernel ring of another thread.
+    /// Something arrived for a dropped receive, or is to arrive for a multishot one, while a live one waits in a kernel ring
+    /// of another thread.
     #[cold]
-    fn nudge_elsewhere(&self, fd: &Arc<SharedHandle>) {
+    fn nudge_elsewhere(&self, Nudge { fd, all }: &Nudge<Arc<SharedHandle>>) {
         let Some(ring) = self.ring() else { return };
         // One by one, so that nothing is allocated and no two locks are held.
         let cell_at = |at| lock(&ring.cells).all.get(at).cloned();
         for cell in (0..).map_while(cell_at).filter(|cell| cell.id != self.id) {
             let found = cell.with(|driver| {
                 let found = driver.nudge(fd);
+                while *all && driver.nudge(fd) {}
                 driver.flush();
                 found
             });
-            if found == Some(true) {
+            if found == Some(true) && !all {
                 return;
             }
         }

@@ -11,7 +11,7 @@
 //!   them. One that waits for a giver when its own future is dropped is queued here, and follows it; what would be
 //!   written behind a giver that failed is given up, since bytes that follow a hole are worse than missing ones.
 //!
-//! The operations ask here only if the descriptor is marked, which one load tells.
+//! The operations ask here only if the descriptor is marked for their side of the stream, which one load tells.
 //!
 //! # Safety
 //! An item refers to memory that a lease owns and that the kernel is done with: it is made from the final completion
@@ -24,12 +24,16 @@ use std::collections::VecDeque;
 use std::slice;
 use std::task::Waker;
 
-use safer_ring_buf::Lease;
+use safer_ring_buf::{IoBuf, Lease, PooledBuffer};
 use safer_ring_core::{CURSOR, Key, Op};
 use safer_ring_sys::Errno;
 
 use crate::adopt::Descriptor;
 use crate::error::Failure;
+
+/// Buffers that a multishot receive takes in before anybody asks for them; then it ends, until somebody does. What the
+/// peer sends meanwhile waits in the socket, and holds the peer back.
+const MOST_AHEAD: usize = 32;
 
 const MSG_OOB: u32 = 0x1;
 const MSG_PEEK: u32 = 0x2;
@@ -69,6 +73,7 @@ impl Role {
                 _ if flags & MSG_PEEK != 0 => Some(Self::Peek),
                 _ => Some(Self::Take),
             },
+            Op::RecvMulti { .. } => Some(Self::Take),
             Op::Accept { .. } => Some(Self::Accept),
             Op::Poll { events } if events & POLLIN != 0 => Some(Self::Ready),
             Op::Splice { .. } | Op::Tee { .. } => Some(Self::Drain),
@@ -81,6 +86,24 @@ impl Role {
             Op::Shutdown { how } if how != 0 => Some(Self::Sync),
             _ => None,
         }
+    }
+}
+
+/// The sides of a stream: what takes out of it, and what puts into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(unnameable_types, reason = "part of a hidden method")]
+pub struct Sides(pub(crate) u8);
+
+impl Sides {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const TAKES: Self = Self(1);
+    pub(crate) const GIVES: Self = Self(2);
+    pub(crate) const BOTH: Self = Self(3);
+
+    /// Whether they have one in common.
+    #[inline(always)]
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 }
 
@@ -100,6 +123,8 @@ pub(crate) enum Load {
     Lent(Lease, usize),
     /// Bytes in memory of our own.
     Own(Vec<u8>),
+    /// What a multishot receive has taken in at a time.
+    Picked(PooledBuffer),
     /// A message, in the state of its operation; so many bytes.
     Message(Lease, usize),
     /// A connection, and the address of its peer as the operation's state holds it.
@@ -117,6 +142,7 @@ impl Item {
     pub(crate) fn bytes(&self) -> &[u8] {
         let all = match &self.load {
             Load::Own(bytes) => bytes.as_slice(),
+            Load::Picked(buffer) => buffer,
             Load::Lent(lease, count) => written(lease, *count),
             Load::Message(state, count) => crate::payload::message_bytes(state, *count),
             Load::Connection(..) | Load::Error(_) => &[],
@@ -133,6 +159,7 @@ impl Item {
     pub(crate) fn into_lease(self) -> Lease {
         match self.load {
             Load::Lent(lease, _) | Load::Message(lease, _) | Load::Connection(_, lease) => lease,
+            Load::Picked(buffer) => buffer.lend().0,
             Load::Own(_) | Load::Error(_) => Lease::empty(),
         }
     }
@@ -229,6 +256,19 @@ pub(crate) enum Answer<H> {
     Fail(Failure),
 }
 
+/// What a descriptor has for a stream of receives.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// What arrived.
+    Buffer(PooledBuffer),
+    /// Nothing yet, and a receive is armed: the waker is kept, as in [`Answer::Wait`].
+    Wait(Option<Waker>),
+    /// Nothing, and none is armed.
+    Arm,
+    /// Something that an ordinary receive is to take.
+    Other,
+}
+
 /// What becomes of a send or sync that waited when its future was dropped.
 #[derive(Debug)]
 pub(crate) enum Follow {
@@ -241,14 +281,12 @@ pub(crate) enum Follow {
 }
 
 impl<H> Stream<H> {
-    /// Whether operations have to ask.
-    pub(crate) fn is_marked(&self) -> bool {
-        !self.items.is_empty()
-            || !self.takers.is_empty()
-            || self.givers > 0
-            || self.beside > 0
-            || !self.queue.is_empty()
-            || self.fault.is_some()
+    /// Which operations have to ask.
+    pub(crate) fn marks(&self) -> Sides {
+        let takes = !self.items.is_empty() || !self.takers.is_empty();
+        let runs = self.givers > 0 || self.beside > 0;
+        let gives = runs || !self.queue.is_empty() || self.fault.is_some();
+        Sides(u8::from(takes) * Sides::TAKES.0 | u8::from(gives) * Sides::GIVES.0)
     }
 
     /// Asks for an operation. `fill` puts (part of) an item into its memory and gives the result; `keeps_rest` tells
@@ -307,6 +345,29 @@ impl<H> Stream<H> {
             return Answer::Served(count, None);
         }
         Answer::Served(count, self.items.pop_front())
+    }
+
+    /// Takes what has arrived, whole.
+    pub(crate) fn next_buffer(&mut self, waker: &Waker, ticket: &mut Ticket) -> Next {
+        let Some(item) = self.items.front() else {
+            if self.takers.is_empty() {
+                return Next::Arm;
+            }
+            let Answer::Wait(old) = self.wait(waker, ticket) else { return Next::Other };
+            return Next::Wait(old);
+        };
+        if item.is_begun() || !matches!(item.load, Load::Picked(_)) {
+            return Next::Other;
+        }
+        match self.items.pop_front().map(|item| item.load) {
+            Some(Load::Picked(buffer)) => Next::Buffer(buffer),
+            _ => Next::Other,
+        }
+    }
+
+    /// Whether so much waits that no more is to be taken in ahead of it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.items.len() >= MOST_AHEAD
     }
 
     fn after_givers(&mut self, waker: &Waker, ticket: &mut Ticket, running: u32) -> Answer<H> {
@@ -386,7 +447,10 @@ impl<H> Stream<H> {
 
     /// Keeps what arrived behind all that is there. Tells whether somebody waits for it.
     pub(crate) fn put(&mut self, item: Option<Item>, wakers: &mut Vec<Waker>) -> bool {
-        self.items.extend(item);
+        // Pushed one by one, here and in `wake`: what the general ways do for many costs more than a receive of one.
+        if let Some(item) = item {
+            self.items.push_back(item);
+        }
         let awaited = !self.waiters.is_empty();
         self.wake(wakers);
         awaited
@@ -402,7 +466,9 @@ impl<H> Stream<H> {
 
     /// Hands out who is to look again.
     pub(crate) fn wake(&mut self, wakers: &mut Vec<Waker>) {
-        wakers.extend(self.waiters.drain(..).map(|(_, waker)| waker));
+        while let Some((_, waker)) = self.waiters.pop() {
+            wakers.push(waker);
+        }
     }
 
     /// Bytes that wait.

@@ -19,6 +19,7 @@ pub enum OpKind {
     WriteVectored,
     Recv,
     Send,
+    RecvMulti,
     RecvMsg,
     SendMsg,
     Accept,

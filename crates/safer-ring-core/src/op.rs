@@ -41,6 +41,11 @@ pub enum Op {
         /// `MSG_*`.
         flags: u32,
     },
+    /// `recv(2)` again and again, each time into a buffer that the kernel picks (`IORING_RECV_MULTISHOT`).
+    RecvMulti {
+        /// The group that it picks from.
+        group: u16,
+    },
     /// `send(2)`.
     Send {
         /// `MSG_*`.
@@ -233,6 +238,7 @@ impl Op {
             Op::ReadVectored { .. } => "readv",
             Op::WriteVectored { .. } => "writev",
             Op::Recv { .. } => "recv",
+            Op::RecvMulti { .. } => "recv multishot",
             Op::Send { .. } => "send",
             Op::RecvMsg { .. } => "recvmsg",
             Op::SendMsg { .. } => "sendmsg",
@@ -287,6 +293,7 @@ impl Op {
         match self {
             Op::Read { offset: CURSOR }
             | Op::ReadVectored { offset: CURSOR, .. }
+            | Op::RecvMulti { .. }
             | Op::Accept { .. } => OnDrop::Keep,
             // One that waits for more than there is, or takes nothing, is of no use to the next.
             Op::Recv { flags } | Op::RecvMsg { flags } => {
@@ -342,7 +349,7 @@ impl Op {
             Op::Send { flags } | Op::SendMsg { flags } => {
                 (flags & MSG_DONTWAIT == 0).then_some(POLLOUT)
             }
-            Op::Accept { .. } => Some(POLLIN),
+            Op::RecvMulti { .. } | Op::Accept { .. } => Some(POLLIN),
             _ => None,
         }
     }

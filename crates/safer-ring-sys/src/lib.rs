@@ -8,6 +8,7 @@
 //! * [`kernels`]: the same as a table: since which kernel there is what.
 //! * [`fork`]: notices, without a system call, that the process is a forked child.
 //! * [`mmap`]: mappings that are not handed down to a forked child.
+//! * [`BufRing`]: buffers that the kernel picks from.
 //! * [`AioContext`]: a context of Linux AIO, `io_submit(2)` and its relatives.
 //! * [`numa`]: on which CPUs a thread runs, and on which nodes memory is.
 //! * [`trial`]: whether the three system calls may be made at all.
@@ -25,6 +26,7 @@
 compile_error!("safer-ring-sys supports 64-bit Linux only");
 
 mod aio;
+mod buf_ring;
 mod errno;
 pub mod fork;
 pub mod kernels;
@@ -42,6 +44,7 @@ pub mod uapi;
 mod uring;
 
 pub use aio::AioContext;
+pub use buf_ring::BufRing;
 pub use errno::Errno;
 pub use libc::iovec;
 pub use probe::Probe;

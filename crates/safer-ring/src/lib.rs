@@ -75,6 +75,8 @@ mod ops;
 #[cfg(target_os = "linux")]
 pub mod pipe;
 #[cfg(target_os = "linux")]
+mod recv_stream;
+#[cfg(target_os = "linux")]
 mod ring;
 #[cfg(target_os = "linux")]
 mod ring_buffer;
@@ -96,6 +98,8 @@ pub use ops::{
     FallocateMode, Interest, PipeOptions, ReadRingBuffer, RenameMode, Shutdown, SocketKind,
     SpliceFlags,
 };
+#[cfg(target_os = "linux")]
+pub use recv_stream::RecvStream;
 #[cfg(target_os = "linux")]
 pub use ring::{Ring, RingOf};
 #[cfg(target_os = "linux")]

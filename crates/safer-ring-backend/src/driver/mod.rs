@@ -5,6 +5,7 @@
 //! collected and handed out ([`Driver::aftermath`]) for the wrapper to fire and drop once its lock or
 //! borrow is released.
 
+mod multishot;
 mod orphan;
 mod raw;
 mod snapshot;
@@ -47,6 +48,12 @@ const MAX_IN_FLIGHT: u32 = 1 << 22;
 const DRAIN_STEPS: u32 = 20;
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 
+/// A descriptor whose receives in other kernel rings are to ask it once more: one of them, or all.
+pub(crate) struct Nudge<K> {
+    pub(crate) fd: K,
+    pub(crate) all: bool,
+}
+
 /// What has to happen outside the driver's lock: wakers to fire, dead resources to drop.
 pub(crate) struct Aftermath<K> {
     pub(crate) wakers: Vec<Waker>,
@@ -54,7 +61,7 @@ pub(crate) struct Aftermath<K> {
     /// Wakers to drop without firing them.
     pub(crate) retired: Vec<Waker>,
     /// Descriptors for which something arrived, while another operation of its kind waits in another kernel ring.
-    pub(crate) nudges: Vec<K>,
+    pub(crate) nudges: Vec<Nudge<K>>,
     /// What is to be told.
     pub(crate) notes: Notes,
 }
@@ -577,6 +584,7 @@ impl<K: Guard, B: Backend> Drop for Driver<K, B> {
         if !self.is_ours() {
             // The parent's kernel objects: the child neither cancels nor frees (invariant 15).
             self.table.abandon();
+            self.backend.leak_buffers();
             self.timers.drain(..).for_each(std::mem::forget);
             return;
         }
@@ -599,6 +607,7 @@ impl<K: Guard, B: Backend> Drop for Driver<K, B> {
         self.give_up_streams();
         let operations = self.table.operations_in_flight();
         if operations > 0 {
+            self.backend.leak_buffers();
             self.note(Note::LeftBehind { operations });
         }
         let Aftermath { wakers, dead, retired, notes, .. } = &mut self.aftermath;

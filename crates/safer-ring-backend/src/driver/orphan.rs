@@ -10,7 +10,7 @@
 use safer_ring_core::{Completion, Key, OnDrop, Op, Orphaned, Phase, StateView};
 use safer_ring_sys::Errno;
 
-use super::{Driver, Refused};
+use super::{Driver, Nudge, Refused};
 use crate::adopt::adopt;
 use crate::backend::Backend;
 use crate::error::Failure;
@@ -18,7 +18,7 @@ use crate::fd::Guard;
 use crate::notes::Note;
 use crate::payload::{self, bury_close};
 use crate::request::Resources;
-use crate::stream::{Item, Load, Role, Stream, is_news};
+use crate::stream::{Item, Load, Role, Sides, Stream, is_news};
 
 impl<K: Guard, B: Backend> Driver<K, B> {
     /// Where this driver is, for the descriptors that keep an armed operation of it.
@@ -49,6 +49,17 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     pub(crate) fn cancel(&mut self, key: Key) -> bool {
         self.nudged.retain(|nudged| *nudged != key);
         self.is_ours() && self.table.cancel(key)
+    }
+
+    /// A receive that begins to wait was started while another thread armed one for good, and may not have seen that. Of the
+    /// two that take the lock of this ring after their part, the mark here and [`Driver::arm`]'s look, one sees the other.
+    #[inline]
+    pub(crate) fn ask_again(&mut self, key: Key) {
+        let fd = self.table.get(key).and_then(|(_, resources)| resources.fd.as_ref());
+        if fd.is_some_and(|fd| fd.marks().meets(Sides::TAKES)) {
+            self.nudged.push(key);
+            self.table.cancel(key);
+        }
     }
 
     /// Something arrived for a dropped receive on `fd`. A live one that waits for it in the kernel is cancelled, and finds
@@ -156,6 +167,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     ) {
         let role = Role::of(&op);
         match (role, resources.fd.clone()) {
+            (_, Some(fd)) if matches!(op, Op::RecvMulti { .. }) => {
+                return self.bury_multishot(key, &fd, resources, completion);
+            }
             (Some(Role::Take | Role::Accept), Some(fd)) => {
                 return self.bury_taker(key, op, fd, resources, completion);
             }
@@ -228,6 +242,17 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             }
             _ => (None, Some(resources)),
         };
+        self.taker_is_over(key, &fd, item, rest);
+    }
+
+    /// A taker has ended with what it took in, and with what is to be dropped.
+    pub(super) fn taker_is_over(
+        &mut self,
+        key: Option<Key>,
+        fd: &K,
+        item: Option<Load>,
+        rest: Option<Resources<K>>,
+    ) {
         let kept = item.is_some();
         let (home, wakers) = (&self.home, &mut self.aftermath.wakers);
         let mine = |other: &K::Home| home.as_ref().is_some_and(|home| K::same_home(home, other));
@@ -239,11 +264,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             }
         });
         self.dirty = true;
-        // Held by more than its handles and this: perhaps by a receive in the kernel.
-        let beside = fd.holders() > fd.users() + 1;
-        if kept && !awaited && beside && !self.nudge(&fd) {
-            self.aftermath.nudges.push(fd.clone());
-        }
+        // Its handles, and this.
+        self.tell_others(fd, awaited || !kept, fd.users() + 1);
         if let Some(mut rest) = rest {
             // Closed outside, if this is the last.
             rest.fd = Some(fd.clone());
@@ -256,6 +278,14 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 let lease = item.into_lease();
                 self.keep_dead(Resources { lease, fd: None, other: None });
             }
+        }
+    }
+
+    /// Something has arrived that nobody waits for here. A descriptor that is held by more than its `known` holders is
+    /// perhaps held by a receive in the kernel: that one is nudged.
+    pub(super) fn tell_others(&mut self, fd: &K, awaited: bool, known: usize) {
+        if !awaited && fd.holders() > known && !self.nudge(fd) {
+            self.aftermath.nudges.push(Nudge { fd: fd.clone(), all: false });
         }
     }
 

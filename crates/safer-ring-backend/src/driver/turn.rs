@@ -455,12 +455,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             Outcome::Release { key, op, resources, completion } => {
                 self.bury(Some(key), op, resources, completion);
             }
-            Outcome::More { key, completion } => {
-                let orphaned = self.table.state(key).is_none_or(|state| state.orphaned);
-                if !orphaned {
-                    self.more.push((key, completion, self.second_half));
-                }
-            }
+            Outcome::More { key, completion } => self.go_on(key, completion),
             Outcome::Internal { tag, key } => self.internal(tag, key),
             Outcome::Retired(waker) => {
                 self.aftermath.retired.push(waker);

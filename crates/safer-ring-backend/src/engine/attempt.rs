@@ -103,8 +103,8 @@ impl Tried<'_> {
         }
         match s.op {
             Op::Nop | Op::Timeout => Attempt::Done(0),
-            // A prepared entry means something to the kernel's own ring only.
-            Op::Raw => Attempt::Done(-Errno::OPNOTSUPP.raw_os_error()),
+            // A prepared entry, and a group of buffers, mean something to the kernel's own ring only.
+            Op::Raw | Op::RecvMulti { .. } => Attempt::Done(-Errno::OPNOTSUPP.raw_os_error()),
             Op::Poll { .. } => Attempt::Wait(IN | OUT),
             // SAFETY: the caller's promise, here and below.
             Op::Read { offset } => unsafe { self.read(offset) },

@@ -21,7 +21,7 @@ use crate::error::OpError;
 use crate::fd::{Fd, Guard};
 use crate::mode::Mode;
 use crate::request::{Request, Resources};
-use crate::stream::Item;
+use crate::stream::{Item, Sides};
 use crate::uring::transfer;
 
 /// Fills a buffer.
@@ -81,7 +81,7 @@ impl<B: IoBufMut> Payload for Read<B> {
 
     super::gives_back!(B);
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::TAKES;
 
     /// Told apart here, each is copied and described as what it is, with its unused bytes left out, not as any operation.
     #[allow(private_interfaces, reason = "as in the trait")]
@@ -138,7 +138,7 @@ impl<B: IoBuf> Payload for Write<B> {
 
     super::gives_back!(B);
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::GIVES;
 
     /// As for [`Read`].
     #[allow(private_interfaces, reason = "as in the trait")]

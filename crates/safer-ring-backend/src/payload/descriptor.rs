@@ -23,7 +23,7 @@ use crate::adopt::adopt;
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::{Made, Request};
-use crate::stream::{Item, Load};
+use crate::stream::{Item, Load, Sides};
 
 /// `SOCK_CLOEXEC` and `O_CLOEXEC`: every descriptor this library makes closes on exec.
 const CLOEXEC: u32 = 0o2_000_000;
@@ -175,7 +175,7 @@ impl<M: Mode> Payload for Accept<M> {
 
     super::lends_nothing!();
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::TAKES;
 
     fn receive(lease: &mut Lease, (): &(), _: &Op, item: &mut Item) -> u32 {
         let Load::Connection(fd, address) =

@@ -27,7 +27,7 @@ use crate::error::OpError;
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::{Made, Request};
-use crate::stream::{Item, Load, written};
+use crate::stream::{Item, Load, Sides, written};
 
 /// `MSG_NOSIGNAL`.
 pub(super) const NOSIGNAL: u32 = 0x4000;
@@ -362,7 +362,7 @@ impl<B: IoBufMut> Payload for RecvMsg<B> {
 
     super::gives_back!(B);
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::TAKES;
 
     fn receive(lease: &mut Lease, _: &B::Rest, _: &Op, item: &mut Item) -> u32 {
         state_of(lease).receive(item)
@@ -397,7 +397,7 @@ impl<B: IoBuf> Payload for SendMsg<B> {
 
     super::gives_back!(B);
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::GIVES;
 
     unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {
         // SAFETY: `send_msg` boxed this type; the kernel has only read it.

@@ -49,7 +49,7 @@ use crate::driver::{Driver, Refused};
 use crate::error::{Failure, OpError};
 use crate::fd::Guard;
 use crate::request::Resources;
-use crate::stream::Item;
+use crate::stream::{Item, Sides};
 
 /// How an operation ended.
 #[derive(Debug)]
@@ -90,9 +90,9 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     /// What comes back when it was cancelled: the buffer or buffers, or nothing.
     type Lent: 'static;
 
-    /// Whether what its descriptor keeps for it must be asked first.
+    /// The sides of its descriptors' streams of which it must ask first.
     #[doc(hidden)]
-    const STREAM: bool = false;
+    const ASKS: Sides = Sides::NONE;
 
     /// Puts what arrived for a future that is gone into the memory of this operation, and gives its result. For
     /// operations that take something in.

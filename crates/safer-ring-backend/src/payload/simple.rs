@@ -25,6 +25,7 @@ use crate::fd::{Fd, Guard};
 use crate::mode::Mode;
 use crate::request::{Made, Request, Resources};
 use crate::uring::MAX_TRANSFER;
+use crate::stream::Sides;
 
 /// Gives nothing but success, and lends nothing.
 #[derive(Debug)]
@@ -212,7 +213,7 @@ impl Payload for Settled {
 
     super::lends_nothing!();
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::GIVES;
 
     unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
         done.result.map(drop).map_err(Into::into)
@@ -225,7 +226,7 @@ impl Payload for Count {
 
     super::lends_nothing!();
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::BOTH;
 
     fn wanted(op: &Op, _: &Lease, (): &()) -> Option<u32> {
         match op {
@@ -245,7 +246,7 @@ impl Payload for PollEvents {
 
     super::lends_nothing!();
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::TAKES;
 
     unsafe fn finish(_: Lease, (): (), done: Done) -> Self::Output {
         done.result.map_err(Into::into)

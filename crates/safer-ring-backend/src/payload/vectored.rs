@@ -19,7 +19,7 @@ use crate::error::OpError;
 use crate::fd::Fd;
 use crate::mode::Mode;
 use crate::request::{Made, Request};
-use crate::stream::Item;
+use crate::stream::{Item, Sides};
 use crate::uring::transfer;
 
 /// Fills buffers one after the other.
@@ -108,7 +108,7 @@ impl<B: IoBufMut> Payload for ReadVectored<B> {
 
     super::gives_back!(Vec<B>);
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::TAKES;
 
     fn receive(lease: &mut Lease, _: &Self::Rest, op: &Op, item: &mut Item) -> u32 {
         let Op::ReadVectored { count, .. } = *op else { return 0 };
@@ -140,7 +140,7 @@ impl<B: IoBuf> Payload for WriteVectored<B> {
 
     super::gives_back!(Vec<B>);
 
-    const STREAM: bool = true;
+    const ASKS: Sides = Sides::GIVES;
 
     fn wanted(op: &Op, _: &Lease, rest: &Self::Rest) -> Option<u32> {
         let goes_on = matches!(op, Op::SendMsg { flags } if flags & WAITALL == 0);

@@ -14,6 +14,7 @@
 //! Tests: ten_thousand_operations_through_eight_entries, a_timer_ends_a_wait
 #![allow(unsafe_code, reason = "Uring::push, whose contract is Backend::submit's")]
 
+mod group;
 mod other;
 mod prep;
 mod setup;
@@ -24,7 +25,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use safer_ring_buf::Lease;
+use safer_ring_buf::{Lease, PooledBuffer};
 use safer_ring_core::Op;
 use safer_ring_sys::{
     Cqe, Cqe32, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
@@ -39,6 +40,7 @@ use crate::payload::{address, sanitize};
 use crate::placement::place_workers;
 use crate::plain;
 
+use group::Buffers;
 use other::Other;
 pub(crate) use prep::{MAX_TRANSFER, transfer};
 pub(crate) use setup::used;
@@ -65,7 +67,9 @@ pub struct RingBackend {
     all_hot: bool,
     /// Transfers in steps, on a kernel that needs them.
     steps: Option<Steps>,
+    buffers: Buffers,
 }
+
 
 impl RingBackend {
     /// What this ring can do.
@@ -328,6 +332,22 @@ unsafe impl Backend for RingBackend {
 
     fn gather(&mut self) {
         self.engine.iter_mut().for_each(|engine| engine.gather());
+    }
+
+    fn buffer_group(&mut self) -> Result<u16, Errno> {
+        self.buffers.number(&self.ring, self.features.has_multishot_receive())
+    }
+
+    fn take_picked(&mut self, flags: u32, count: usize) -> Option<PooledBuffer> {
+        self.buffers.take(flags, count)
+    }
+
+    fn multishot_failed(&mut self, errno: Errno) {
+        self.buffers.failed(errno);
+    }
+
+    fn leak_buffers(&mut self) {
+        self.buffers.leak();
     }
 
     fn helped(&self) -> Helped {

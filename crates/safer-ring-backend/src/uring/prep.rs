@@ -1,7 +1,7 @@
 //! From an operation to a submission entry: one exhaustive match.
 
 use safer_ring_core::Op;
-use safer_ring_sys::{Sqe, opcode, sqe_flags};
+use safer_ring_sys::{Sqe, opcode, recvsend, sqe_flags};
 
 use crate::backend::Submission;
 use crate::payload::address;
@@ -90,6 +90,14 @@ fn other_operation(s: &Submission, base: Sqe) -> Sqe {
         Op::WriteVectored { offset, count } => {
             Sqe { opcode: opcode::WRITEV, off: offset, len: count, ..base }
         }
+        Op::RecvMulti { group } => Sqe {
+            opcode: opcode::RECV,
+            flags: sqe_flags::BUFFER_SELECT,
+            ioprio: recvsend::RECV_MULTISHOT,
+            addr: 0,
+            buf_index: group,
+            ..base
+        },
         Op::RecvMsg { flags } => Sqe { opcode: opcode::RECVMSG, len: 1, op_flags: flags, ..base },
         Op::SendMsg { flags } => Sqe { opcode: opcode::SENDMSG, len: 1, op_flags: flags, ..base },
         Op::Accept { flags, aux } => {
@@ -189,6 +197,7 @@ fn file_operation(s: &Submission, base: Sqe) -> Sqe {
         | Op::ReadVectored { .. }
         | Op::WriteVectored { .. }
         | Op::Recv { .. }
+        | Op::RecvMulti { .. }
         | Op::Send { .. }
         | Op::RecvMsg { .. }
         | Op::SendMsg { .. }

@@ -6,6 +6,7 @@ use safer_ring_sys::{
     Errno, Params, Restriction, Uring, enter, feat, opcode, probe, register_op, setup, sqe_flags,
 };
 
+use super::group::Buffers;
 use super::other::Other;
 use super::whole::Steps;
 use super::{RingBackend, prep};
@@ -141,6 +142,7 @@ impl RingBackend {
             wide: false,
             all_hot: false,
             steps: None,
+            buffers: Buffers::default(),
         })
     }
 
@@ -175,6 +177,7 @@ impl RingBackend {
             wide: false,
             all_hot: false,
             steps: None,
+            buffers: Buffers::default(),
         })
     }
 
@@ -246,6 +249,7 @@ impl RingBackend {
             wide: features.has_setup_flag(setup::CQE32),
             ring,
             features,
+            buffers: Buffers::default(),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::task::Poll;
 
+use safer_ring::net::TcpStream;
 use safer_ring::{BufferPool, Fd, IoBuf as _, Mode, OpError, OwnedBuffer, RingOf};
 
 use super::lane::Lane;
@@ -124,14 +125,11 @@ pub(super) async fn echo<M: Mode>(
     socket: Fd<M>,
     served: impl Fn(u64),
 ) -> io::Result<()> {
-    let mut buffer = OwnedBuffer::new(MESSAGE);
-    loop {
-        let (mut sent, received);
-        (received, buffer) = ring.recv(&socket, buffer).await?;
-        if received == 0 {
-            return Err(closed());
-        }
-        (sent, buffer) = ring.send(&socket, buffer).await?;
+    let mut arrives = TcpStream::from_fd(&ring, socket.clone()).recv_stream();
+    while let Some(message) = arrives.next().await {
+        let message = message?.into_inner();
+        let received = message.len();
+        let (mut sent, mut buffer) = ring.send(&socket, message).await?;
         while sent < received {
             let (more, rest) =
                 ring.send(&socket, buffer.slice(sent..received)).await.map_err(io::Error::from)?;
@@ -140,6 +138,7 @@ pub(super) async fn echo<M: Mode>(
         }
         served(count(received));
     }
+    Err(closed())
 }
 
 /// The sockets of the drop scenario with a buffer for each receive of a step.

@@ -5,6 +5,7 @@ pub(crate) mod lane;
 pub(crate) mod local;
 mod pread_pool;
 pub(crate) mod raw;
+pub(crate) mod raw_multishot;
 mod raw_net;
 pub(crate) mod raw_registered;
 mod raw_threads;
@@ -114,9 +115,10 @@ impl fmt::Debug for Imp {
 }
 
 /// Every implementation, in the order of the rows.
-pub(crate) static ALL: [&Imp; 11] = [
+pub(crate) static ALL: [&Imp; 12] = [
     &raw::RAW,
     &raw_registered::RAW_REGISTERED,
+    &raw_multishot::RAW_MULTISHOT,
     &stdlib::STD,
     &tokio::TOKIO,
     &tokio_fs::TOKIO_FS,

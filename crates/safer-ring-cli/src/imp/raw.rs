@@ -134,6 +134,12 @@ impl RawRing {
         Ok(n)
     }
 
+    /// A completion that was collected was not the last of its operation.
+    #[inline(always)]
+    pub(super) fn stays(&mut self) {
+        self.in_flight += 1;
+    }
+
     /// Cancels what is in flight and waits for every completion. Afterwards the kernel uses no memory of this ring's
     /// users. Where that cannot be reached the process ends: memory that the kernel may write must not be freed.
     pub(super) fn quiesce(&mut self) {

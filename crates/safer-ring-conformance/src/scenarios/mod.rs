@@ -5,6 +5,7 @@ mod drops;
 mod files;
 mod life;
 mod messages;
+mod multishot;
 mod names;
 mod pipes;
 mod queues;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Scenario> {
         names::TABLE,
         streams::TABLE,
         messages::TABLE,
+        multishot::TABLE,
         sockets::TABLE,
         pipes::TABLE,
         special::TABLE,

@@ -1,11 +1,12 @@
-//! Reading ahead into a buffer that the ring lends to the kernel.
+//! Reading ahead: into buffers that the kernel picks, or into one that the ring lends to it.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use safer_ring_backend::payload::Read;
-use safer_ring_backend::{Mode, Operation};
+use safer_ring_backend::{Arrival, Arrivals, Mode, Operation};
+use safer_ring_buf::PooledBuffer;
 
 use super::exclusive::Exclusive;
 
@@ -15,22 +16,34 @@ const FIRST: usize = 8 * 1024;
 /// Bytes that were read and not yet taken, and the read that fetches the next.
 pub(super) struct Ahead<M: Mode> {
     buffer: Vec<u8>,
-    /// Bytes of it that have been taken.
+    /// What a multishot receive has brought, in place of `buffer`.
+    picked: Option<PooledBuffer>,
+    /// Bytes of either that have been taken.
     from: usize,
     /// Most bytes of the buffer.
     limit: usize,
     /// Has the buffer while it runs. It belongs to no call: whichever comes next goes on with it.
     reading: Exclusive<Option<Operation<M, Read<Vec<u8>>>>>,
+    /// On a socket, what goes before a read.
+    arrivals: Exclusive<Option<Arrivals<M>>>,
 }
 
 impl<M: Mode> Ahead<M> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), from: 0, limit, reading: Exclusive::new(None) }
+        let (reading, arrivals) = (Exclusive::new(None), Exclusive::new(None));
+        Self { buffer: Vec::new(), picked: None, from: 0, limit, reading, arrivals }
+    }
+
+    /// From now on multishot receives bring what there is, where the ring has them.
+    pub(super) fn with_arrivals(mut self, arrivals: Arrivals<M>) -> Self {
+        *self.arrivals.get() = Some(arrivals);
+        self
     }
 
     /// The bytes that were read and not yet taken.
     pub(super) fn rest(&self) -> &[u8] {
-        self.buffer.get(self.from..).unwrap_or_default()
+        let all = self.picked.as_deref().unwrap_or(&self.buffer);
+        all.get(self.from..).unwrap_or_default()
     }
 
     /// Waits until there are such bytes. None of them: the end. `begin` makes a read into a buffer.
@@ -39,10 +52,20 @@ impl<M: Mode> Ahead<M> {
         cx: &mut Context<'_>,
         begin: impl FnOnce(Vec<u8>) -> Operation<M, Read<Vec<u8>>>,
     ) -> Poll<io::Result<&[u8]>> {
-        if self.from < self.buffer.len() {
+        if !self.rest().is_empty() {
             return Poll::Ready(Ok(self.rest()));
         }
+        if let Some(used) = self.picked.take() {
+            drop(used);
+            self.from = self.buffer.len();
+        }
         if self.reading.get().is_none() {
+            if let Some(arrivals) = self.arrivals.get()
+                && let Arrival::Buffer(buffer) = ready!(arrivals.poll(cx.waker()))
+            {
+                (self.picked, self.from) = (Some(buffer), 0);
+                return Poll::Ready(Ok(self.rest()));
+            }
             let buffer = self.empty_buffer();
             *self.reading.get() = Some(begin(buffer));
         }
@@ -90,6 +113,11 @@ impl<M: Mode> Ahead<M> {
 
     /// The bytes that were not taken, for somebody else to have.
     pub(super) fn take_rest(&mut self) -> Vec<u8> {
+        if let Some(picked) = self.picked.take() {
+            let rest = picked.get(self.from..).unwrap_or_default().to_vec();
+            self.from = self.buffer.len();
+            return rest;
+        }
         let mut rest = std::mem::take(&mut self.buffer);
         rest.drain(..self.from.min(rest.len()));
         self.from = 0;

@@ -38,5 +38,7 @@ pub use hyper::{LocalTimer, RingTimer};
 #[cfg(feature = "futures")]
 pub use incoming::{Incoming, Listener};
 #[cfg(feature = "futures")]
-pub use receive::{Datagrams, RecvStream};
+pub use crate::RecvStream;
+#[cfg(feature = "futures")]
+pub use receive::Datagrams;
 pub use stream::{AsyncStream, Endpoint, Readable, Writable};

@@ -1,4 +1,4 @@
-//! What arrives, as a `Stream` of buffers that the ring lends.
+//! What arrives, as a `Stream` of buffers that the ring lends: [`RecvStream`] as one, and datagrams.
 
 use std::fmt;
 use std::io;
@@ -11,78 +11,14 @@ use futures_core::Stream;
 use safer_ring_backend::{Mode, Shared};
 use safer_ring_buf::{Acquire, PooledBuffer};
 
-use crate::net::{self, Datagram, Handle, OwnedReadHalf, Reception, TcpStream, UdpSocket};
-use crate::net::{UnixDatagram, UnixStream};
-use crate::pipe::PipeReader;
-use crate::{Fd, ReadRingBuffer, RingBuffer, RingOf};
-
-/// The bytes of a stream, as a `Stream` of buffers of up to 16 KiB that the ring lends, without a copy and without an
-/// allocation. It ends where the peer ends its side.
-///
-/// Made by `recv_stream` of the types that read, of which it is a handle. A buffer goes back to the ring when it is dropped;
-/// while all of them (1024) are out, the stream waits. One that waits for its peer holds one.
-///
-/// # Errors
-/// Those of recv(2), as items. It goes on after them.
-///
-/// # Dropping
-/// Nothing is lost: a receive under way stays armed, and what it brings goes to the next on any handle of the stream.
-#[must_use = "streams do nothing unless they are polled"]
-pub struct RecvStream<M: Mode = Shared> {
-    ring: RingOf<M>,
-    fd: Fd<M>,
-    receive: Option<ReadRingBuffer<M>>,
-}
-
-impl<M: Mode> RecvStream<M> {
-    fn new(ring: &RingOf<M>, fd: &Fd<M>) -> Self {
-        Self { ring: ring.clone(), fd: fd.clone(), receive: None }
-    }
-}
-
-impl<M: Mode> Unpin for RecvStream<M> {}
+use crate::net::{self, Datagram, Handle, Reception, UdpSocket, UnixDatagram};
+use crate::{RecvStream, RingBuffer};
 
 impl<M: Mode> Stream for RecvStream<M> {
     type Item = io::Result<RingBuffer>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { ring, fd, receive } = self.get_mut();
-        let operation = receive.get_or_insert_with(|| ring.read_ring_buffer(fd));
-        let received = ready!(Pin::new(operation).poll(cx));
-        *receive = None;
-        Poll::Ready(match received {
-            Ok((0, _)) => None,
-            Ok((_, buffer)) => Some(Ok(buffer)),
-            Err(error) => Some(Err(error)),
-        })
-    }
-}
-
-impl<M: Mode> fmt::Debug for RecvStream<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvStream").field("fd", &self.fd).finish_non_exhaustive()
-    }
-}
-
-macro_rules! recv_stream {
-    ($type:ident) => {
-        impl<M: Mode> $type<M> {
-            /// What arrives, as a `Stream` of buffers that the ring lends; see [`RecvStream`](crate::io::RecvStream).
-            pub fn recv_stream(&self) -> RecvStream<M> {
-                RecvStream::new(self.ring(), self.fd())
-            }
-        }
-    };
-}
-recv_stream!(TcpStream);
-recv_stream!(UnixStream);
-recv_stream!(PipeReader);
-
-impl<S: net::Stream> OwnedReadHalf<S> {
-    /// What arrives, as a `Stream` of buffers that the ring lends; see [`RecvStream`](crate::io::RecvStream).
-    pub fn recv_stream(&self) -> RecvStream<S::Mode> {
-        let Handle { ring, fd } = self.handle();
-        RecvStream::new(ring, fd)
+        self.get_mut().poll_receive(cx)
     }
 }
 

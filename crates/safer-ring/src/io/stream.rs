@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use safer_ring_backend::payload::Read;
-use safer_ring_backend::{Mode, Operation};
+use safer_ring_backend::{Arrivals, Mode, Operation};
 
 use super::ahead::Ahead;
 use super::writer::Writer;
@@ -54,9 +54,11 @@ pub(super) mod sealed {
 /// `hyper::rt::{Read, Write}`. Over a [`Shared`](crate::Shared) ring it is `Send`, and works in `tokio::spawn`.
 ///
 /// # Reading
-/// A read of the ring fills a buffer of the adapter, and calls take from it: `poll_fill_buf` without a copy, `poll_read` with
-/// one. The buffer begins with 8 KiB and grows while reads fill it. A call that is dropped (the loser of a `select!`)
-/// loses nothing: the read belongs to the adapter, and the next call goes on with it.
+/// On a socket one entry of the ring serves all reads (`IORING_RECV_MULTISHOT`, kernel 6.0): the kernel picks a buffer of 16 KiB
+/// when something arrives, and a connection that is quiet holds none. Otherwise (pipes, the fallback, older kernels) a
+/// read fills a buffer of the adapter, which begins with 8 KiB and grows while reads fill it. Calls take from either:
+/// `poll_fill_buf` without a copy, `poll_read` with one. A call that is dropped (the loser of a `select!`) loses nothing: the
+/// read belongs to the adapter, and the next call goes on with it.
 ///
 /// # Writing
 /// A write copies its bytes into one of two buffers and sends them at once. It returns how many bytes were accepted. What
@@ -92,7 +94,11 @@ impl<S: Endpoint> AsyncStream<S> {
     /// An adapter that reads up to `read` bytes at a time and has two buffers of `write` bytes to write from. Each is at
     /// least 1 byte and at most 1 GiB.
     pub fn with_capacities(read: usize, write: usize, stream: S) -> Self {
-        let ahead = Ahead::new(read.clamp(1, LARGEST));
+        let Handle { ring, fd } = stream.handle();
+        let mut ahead = Ahead::new(read.clamp(1, LARGEST));
+        if S::SOCKET && ring.features().has_multishot_receive() {
+            ahead = ahead.with_arrivals(Arrivals::new(ring.inner(), fd));
+        }
         Self { stream, ahead, writer: Writer::new(write.clamp(1, LARGEST)) }
     }
 

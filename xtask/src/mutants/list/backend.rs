@@ -213,10 +213,24 @@ pub(super) const ALL: &[Mutant] = &[
         "Bytes of dropped receives keep their order.",
         "crates/safer-ring-backend/src/stream.rs",
         (
-            "        self.items.extend(item);\n",
-            "        item.into_iter().for_each(|item| self.items.push_front(item));\n",
+            "            self.items.push_back(item);\n",
+            "            self.items.push_front(item);\n",
         ),
         (BACKEND, Lib, "what_arrives_lies_behind_what_is_there"),
+    ),
+    mutant(
+        "slow-reader-not-waited-for",
+        "A multishot receive does not take in more and more of what nobody reads.",
+        "crates/safer-ring-backend/src/stream.rs",
+        ("        self.items.len() >= MOST_AHEAD\n", "        self.items.len() > 1 << 20\n"),
+        (FACE, Test("multishot"), "local::a_slow_reader_holds_its_peer_back"),
+    ),
+    mutant(
+        "receive-beside-multishot-starved",
+        "A receive that waits when a multishot receive is armed asks again.",
+        "crates/safer-ring-backend/src/driver/multishot.rs",
+        ("                while self.nudge(&fd) {}\n", ""),
+        (FACE, Test("multishot"), "local::a_receive_that_waits_already_is_not_starved"),
     ),
     mutant(
         "short-send-abandoned",

@@ -1,0 +1,154 @@
+//! The buffers that multishot receives pick from: one group for a kernel ring, made when it is first needed.
+//!
+//! They are buffers of a pool. One lies here as raw parts while the kernel may pick it; the completion that names it makes
+//! it whole again, with what was received, and another one takes its place. Few are lent at first; more each time that
+//! receives find none.
+//!
+//! # Safety
+//! A lent buffer is touched by nobody until a completion names it. Should receives be in flight that the driver cannot
+//! see the end of, it asks for [`Buffers::leak`] before it goes.
+//!
+//! Tests: a_stream_of_receives_is_one_submission, buffers_that_run_out_end_no_stream
+#![allow(unsafe_code, reason = "lends buffers to a kernel that picks among them")]
+
+use safer_ring_buf::{BufferPool, IoBuf, IoBufMut, Lease, PooledBuffer};
+use safer_ring_sys::{BufRing, Errno, Uring, cqe_flags};
+
+/// Size of each buffer, in bytes.
+const SIZE: usize = 16 * 1024;
+/// Most buffers of a group: those that the kernel may pick, and those that have been received into and are in use.
+const COUNT: u16 = 1024;
+/// Buffers that are lent at first.
+const FIRST: usize = 32;
+/// The number of the only group: one that raw entries will not happen to use.
+const GROUP: u16 = 0x5afe;
+
+type Lent = (Lease, <PooledBuffer as IoBuf>::Rest);
+
+/// The group of a kernel ring, if there is one.
+#[derive(Default)]
+pub(super) enum Buffers {
+    /// Nobody has asked for it yet.
+    #[default]
+    Unknown,
+    There(Box<Group>),
+    /// The kernel does not have such groups, or not for this ring; none is lent any more.
+    Never,
+    /// The kernel has refused to pick from it.
+    Refused(Box<Group>),
+}
+
+impl Buffers {
+    /// The number of the group, which is made if the ring may have one.
+    pub(super) fn number(&mut self, ring: &Uring, may: bool) -> Result<u16, Errno> {
+        if matches!(self, Buffers::Unknown) {
+            let group = if may { Group::register(ring).ok() } else { None };
+            *self = group.map_or(Buffers::Never, |group| Buffers::There(Box::new(group)));
+        }
+        match self {
+            Buffers::There(group) if group.is_empty() => Err(Errno::NOBUFS),
+            Buffers::There(_) => Ok(GROUP),
+            _ => Err(Errno::OPNOTSUPP),
+        }
+    }
+
+    /// The buffer that a completion names, with the bytes that it says; nothing if it names none that is lent.
+    pub(super) fn take(&mut self, flags: u32, count: usize) -> Option<PooledBuffer> {
+        match self {
+            Buffers::There(group) | Buffers::Refused(group) => group.take(flags, count),
+            Buffers::Unknown | Buffers::Never => None,
+        }
+    }
+
+    /// A receive has ended with this error.
+    pub(super) fn failed(&mut self, errno: Errno) {
+        match (errno, std::mem::take(self)) {
+            (Errno::NOBUFS, Buffers::There(mut group)) => {
+                group.grow();
+                *self = Buffers::There(group);
+            }
+            (Errno::INVAL | Errno::OPNOTSUPP | Errno::ACCESS, Buffers::There(group)) => {
+                *self = Buffers::Refused(group);
+            }
+            (_, same) => *self = same,
+        }
+    }
+
+    /// The kernel may go on to use the memory when the ring is gone.
+    pub(super) fn leak(&mut self) {
+        std::mem::forget(std::mem::replace(self, Buffers::Never));
+    }
+}
+
+pub(super) struct Group {
+    ring: BufRing,
+    /// By the number that a completion names.
+    lent: Vec<Option<Lent>>,
+    /// Numbers without a buffer.
+    free: Vec<u16>,
+    pool: BufferPool,
+    /// How many are to be lent at a time.
+    wanted: usize,
+}
+
+impl Group {
+    fn register(uring: &Uring) -> Result<Self, Errno> {
+        let ring = BufRing::new(COUNT)?;
+        // SAFETY: `Group` keeps the memory of the ring and of each buffer in it, until the ring of the kernel is closed and
+        // no receive is in flight any more: the last two fields of a driver that go are its backend, and this with it; or for
+        // ever (`Buffers::leak`). A buffer in the ring is raw parts in `lent`, and no other reference to it exists.
+        unsafe { uring.register_buf_ring(&ring.description(GROUP)) }?;
+        let lent = std::iter::repeat_with(|| None).take(usize::from(COUNT)).collect();
+        let free = (0..COUNT).rev().collect();
+        let pool = BufferPool::new(usize::from(COUNT), SIZE);
+        let mut group = Self { ring, lent, free, pool, wanted: FIRST };
+        group.fill();
+        Ok(group)
+    }
+
+    /// Whether the kernel has nothing to pick from; not as far as anybody knows.
+    fn is_empty(&self) -> bool {
+        self.free.len() == self.lent.len()
+    }
+
+    /// Lends as many buffers as there are to be, if the pool has them.
+    fn fill(&mut self) {
+        let before = self.free.len();
+        while self.lent.len() - self.free.len() < self.wanted {
+            let (Some(bid), Some(buffer)) = (self.free.last(), self.pool.take()) else { break };
+            let (lease, rest) = buffer.lend();
+            let len = super::transfer(lease.capacity());
+            // SAFETY: a number is in `free` until its buffer is pushed, and again when a completion has named it, so at most
+            // `COUNT` of them are in the ring, which has so many entries. The memory is that of the lease, which stays in
+            // `lent` until then.
+            unsafe { self.ring.push(lease.ptr(), len, *bid) };
+            if let Some(place) = self.lent.get_mut(usize::from(*bid)) {
+                *place = Some((lease, rest));
+            }
+            self.free.pop();
+        }
+        if self.free.len() != before {
+            self.ring.publish();
+        }
+    }
+
+    /// Receives have found no buffer: more are lent from now on.
+    fn grow(&mut self) {
+        self.wanted = (2 * self.wanted).min(self.lent.len());
+        self.fill();
+    }
+
+    fn take(&mut self, flags: u32, count: usize) -> Option<PooledBuffer> {
+        if flags & cqe_flags::BUFFER == 0 {
+            return None;
+        }
+        let bid = u16::try_from(flags >> 16).unwrap_or(u16::MAX);
+        let (lease, rest) = self.lent.get_mut(usize::from(bid))?.take()?;
+        self.free.push(bid);
+        // SAFETY: both come from one `lend`. The kernel has given the buffer up by naming it (io_uring_enter(2),
+        // IORING_CQE_F_BUFFER), and has filled its first `count` bytes; what exceeds the capacity is cut.
+        let buffer = unsafe { PooledBuffer::reclaim_filled(lease, rest, count) };
+        self.fill();
+        Some(buffer)
+    }
+}
