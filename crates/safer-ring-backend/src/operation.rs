@@ -430,7 +430,11 @@ impl<M: Mode, P: Payload> Live<M, P> {
         let Self { cell, key, rest } = self;
         // As in `start`.
         let Some(mut driver) = M::enter(&cell) else { return Polled::Gone };
-        if P::ASKS.meets(Sides::TAKES) && driver.has_nudged() && chained.is_none() && driver.was_nudged(key) {
+        if P::ASKS.meets(Sides::TAKES)
+            && driver.has_nudged()
+            && chained.is_none()
+            && driver.was_nudged(key)
+        {
             M::leave(&cell, driver);
             return Polled::Again(Self { cell, key, rest });
         }

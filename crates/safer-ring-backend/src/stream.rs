@@ -286,7 +286,12 @@ impl<H> Stream<H> {
         let takes = !self.items.is_empty() || !self.takers.is_empty();
         let runs = self.givers > 0 || self.beside > 0;
         let gives = runs || !self.queue.is_empty() || self.fault.is_some();
-        Sides(u8::from(takes) * Sides::TAKES.0 | u8::from(gives) * Sides::GIVES.0)
+        match (takes, gives) {
+            (false, false) => Sides::NONE,
+            (true, false) => Sides::TAKES,
+            (false, true) => Sides::GIVES,
+            (true, true) => Sides::BOTH,
+        }
     }
 
     /// Asks for an operation. `fill` puts (part of) an item into its memory and gives the result; `keeps_rest` tells

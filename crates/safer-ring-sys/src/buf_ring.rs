@@ -11,23 +11,19 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU16, Ordering};
 
+use crate::Errno;
 use crate::mmap::Mapping;
 use crate::uapi::address;
 use crate::uapi::register::{Buf, BufReg};
-use crate::{Errno, uapi};
 
 /// Buffers for the kernel to pick from (`IORING_REGISTER_PBUF_RING`, kernel 5.19). The memory is not handed down to a
 /// forked child.
 #[derive(Debug)]
 pub struct BufRing {
     memory: Mapping,
-    first: NonNull<Buf>,
     entries: u16,
     tail: u16,
 }
-
-// SAFETY: the pointer leads into the mapping, which is the ring's own and belongs to the process.
-unsafe impl Send for BufRing {}
 
 impl BufRing {
     /// An empty ring of `entries` entries: a power of two, at most 32768.
@@ -39,8 +35,7 @@ impl BufRing {
             return Err(Errno::INVAL);
         }
         let memory = Mapping::anonymous(size_of::<Buf>() * usize::from(entries))?;
-        let first = memory.at::<Buf>(0, u32::from(entries)).ok_or(Errno::INVAL)?;
-        Ok(Self { memory, first, entries, tail: 0 })
+        Ok(Self { memory, entries, tail: 0 })
     }
 
     /// How it is registered, as group `bgid`.
@@ -62,26 +57,40 @@ impl BufRing {
     /// At most [`entries`](Self::entries) buffers are in the ring that no completion has named. If the ring is registered:
     /// the memory is as [`Uring::register_buf_ring`](crate::Uring::register_buf_ring) asks.
     pub unsafe fn push(&mut self, memory: *mut u8, len: u32, bid: u16) {
-        let place = uapi::index(u32::from(self.tail & (self.entries - 1)));
-        // SAFETY: `place` is less than `entries`, and the mapping has so many. The kernel does not read an entry between
-        // the completion that named its buffer and the publication of the tail behind it (contract). Field by field: the
-        // last one of entry 0 is the tail.
-        unsafe {
-            let entry = self.first.add(place).as_ptr();
-            (&raw mut (*entry).addr).write(address(memory));
-            (&raw mut (*entry).len).write(len);
-            (&raw mut (*entry).bid).write(bid);
-        }
+        let place = u32::from(self.tail & (self.entries - 1));
+        // SAFETY: the kernel does not read an entry between the completion that named its buffer and the publication of the
+        // tail behind it (contract).
+        unsafe { self.write(place, offset_of!(Buf, addr), address(memory)) };
+        // SAFETY: as above.
+        unsafe { self.write(place, offset_of!(Buf, len), len) };
+        // SAFETY: as above.
+        unsafe { self.write(place, offset_of!(Buf, bid), bid) };
         self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Writes a field of an entry. Field by field, since the last one of entry 0 is the tail.
+    ///
+    /// # Safety
+    /// The kernel does not read the entry.
+    unsafe fn write<T>(&self, place: u32, field: usize, value: T) {
+        if let Some(field) = self.field(place, field) {
+            // SAFETY: inside the mapping and aligned, by `field`; nobody else uses it (contract).
+            unsafe { field.write(value) };
+        }
+    }
+
+    /// Where a field of an entry is.
+    fn field<T>(&self, place: u32, field: usize) -> Option<NonNull<T>> {
+        let entry = usize::try_from(place).ok()? * size_of::<Buf>();
+        self.memory.at(u32::try_from(entry + field).ok()?, 1)
     }
 
     /// Shows the kernel what was pushed.
     pub fn publish(&mut self) {
-        // SAFETY: inside the first entry and aligned; only read by the kernel, and only written here.
-        let tail = unsafe {
-            let field = self.first.as_ptr().byte_add(offset_of!(Buf, resv)).cast::<u16>();
-            AtomicU16::from_ptr(field)
-        };
-        tail.store(self.tail, Ordering::Release);
+        if let Some(tail) = self.field::<u16>(0, offset_of!(Buf, resv)) {
+            // SAFETY: inside the mapping and aligned, by `field`; the kernel only reads it, and only this writes it.
+            let tail = unsafe { AtomicU16::from_ptr(tail.as_ptr()) };
+            tail.store(self.tail, Ordering::Release);
+        }
     }
 }

@@ -17,9 +17,9 @@ use common::{complete, kernel_is, make, nop, ring};
 use safer_ring_sys::mmap::Mapping;
 use safer_ring_sys::probe::{Query, query_opcodes, query_zcrx};
 use safer_ring_sys::{
-    Buf, BufReg, CloneBuffers, Cqe, Errno, FILES_SKIP, NapiSettings, Restriction, Sqe,
-    SyncCancelReg, Timespec, Uring, address, cancel, enter, iovec, opcode, recvsend, register_op,
-    send_message, setup, sqe_flags, zcrx,
+    BufRing, CloneBuffers, Cqe, Errno, FILES_SKIP, NapiSettings, Restriction, Sqe, SyncCancelReg,
+    Timespec, Uring, address, cancel, enter, iovec, opcode, recvsend, register_op, send_message,
+    setup, sqe_flags, zcrx,
 };
 
 const OWNED: u32 = setup::SINGLE_ISSUER | setup::DEFER_TASKRUN;
@@ -323,30 +323,25 @@ fn registered_buffers() {
 }
 
 #[test]
-fn a_ring_of_provided_buffers() {
+fn receives_pick_buffers_of_a_ring_in_turn() {
+    assert_eq!(BufRing::new(3).unwrap_err(), Errno::INVAL);
     if !kernel_is(6, 0) {
         return eprintln!("SKIPPED: multishot receive needs Linux 6.0");
     }
     let Some(mut ring) = ring(4, 0) else { return };
-    let memory = Mapping::anonymous(8192).unwrap();
-    let entry = memory.at::<Buf>(0, 4).unwrap();
-    let data = memory.at::<u8>(4096, 64).unwrap();
-    let registration = BufReg {
-        ring_addr: address(entry.as_ptr()),
-        ring_entries: 4,
-        bgid: 7,
-        ..BufReg::default()
-    };
-    // SAFETY: the mapping outlives the ring and is used by nobody else.
-    unsafe { ring.register_buf_ring(&registration) }.unwrap();
+    let memory = Mapping::anonymous(4096).unwrap();
+    let at = |number: u32| memory.at::<u8>(64 * number, 64).unwrap();
+    let mut offered = BufRing::new(4).unwrap();
+    // SAFETY: both mappings outlive the ring; a buffer is used here only between the completion that names it and its return.
+    unsafe { ring.register_buf_ring(&offered.description(7)) }.unwrap();
     // SAFETY: as above.
-    assert_eq!(unsafe { ring.register_buf_ring(&registration) }, Err(Errno::EXIST));
-    let buf = Buf { addr: address(data.as_ptr()), len: 64, bid: 3, resv: 1 };
-    // SAFETY: entry 0 of the ring; its last word is the tail, which makes it visible. The kernel
-    // looks only when a request is submitted.
-    unsafe { entry.write(buf) };
+    assert_eq!(unsafe { ring.register_buf_ring(&offered.description(7)) }, Err(Errno::EXIST));
+    for number in 0..2 {
+        // SAFETY: as above; the ring is empty.
+        unsafe { offered.push(at(number).as_ptr(), 64, number.try_into().unwrap()) };
+    }
+    offered.publish();
     let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    theirs.write_all(b"hello").unwrap();
     let receive = Sqe {
         opcode: opcode::RECV,
         flags: sqe_flags::BUFFER_SELECT,
@@ -357,15 +352,28 @@ fn a_ring_of_provided_buffers() {
     };
     // SAFETY: memory and socket live until the final completion below.
     unsafe { push(&mut ring, &receive) };
-    let first = complete(&mut ring, 1)[0];
-    assert_eq!((first.res, first.buffer_id(), first.has_more()), (5, Some(3), true));
-    // SAFETY: the completion gave the buffer back.
-    assert_eq!(unsafe { data.cast::<[u8; 5]>().read() }, *b"hello");
-    if kernel_is(6, 8) {
-        assert_eq!(ring.buf_ring_head(7), Ok(1));
-        assert!(ring.buf_ring_head(8).is_err());
+    // More than there are entries: the ring goes round.
+    for round in 0..11_u16 {
+        theirs.write_all(b"hello").unwrap();
+        let one = complete(&mut ring, 1)[0];
+        let bid = round % 2;
+        assert_eq!((one.res, one.buffer_id(), one.has_more()), (5, Some(bid), true));
+        let buffer = at(bid.into());
+        // SAFETY: the completion gave the buffer back.
+        assert_eq!(unsafe { buffer.cast::<[u8; 5]>().read() }, *b"hello");
+        if round == 0 && kernel_is(6, 8) {
+            assert_eq!(ring.buf_ring_head(7), Ok(1));
+            assert!(ring.buf_ring_head(8).is_err());
+        }
+        // SAFETY: as above; one of two buffers is in the ring.
+        unsafe { offered.push(buffer.as_ptr(), 64, bid) };
+        offered.publish();
     }
-    theirs.write_all(b"more").unwrap();
+    for _ in 0..2 {
+        theirs.write_all(b"more").unwrap();
+        assert_eq!(complete(&mut ring, 1)[0].res, 4);
+    }
+    theirs.write_all(b"none").unwrap();
     let last = complete(&mut ring, 1)[0];
     assert_eq!((Errno::from_result(last.res), last.has_more()), (Err(Errno::NOBUFS), false));
     ring.unregister_buf_ring(7).unwrap();

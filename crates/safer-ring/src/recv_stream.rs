@@ -52,6 +52,7 @@ impl<M: Mode> RecvStream<M> {
     }
 
     /// The next bytes; `None` at the end. The future may be dropped at any time: it is the stream that receives.
+    #[expect(clippy::should_implement_trait, reason = "the name that streams have for it")]
     pub fn next(&mut self) -> impl Future<Output = Option<io::Result<RingBuffer>>> + Unpin {
         poll_fn(|cx| self.poll_receive(cx))
     }

@@ -276,10 +276,17 @@ fn flags_and_priorities_reach_the_kernel() {
 
     let pipe = io::pipe().unwrap();
     // Nothing there: the one that must not wait says so.
-    context.submit([Command::read(&pipe.0, vec![5; 50], 0).flags(rwf::NOWAIT)]).unwrap();
-    let event = one(&mut context);
-    assert_eq!(failed(event.result), libc::EAGAIN);
-    assert_eq!(event.buffers.one().unwrap(), [5; 50], "as it was");
+    match context.submit([Command::read(&pipe.0, vec![5; 50], 0).flags(rwf::NOWAIT)]) {
+        Ok(_) => {
+            let event = one(&mut context);
+            assert_eq!(failed(event.result), libc::EAGAIN);
+            assert_eq!(event.buffers.one().unwrap(), [5; 50], "as it was");
+        }
+        Err(error) => {
+            assert_eq!(error.error, Error::Os(Errno::OPNOTSUPP));
+            println!("skipped: pipes of this kernel do not know RWF_NOWAIT");
+        }
+    }
 
     drop(pipe.0);
     context.submit([Command::write(&pipe.1, vec![5; 50], 0)]).unwrap();

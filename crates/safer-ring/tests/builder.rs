@@ -478,7 +478,7 @@ fn an_idle_polling_thread_uses_no_cpu() {
         ring.timeout(Duration::from_secs(1)).await.unwrap();
         let used = cpu_time() - before;
         // The ends of the timers are a part of it, and slow where the processor is emulated.
-        let slow = if std::env::var_os("SAFER_RING_GUEST").is_some() { 10 } else { 1 };
+        let slow = common::slowness();
         let most = slow * Duration::from_millis(50);
         assert!(used < most, "{used:?} of CPU time in an idle second");
     });

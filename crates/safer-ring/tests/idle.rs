@@ -89,7 +89,7 @@ async fn measure(parked: impl Fn() -> u64, pause: impl AsyncFn(Duration)) {
     pause(REST).await;
     let used = cpu_time() - before;
     println!("used {used:?} in {REST:?}");
-    assert!(used < LIMIT, "{used:?} of CPU time in {REST:?}");
+    assert!(used < LIMIT * common::slowness(), "{used:?} of CPU time in {REST:?}");
     assert!(parked() >= RECEIVES.try_into().unwrap(), "they are parked still");
 }
 

@@ -21,7 +21,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use counting::{Found, measure};
-use futures_util::StreamExt as _;
 use futures_util::future::join;
 use safer_ring::net::UnixStream;
 use safer_ring::{Mode, Ring, RingOf, fs, local, pipe};

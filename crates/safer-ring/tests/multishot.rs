@@ -201,7 +201,9 @@ fn a_dropped_stream_of_receives_keeps_the_order<E: Exec>() {
 fn a_receive_takes_what_a_stream_of_receives_has_taken_in<E: Exec>() {
     with_ring::<E>(8, async |ring| {
         if !ring.features().has_multishot_receive() {
-            return println!("skipped: no multishot receives here, and of two receives the first is served first");
+            return println!(
+                "skipped: no multishot receives here, and of two receives the first is served first"
+            );
         }
         let (mut far, near) = pair(&ring);
         let mut arrives = near.recv_stream();
@@ -352,7 +354,9 @@ fn a_socket_that_is_not_connected_says_so<E: Exec>() {
 fn a_peek_sees_what_was_taken_in<E: Exec>() {
     with_ring::<E>(8, async |ring| {
         if !ring.features().has_multishot_receive() {
-            return println!("skipped: no multishot receives here, and a receive takes what a peek beside it would see");
+            return println!(
+                "skipped: no multishot receives here, and a receive takes what a peek beside it would see"
+            );
         }
         let (mut far, near) = pair(&ring);
         let mut arrives = near.recv_stream();

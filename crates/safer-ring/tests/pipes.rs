@@ -194,7 +194,8 @@ fn a_full_non_blocking_pipe_takes_the_rest_later<E: Exec>() {
         let (n, data) = ring.write_owned(&writer, vec![1; 1 << 20]).await.unwrap();
         assert!(n < data.len(), "a short write");
         let mut write = ring.write_owned(&writer, b"more".to_vec());
-        assert!(poll!(&mut write).is_pending());
+        let polled = poll!(&mut write);
+        assert!(polled.is_pending(), "{polled:?} behind {n} bytes");
         ring.timeout(Duration::from_millis(1)).await.unwrap();
         assert!(poll!(&mut write).is_pending());
         let (taken, _) = ring.read_owned(&reader, vec![0; 1 << 20]).await.unwrap();

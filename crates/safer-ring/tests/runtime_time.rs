@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::net::{poll_once, unix_pair};
-use common::within_deadline;
+use common::{slowness, within_deadline};
 use futures_util::future::join_all;
 use safer_ring::Runtime;
 use safer_ring::runtime::{self, MissedTicks};
@@ -30,7 +30,9 @@ fn sleeps_end_in_the_order_of_their_deadlines_and_never_early() {
     run(|| async {
         let order = Rc::new(RefCell::new(Vec::new()));
         let start = Instant::now();
+        // So far apart that none is due before all have begun.
         let tasks = [30, 10, 20].map(|after| {
+            let after = after * u64::from(slowness());
             let order = Rc::clone(&order);
             runtime::spawn(async move {
                 runtime::sleep_until(start + ms(after)).await;
@@ -40,7 +42,7 @@ fn sleeps_end_in_the_order_of_their_deadlines_and_never_early() {
         });
         join_all(tasks).await.into_iter().for_each(Result::unwrap);
         runtime::sleep_until(start).await;
-        assert_eq!(*order.borrow(), [10, 20, 30]);
+        assert!(order.borrow().is_sorted() && order.borrow().len() == 3);
     });
 }
 

@@ -10,6 +10,10 @@ const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const TEXT: u32 = 0o100_644;
 const CHARACTERS: u32 = 0o020_600;
+const LINK: u32 = 0o120_777;
+
+/// What tests start by its name: programs of busybox.
+const TOOLS: [&str; 6] = ["cat", "kill", "mkfifo", "sh", "sleep", "true"];
 
 /// Programs, and the list of those to run.
 #[derive(Debug)]
@@ -23,9 +27,11 @@ impl Image {
     /// An image with `init` as its first process.
     pub(super) fn new(init: &Path) -> Outcome<Image> {
         let mut image = Image { archive: Vec::new(), files: 0, list: String::new() };
-        for directory in ["dev", "proc", "sys", "tmp"] {
+        for directory in ["dev", "etc", "proc", "sys", "tmp"] {
             image.entry(directory, DIRECTORY, (0, 0), &[])?;
         }
+        // Names are looked up without a server.
+        image.entry("etc/hosts", TEXT, (0, 0), b"127.0.0.1 localhost\n::1 localhost\n")?;
         // Standard input and output of the first process.
         image.entry("dev/console", CHARACTERS, (5, 1), &[])?;
         image.entry("init", PROGRAM, (0, 0), &read(init)?)?;
@@ -49,6 +55,12 @@ impl Image {
     /// Adds a program, in the root directory.
     pub(super) fn program(&mut self, name: &str, program: &Path) -> Outcome {
         self.entry(name, PROGRAM, (0, 0), &read(program)?)
+    }
+
+    /// Adds the programs that tests start, all of them in this one.
+    pub(super) fn tools(&mut self, busybox: &Path) -> Outcome {
+        self.program("busybox", busybox)?;
+        TOOLS.iter().try_for_each(|tool| self.entry(tool, LINK, (0, 0), b"busybox"))
     }
 
     /// Has a program run, after those before it: for so many seconds at most, with these settings (`NAME=value`) and

@@ -10,7 +10,7 @@ use super::image::Image;
 use super::kernel::{self, Kernel};
 use super::programs::{PROGRAMS, Program, Run};
 use super::report::{Report, json, table};
-use super::{Skip, build, write};
+use super::{Skip, build, debian, write};
 use crate::{Outcome, workspace};
 
 const HELP: &str = "\
@@ -159,6 +159,14 @@ impl Archive {
         let paths = build::all(&targets, &every, directory)?;
         let mut image = Image::new(&init)?;
         image.directory(&build::temporary(directory))?;
+        if options.programs.iter().any(|program| program.starts_others) {
+            match debian::busybox(&directory.join("kernels"))? {
+                Ok(busybox) => image.tools(&busybox)?,
+                Err(Skip(reason)) => {
+                    println!("vm: no busybox, and tests that start programs fail: {reason}")
+                }
+            }
+        }
         let mut there = BTreeSet::new();
         for (program, path) in options.programs.iter().zip(&paths) {
             if there.insert(program.file()) {

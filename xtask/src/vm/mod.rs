@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: tests inside virtual machines, on kernels and machines that this one is not.
 //!
-//! * [`kernel`]: a Debian kernel, fetched with apt and unpacked, in the target directory.
+//! * [`debian`]: files out of Debian's packages, fetched with apt; [`kernel`]: which of them are the kernels.
 //! * [`build`]: programs without shared libraries.
 //! * [`image`]: they and the list of what to run, as the archive that the kernel unpacks.
 //! * [`guest`]: the machine itself; [`transcript`]: what it printed.
@@ -11,6 +11,7 @@
 
 mod build;
 mod check;
+mod debian;
 mod guest;
 mod image;
 mod kernel;

@@ -32,6 +32,8 @@ pub(super) struct Program {
     settings: &'static [&'static str],
     /// Whether it runs on the fallback too.
     both: bool,
+    /// Whether its tests start programs of the system.
+    pub(super) starts_others: bool,
     /// Whether it is among the few that continuous integration runs.
     pub(super) quick: bool,
     /// The exit code, other than 0, that says that it cannot run on this kernel.
@@ -60,6 +62,7 @@ const fn test(package: &'static str, name: &'static str, both: bool) -> Program 
         arguments: &[],
         settings: &[],
         both,
+        starts_others: false,
         quick: false,
         unavailable: None,
         lacking: &[],
@@ -107,7 +110,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("files").in_short(),
     face("paths"),
     face("pipes"),
-    face("pipe_types"),
+    face("pipe_types").starts_others(),
     face("tcp"),
     face("udp"),
     face("unix"),
@@ -149,6 +152,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("io_futures"),
     face("io_hyper"),
     face("io_streams"),
+    face("multishot"),
     face("aio"),
     face("aio_ends"),
     face("contract"),
@@ -156,7 +160,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("sim_differential").once(),
     face("runtime_end"),
     face("runtime_io"),
-    face("runtime_os"),
+    face("runtime_os").starts_others(),
     face("runtime_place"),
     face("runtime_tasks"),
     face("runtime_time"),
@@ -232,6 +236,11 @@ impl Program {
     /// Among those that continuous integration runs.
     const fn in_short(mut self) -> Self {
         self.quick = true;
+        self
+    }
+
+    const fn starts_others(mut self) -> Self {
+        self.starts_others = true;
         self
     }
 

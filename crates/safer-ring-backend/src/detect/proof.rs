@@ -223,6 +223,15 @@ mod tests {
 
     #[test]
     fn opcodes_that_are_taken_away_are_found() {
+        let known = |code: u8| {
+            let ring = Uring::new(1, Params::default()).ok()?;
+            ring.probe().ok().map(|probe| probe.supports(code))
+        };
+        if used().any(|code| known(code) == Some(false)) {
+            return println!(
+                "skipped: before 5.18 there is no rule about an operation that a kernel lacks"
+            );
+        }
         // What a parent can do to a task is done to a ring here.
         let restricted = |without: &[u8]| {
             let params = Params { flags: setup::R_DISABLED, ..Params::default() };

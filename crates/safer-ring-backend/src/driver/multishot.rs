@@ -102,7 +102,10 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     }
 }
 
-fn picked(backend: &mut impl Backend, Completion { res, flags }: Completion) -> Option<PooledBuffer> {
+fn picked(
+    backend: &mut impl Backend,
+    Completion { res, flags }: Completion,
+) -> Option<PooledBuffer> {
     let count = payload::bytes(u32::try_from(res).unwrap_or(0));
     backend.take_picked(flags, count)
 }

@@ -24,8 +24,8 @@ use crate::error::{Failure, OpError};
 use crate::fd::{Fd, Guard};
 use crate::mode::Mode;
 use crate::request::{Made, Request, Resources};
-use crate::uring::MAX_TRANSFER;
 use crate::stream::Sides;
+use crate::uring::MAX_TRANSFER;
 
 /// Gives nothing but success, and lends nothing.
 #[derive(Debug)]

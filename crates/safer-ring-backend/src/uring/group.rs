@@ -14,6 +14,8 @@
 use safer_ring_buf::{BufferPool, IoBuf, IoBufMut, Lease, PooledBuffer};
 use safer_ring_sys::{BufRing, Errno, Uring, cqe_flags};
 
+use super::setup::steadily;
+
 /// Size of each buffer, in bytes.
 const SIZE: usize = 16 * 1024;
 /// Most buffers of a group: those that the kernel may pick, and those that have been received into and are in use.
@@ -97,7 +99,7 @@ impl Group {
         // SAFETY: `Group` keeps the memory of the ring and of each buffer in it, until the ring of the kernel is closed and
         // no receive is in flight any more: the last two fields of a driver that go are its backend, and this with it; or for
         // ever (`Buffers::leak`). A buffer in the ring is raw parts in `lent`, and no other reference to it exists.
-        unsafe { uring.register_buf_ring(&ring.description(GROUP)) }?;
+        steadily(|| unsafe { uring.register_buf_ring(&ring.description(GROUP)) })?;
         let lent = std::iter::repeat_with(|| None).take(usize::from(COUNT)).collect();
         let free = (0..COUNT).rev().collect();
         let pool = BufferPool::new(usize::from(COUNT), SIZE);

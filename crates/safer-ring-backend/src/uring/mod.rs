@@ -70,7 +70,6 @@ pub struct RingBackend {
     buffers: Buffers,
 }
 
-
 impl RingBackend {
     /// What this ring can do.
     pub fn features(&self) -> &Features {

@@ -188,7 +188,7 @@ impl RingBackend {
         let mut attempts = Vec::new();
         let (visit, mut placement) = Visit::of(&config.place);
         let ring = climb_down(config, purpose, &mut attempts)?;
-        let hung = bell.map_or(Ok(()), |bell| ring.register_eventfd(bell, false));
+        let hung = bell.map_or(Ok(()), |bell| steadily(|| ring.register_eventfd(bell, false)));
         hung.map_err(|errno| SetupError::Refused { step: "an eventfd (kernel 5.2)", errno })?;
         drop(visit);
         if ring.features() & REQUIRED_FEATURES != REQUIRED_FEATURES {
@@ -212,14 +212,13 @@ impl RingBackend {
         }
         if let Some(limits) = config.io_wq_limits {
             let mut limits = limits;
-            ring.iowq_max_workers(&mut limits).map_err(|errno| SetupError::Refused {
-                step: "the limits of io-wq workers (kernel 5.15)",
-                errno,
+            steadily(|| ring.iowq_max_workers(&mut limits)).map_err(|errno| {
+                SetupError::Refused { step: "the limits of io-wq workers (kernel 5.15)", errno }
             })?;
         }
         placement.workers = place_workers(&ring, &config.place);
         if ring.setup_flags() & setup::R_DISABLED != 0 {
-            ring.enable_rings()
+            steadily(|| ring.enable_rings())
                 .map_err(|errno| SetupError::Refused { step: "enabling the ring", errno })?;
         }
         let features = Features {
@@ -251,6 +250,16 @@ impl RingBackend {
             features,
             buffers: Buffers::default(),
         })
+    }
+}
+
+/// Again while a signal gets in the way: before 5.15 or so, registering waits until nobody else is in the ring.
+pub(super) fn steadily<T>(mut register: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match register() {
+            Err(Errno::INTR) => {}
+            ended => return ended,
+        }
     }
 }
 
@@ -359,7 +368,7 @@ fn learn_opcodes(ring: &Uring) -> (u128, FeatureSource) {
         let count = query.nr_request_opcodes.min(127);
         return ((1u128 << count) - 1, FeatureSource::Query);
     }
-    match ring.probe() {
+    match steadily(|| ring.probe()) {
         Ok(found) => {
             let mask = (0..128u8).filter(|code| found.supports(*code));
             (mask.fold(0, |mask, code| mask | 1 << code), FeatureSource::Probe)
@@ -388,10 +397,10 @@ fn restrict(ring: &Uring, opcodes: u128) -> Result<(), SetupError> {
         Restriction::new(Restriction::REGISTER_OP, u8::try_from(operation).unwrap_or(u8::MAX))
     });
     let with_own = [&rules[..], &own[..]].concat();
-    let restricted = match ring.register_restrictions(&with_own) {
+    let restricted = match steadily(|| ring.register_restrictions(&with_own)) {
         // Before 5.18 there is no such operation, and a rule about an unknown one is an error, which leaves the ring as
         // it was.
-        Err(Errno::INVAL) => ring.register_restrictions(&rules),
+        Err(Errno::INVAL) => steadily(|| ring.register_restrictions(&rules)),
         result => result,
     };
     restricted

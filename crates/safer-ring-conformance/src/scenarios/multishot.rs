@@ -22,7 +22,12 @@ pub(super) const TABLE: &[Scenario] = &[
         "ENOTCONN ENOTCONN"
     ),
     row!(Error, a_reset_reaches_a_stream_of_receives, [RecvMulti], "ECONNRESET end"),
-    row!(Drop, bytes_of_a_dropped_stream_of_receives_go_to_the_next, [RecvMulti, Recv], "6 'before'"),
+    row!(
+        Drop,
+        bytes_of_a_dropped_stream_of_receives_go_to_the_next,
+        [RecvMulti, Recv],
+        "6 'before'"
+    ),
     row!(Drop, streams_of_receives_dropped_in_turn_keep_the_order, [RecvMulti, Recv], "as sent"),
 ];
 
@@ -115,9 +120,7 @@ async fn a_stream_of_receives_ends_behind_what_came<M: Mode>(env: &Env<M>) -> Ve
     seen!("{}", words(&mut arrives, 3).await)
 }
 
-async fn a_stream_of_receives_of_a_socket_that_is_not_connected<M: Mode>(
-    env: &Env<M>,
-) -> Verdict {
+async fn a_stream_of_receives_of_a_socket_that_is_not_connected<M: Mode>(env: &Env<M>) -> Verdict {
     let socket = env.unconnected(false).await?;
     seen!("{}", words(&mut env.ring().recv_stream(&socket), 2).await)
 }

@@ -29,6 +29,8 @@ mod stream;
 mod tokio;
 mod writer;
 
+#[cfg(feature = "futures")]
+pub use crate::RecvStream;
 #[cfg(any(feature = "tokio", feature = "futures"))]
 pub use file::AsyncFile;
 #[cfg(all(feature = "hyper", feature = "runtime"))]
@@ -37,8 +39,6 @@ pub use hyper::RuntimeExecutor;
 pub use hyper::{LocalTimer, RingTimer};
 #[cfg(feature = "futures")]
 pub use incoming::{Incoming, Listener};
-#[cfg(feature = "futures")]
-pub use crate::RecvStream;
 #[cfg(feature = "futures")]
 pub use receive::Datagrams;
 pub use stream::{AsyncStream, Endpoint, Readable, Writable};

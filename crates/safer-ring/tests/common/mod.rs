@@ -13,9 +13,22 @@ use safer_ring::{
     BackendChoice, BackendKind, Builder, Failure, Fd, Local, Mode, OpError, Ring, RingOf, Shared,
 };
 
-/// A hang becomes a failure after this time; later where the processor is emulated (`cargo xtask vm`).
+/// How much slower than a machine this is: more than once where the processor is emulated (`cargo xtask vm`).
+pub(crate) fn slowness() -> u32 {
+    if std::env::var_os("SAFER_RING_GUEST").is_some() { 10 } else { 1 }
+}
+
+/// A hang becomes a failure after this time; later on a slow machine.
 pub(crate) fn deadline() -> Duration {
-    Duration::from_secs(if std::env::var_os("SAFER_RING_GUEST").is_some() { 120 } else { 30 })
+    Duration::from_secs(if slowness() > 1 { 120 } else { 30 })
+}
+
+/// Whether the kernel is of this version or newer.
+pub(crate) fn kernel_is(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
 /// Runs a test body on a thread of its own; one that does not end fails.
