@@ -1,7 +1,8 @@
 //! `cargo xtask ci`: every check, with the time of each.
 //!
 //! Two steps run side by side: many wait or use one processor. Steps that build in the same directory take turns, as
-//! cargo would make them; of those that may run, the first of the list does.
+//! cargo would make them, and one that takes the programs of another waits for it; of those that may run, the first of the
+//! list does.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,8 +16,11 @@ use crate::{Outcome, workspace};
 const DEFAULT_FEATURES: &str = "test -p safer-ring --no-fail-fast --test executors --test adoption \
                                 --test teardown --test idle --test allocations";
 
+/// The step that builds and runs the tests of the workspace.
+const TESTS: &str = "test";
+
 /// Mistakes that are planted in a run; all of them take too long for each.
-const MUTANTS: usize = 3;
+const MUTANTS: usize = 2;
 
 /// What is measured, to be looked at; that every scenario runs is one of the tests.
 const BENCHES: &str = "nop-qd64,read-4k-cached-qd32,read-4k-direct-qd32,echo-64";
@@ -46,6 +50,8 @@ enum Builds {
 struct Step {
     name: String,
     builds: Builds,
+    /// The step whose programs it takes.
+    after: Option<&'static str>,
     work: Work,
     environment: &'static [(&'static str, &'static str)],
 }
@@ -114,9 +120,12 @@ impl Queue {
     fn next(&self) -> Option<Step> {
         let mut state = self.lock();
         loop {
-            let building = &state.building;
-            let free =
-                |step: &Step| step.builds == Builds::Apart || !building.contains(&step.builds);
+            let State { building, results, .. } = &*state;
+            let ended = |name: &str| results.iter().any(|ended| ended.name == name);
+            let free = |step: &Step| {
+                let alone = step.builds == Builds::Apart || !building.contains(&step.builds);
+                alone && step.after.is_none_or(ended)
+            };
             if let Some(first) = state.waiting.iter().position(free) {
                 let step = state.waiting.remove(first);
                 state.building.push(step.builds);
@@ -171,33 +180,34 @@ fn worker(queue: &Queue, own: &Path) {
 
 fn cargo(builds: Builds, name: &str, arguments: &str) -> Step {
     let arguments = arguments.split_whitespace().map(str::to_owned).collect();
-    Step { name: name.to_owned(), builds, work: Work::Cargo(arguments), environment: &[] }
+    let work = Work::Cargo(arguments);
+    Step { name: name.to_owned(), builds, after: None, work, environment: &[] }
 }
 
 fn own(builds: Builds, arguments: &str) -> Step {
     let words = arguments.split_whitespace().map(str::to_owned).collect();
-    Step { name: arguments.to_owned(), builds, work: Work::Own(words), environment: &[] }
+    let (name, work) = (arguments.to_owned(), Work::Own(words));
+    Step { name, builds, after: None, work, environment: &[] }
 }
 
 /// Every step; those that take long before the others of their directory, as far as one need not look at them first.
 /// The benchmark writes its `table` there.
 fn steps(table: &Path) -> Vec<Step> {
-    let mut all = debug_steps();
+    let mut all = guest_steps();
+    all.extend(debug_steps());
     all.extend(release_steps(table));
     all.extend(
-        [
-            "vm --kernel all --quick",
-            "fuzz",
-            "loom",
-            "torture --asan",
-            "vm numa",
-            "msrv",
-            "tsan",
-            "miri",
-        ]
-        .map(|name| own(Builds::Apart, name)),
+        ["fuzz", "loom", "torture --asan", "msrv", "tsan", "miri"]
+            .map(|name| own(Builds::Apart, name)),
     );
     all
+}
+
+/// What runs in virtual machines: the programs that the tests have built, so as not to build all of them once more.
+fn guest_steps() -> Vec<Step> {
+    ["vm --kernel all --quick --tested", "vm numa --tested"]
+        .map(|name| Step { after: Some(TESTS), ..own(Builds::Apart, name) })
+        .to_vec()
 }
 
 /// What needs no optimised build.
@@ -215,7 +225,7 @@ fn debug_steps() -> Vec<Step> {
         cargo(Debug, "clippy", "clippy --workspace --all-targets --all-features -- -D warnings"),
         // Members are built with the union of what they ask for, and this tool asks for every feature. The examples are
         // built too.
-        cargo(Debug, "test", "test --workspace --no-fail-fast"),
+        cargo(Debug, TESTS, "test --workspace --no-fail-fast"),
         own(Debug, "fallback"),
         own(Debug, "http --smoke"),
         own(Debug, "containers"),
@@ -242,7 +252,7 @@ fn release_steps(table: &Path) -> Vec<Step> {
     vec![
         own(Release, "instr"),
         bench,
-        own(Release, "sim --seeds 0..6000"),
+        own(Release, "sim --seeds 0..4000"),
         own(Release, "torture"),
         own(Release, "soak"),
         own(Release, "spec-fuzz"),
@@ -317,6 +327,21 @@ mod tests {
         let results = queue.results();
         let told: Vec<_> = results.iter().map(|step| (step.name.as_str(), step.ok)).collect();
         assert_eq!(told, [("wrong", false), ("tidy", false)], "there is no such program");
+    }
+
+    #[test]
+    fn a_step_waits_for_the_one_whose_programs_it_takes() {
+        let tests = own(Builds::Debug, TESTS);
+        let guests = Step { after: Some(TESTS), ..own(Builds::Apart, "vm") };
+        let queue = Queue::new(vec![guests, tests, own(Builds::Apart, "fuzz")]);
+        let begun: Vec<Step> = (0..2).map_while(|_| queue.next()).collect();
+        assert_eq!((begun[0].name.as_str(), begun[1].name.as_str()), (TESTS, "fuzz"));
+        queue.end(&begun[0], Duration::ZERO, Err("it failed".to_owned()));
+        assert_eq!(queue.next().map(|step| step.name), Some("vm".to_owned()));
+        let there = |step: &Step| {
+            steps(Path::new("")).iter().any(|other| Some(other.name.as_str()) == step.after)
+        };
+        assert!(guest_steps().iter().all(there), "or it would wait for ever");
     }
 
     #[test]

@@ -111,7 +111,8 @@ fn main() -> ExitCode {
         ["sim", options @ ..] => sim::run(options),
         ["spec-fuzz"] => spec::fuzz(spec::SECONDS),
         ["spec-fuzz", "--seconds", seconds] => spec::seconds(seconds).and_then(spec::fuzz),
-        ["vm", "numa"] => vm::numa(),
+        ["vm", "numa"] => vm::numa(false),
+        ["vm", "numa", "--tested"] => vm::numa(true),
         ["vm", options @ ..] => vm::matrix(options),
         ["containers"] => containers::run(),
         // The part of it that runs in a container.

@@ -4,7 +4,7 @@
 //! Each function lends the kernel memory for the length of the call, `&mut` where the kernel writes.
 //! Functions after which the kernel keeps using memory are `unsafe`.
 //!
-//! Tests: registered_buffers, a_ring_of_provided_buffers, registered_files, a_query_needs_no_ring, any_operation_by_number
+//! Tests: registered_buffers, receives_pick_buffers_of_a_ring_in_turn, registered_files, a_query_needs_no_ring, any_operation_by_number
 #![allow(unsafe_code, reason = "system calls with pointers")]
 
 use core::ffi::c_void;

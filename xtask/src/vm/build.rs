@@ -1,9 +1,11 @@
-//! Programs without shared libraries: a guest has none.
+//! The programs of a guest: built without shared libraries, or those of `cargo test --workspace` with theirs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::built::{self, Built};
+use crate::workspace::output_of;
 use crate::{Outcome, workspace};
 
 /// Named, so that build scripts and macros are built as usual.
@@ -26,7 +28,17 @@ pub(super) enum Target {
     Unit(&'static str, &'static str),
 }
 
+/// The first process of a guest.
+pub(super) const INIT: Target = Target::Program("xtask-guest", "xtask-guest");
+
 impl Target {
+    /// Whether it is this program.
+    fn is(self, program: &Built) -> bool {
+        program.name == self.name()
+            && program.package == self.package()
+            && program.test != matches!(self, Target::Program(..))
+    }
+
     pub(super) fn package(self) -> &'static str {
         match self {
             Self::Program(package, _) | Self::Test(package, _) | Self::Unit(package, _) => package,
@@ -41,40 +53,76 @@ impl Target {
     }
 }
 
-/// The program of a package, with its default features.
-pub(super) fn program(package: &'static str, directory: &Path) -> Outcome<PathBuf> {
-    one(&["build", "-p", package], Target::Program(package, package), directory)
+/// Programs for a guest.
+#[derive(Debug)]
+pub(super) struct Programs {
+    found: Vec<Built>,
+    /// Cargo's temporary directory for tests, which is compiled into them.
+    pub(super) temporary: PathBuf,
+    /// Shared libraries that they need, the loader among them.
+    pub(super) libraries: BTreeSet<PathBuf>,
 }
 
-/// A test program of a package, with its default features.
-pub(super) fn test(
-    package: &'static str,
-    name: &'static str,
-    directory: &Path,
-) -> Outcome<PathBuf> {
-    let arguments = ["test", "--no-run", "-p", package, "--test", name];
-    one(&arguments, Target::Test(package, name), directory)
-}
-
-fn one(arguments: &[&str], target: Target, directory: &Path) -> Outcome<PathBuf> {
-    let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
-    executable(&cargo(arguments, directory)?, target)
-        .ok_or_else(|| format!("cargo names no program {}", target.name()))
-}
-
-/// Programs of many packages with all features, in as few runs of cargo as there are ways to build. `every`: all that there
-/// are. Their packages are named whichever are wanted, since they decide the features of what all depend on: else a
-/// different choice would build everything anew.
-pub(super) fn all(targets: &[Target], every: &[Target], directory: &Path) -> Outcome<Vec<PathBuf>> {
-    let mut messages = String::new();
-    for arguments in runs(targets, every) {
-        messages.push_str(&cargo(arguments, directory)?);
+impl Programs {
+    /// The first process, and programs of many packages with all features, in as few runs of cargo as there are ways to
+    /// build. `every`: all that there are. Their packages are named whichever are wanted, since they decide the features of
+    /// what all depend on: else a different choice would build everything anew.
+    pub(super) fn alone(
+        targets: &[Target],
+        every: &[Target],
+        directory: &Path,
+    ) -> Outcome<Programs> {
+        let mut found = Vec::new();
+        for arguments in runs(targets, every) {
+            found.extend(built::programs(&cargo(arguments, directory)?));
+        }
+        let init = ["build", "-p", INIT.package()].map(str::to_owned).to_vec();
+        found.extend(built::programs(&cargo(init, directory)?));
+        let temporary = directory.join("build").join(TARGET).join("tmp");
+        Ok(Programs { found, temporary, libraries: BTreeSet::new() })
     }
-    let path = |target: &Target| {
-        executable(&messages, *target)
+
+    /// The same of what `cargo test --workspace` builds, for those who have built that: without their symbols, in
+    /// `directory`.
+    pub(super) fn tested(targets: &[Target], directory: &Path) -> Outcome<Programs> {
+        let temporary = workspace::target_directory()?.join("tmp");
+        let mut all = Programs { found: built::tested()?, temporary, libraries: BTreeSet::new() };
+        let stripped = directory.join("tested");
+        let made = std::fs::create_dir_all(&stripped);
+        made.map_err(|e| format!("cannot make {}: {e}", stripped.display()))?;
+        let wanted: BTreeSet<Target> = targets.iter().copied().chain([INIT]).collect();
+        for target in wanted {
+            let small = stripped.join(format!("{}.{}", target.package(), target.name()));
+            let program = all.find_mut(target)?;
+            let mut strip = Command::new("strip");
+            output_of(strip.arg("-o").arg(&small).arg(&program.program))?;
+            let told = output_of(Command::new("ldd").arg(&program.program))?;
+            program.program = small;
+            all.libraries.extend(libraries(&told));
+        }
+        Ok(all)
+    }
+
+    /// Where a program is.
+    pub(super) fn path(&self, target: Target) -> Outcome<&Path> {
+        let found = self.found.iter().find(|program| target.is(program));
+        found
+            .map(|program| program.program.as_path())
             .ok_or_else(|| format!("cargo names no program {}", target.name()))
-    };
-    targets.iter().map(path).collect()
+    }
+
+    fn find_mut(&mut self, target: Target) -> Outcome<&mut Built> {
+        let found = self.found.iter_mut().find(|program| target.is(program));
+        found.ok_or_else(|| format!("cargo names no program {}", target.name()))
+    }
+}
+
+/// The paths in what ldd(1) says.
+fn libraries(told: &str) -> impl Iterator<Item = PathBuf> {
+    told.lines().filter_map(|line| {
+        let words = line.split_whitespace();
+        words.filter(|word| word.starts_with('/')).map(PathBuf::from).next()
+    })
 }
 
 /// The arguments of each run. `cargo build` makes programs and the tests under `tests/` at once, so that what both need is
@@ -115,21 +163,6 @@ fn cargo(arguments: Vec<String>, directory: &Path) -> Outcome<String> {
     workspace::build_messages(command.envs(SETTINGS))
 }
 
-/// Where cargo's temporary directory for tests is, which is compiled into them.
-pub(super) fn temporary(directory: &Path) -> PathBuf {
-    directory.join("build").join(TARGET).join("tmp")
-}
-
-/// The path of a program in cargo's messages.
-fn executable(messages: &str, target: Target) -> Option<PathBuf> {
-    let right = |program: &Built| {
-        program.name == target.name()
-            && program.package == target.package()
-            && program.test != matches!(target, Target::Program(..))
-    };
-    built::programs(messages).into_iter().find(right).map(|found| found.program)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,12 +176,23 @@ mod tests {
 
     #[test]
     fn the_program_is_found_in_the_messages() {
-        let found = |target| executable(MESSAGES, target);
-        assert_eq!(found(Target::Test("xtask-guest", "numa")), Some(PathBuf::from("/t/numa-1")));
+        let (temporary, libraries) = (PathBuf::new(), BTreeSet::new());
+        let programs = Programs { found: built::programs(MESSAGES), temporary, libraries };
+        let found = |target| programs.path(target).ok();
+        assert_eq!(found(Target::Test("xtask-guest", "numa")), Some(Path::new("/t/numa-1")));
         assert_eq!(found(Target::Test("other", "numa")), None);
-        assert_eq!(found(Target::Program("cli", "ring")), Some(PathBuf::from("/t/ring")));
-        assert_eq!(found(Target::Unit("cli", "ring")), Some(PathBuf::from("/t/ring-test")));
+        assert_eq!(found(Target::Program("cli", "ring")), Some(Path::new("/t/ring")));
+        assert_eq!(found(Target::Unit("cli", "ring")), Some(Path::new("/t/ring-test")));
         assert_eq!(found(Target::Test("cli", "none")), None);
+    }
+
+    #[test]
+    fn shared_libraries_are_found_in_what_ldd_says() {
+        let told = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f)\n\
+                    \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        let found: Vec<PathBuf> = libraries(told).collect();
+        assert_eq!(found, ["/lib/x/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from));
+        assert_eq!(libraries("\tstatically linked\n").count(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::build::{INIT, Programs};
 use crate::Outcome;
 
 const DIRECTORY: u32 = 0o040_755;
@@ -24,8 +25,15 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// An image with `init` as its first process.
-    pub(super) fn new(init: &Path) -> Outcome<Image> {
+    /// An image for these programs, with the first process.
+    pub(super) fn of(programs: &Programs) -> Outcome<Image> {
+        let mut image = Image::new(programs.path(INIT)?)?;
+        image.directory(&programs.temporary)?;
+        programs.libraries.iter().try_for_each(|library| image.copy(library))?;
+        Ok(image)
+    }
+
+    fn new(init: &Path) -> Outcome<Image> {
         let mut image = Image { archive: Vec::new(), files: 0, list: String::new() };
         for directory in ["dev", "etc", "proc", "sys", "tmp"] {
             image.entry(directory, DIRECTORY, (0, 0), &[])?;
@@ -50,6 +58,15 @@ impl Image {
             }
         }
         Ok(())
+    }
+
+    /// Adds a file where it is on this machine.
+    pub(super) fn copy(&mut self, path: &Path) -> Outcome {
+        if let Some(parent) = path.parent() {
+            self.directory(parent)?;
+        }
+        let name = path.display().to_string();
+        self.entry(name.trim_start_matches('/'), PROGRAM, (0, 0), &read(path)?)
     }
 
     /// Adds a program, in the root directory.

@@ -5,21 +5,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::build::{Programs, Target};
 use super::guest::{self, Guest};
 use super::image::Image;
 use super::kernel::{self, Kernel};
 use super::programs::{PROGRAMS, Program, Run};
 use super::report::{Report, json, table};
-use super::{Skip, build, debian, write};
+use super::{Skip, debian, write};
 use crate::{Outcome, workspace};
 
 const HELP: &str = "\
-usage: cargo xtask vm [--kernel K[,K]..] [--quick] [--program NAME[,NAME]..] [--jobs N] [--json FILE]
-                      [-- WORDS..]
+usage: cargo xtask vm [--kernel K[,K]..] [--quick] [--program NAME[,NAME]..] [--tested] [--jobs N]
+                      [--json FILE] [-- WORDS..]
 
   --kernel   5.10, 6.1, 6.12, 7.3, or all, which is the default
   --quick    only the programs that continuous integration runs
   --program  only these programs, by their names in the table
+  --tested   take the programs of `cargo test --workspace`, with their shared libraries, in place of
+             a build without any
   --jobs     how many machines run side by side; 2 unless told otherwise
   --json     write the results there
   WORDS      are given to the test programs: they choose among tests; the first, among scenarios
@@ -33,6 +36,8 @@ What `safer-ring spec check` has found on a kernel is in target/vm/spec-KERNEL.j
 struct Options<'a> {
     kernels: Vec<&'static Kernel>,
     programs: Vec<Program>,
+    /// Whether they are those of `cargo test --workspace`.
+    tested: bool,
     jobs: usize,
     json: Option<&'a Path>,
     words: Vec<&'a str>,
@@ -85,6 +90,7 @@ fn options<'a>(arguments: &[&'a str]) -> Outcome<Options<'a>> {
     let mut options = Options {
         kernels: Vec::new(),
         programs: Vec::new(),
+        tested: false,
         jobs: 2,
         json: None,
         words: Vec::new(),
@@ -94,6 +100,7 @@ fn options<'a>(arguments: &[&'a str]) -> Outcome<Options<'a>> {
         match option {
             "--" => options.words = rest.by_ref().collect(),
             "--quick" => quick = true,
+            "--tested" => options.tested = true,
             "--kernel" | "--program" | "--jobs" | "--json" => {
                 let value =
                     rest.next().ok_or_else(|| wrong(&format!("{option} lacks its value")))?;
@@ -152,13 +159,14 @@ struct Archive {
 
 impl Archive {
     fn new(options: &Options<'_>, runs: &[Run], directory: &Path) -> Outcome<Archive> {
-        let init = build::program("xtask-guest", directory)?;
-        let targets: Vec<build::Target> =
-            options.programs.iter().map(|program| program.target).collect();
-        let every: Vec<build::Target> = PROGRAMS.iter().map(|program| program.target).collect();
-        let paths = build::all(&targets, &every, directory)?;
-        let mut image = Image::new(&init)?;
-        image.directory(&build::temporary(directory))?;
+        let targets: Vec<Target> = options.programs.iter().map(|program| program.target).collect();
+        let every: Vec<Target> = PROGRAMS.iter().map(|program| program.target).collect();
+        let programs = if options.tested {
+            Programs::tested(&targets, directory)?
+        } else {
+            Programs::alone(&targets, &every, directory)?
+        };
+        let mut image = Image::of(&programs)?;
         if options.programs.iter().any(|program| program.starts_others) {
             match debian::busybox(&directory.join("kernels"))? {
                 Ok(busybox) => image.tools(&busybox)?,
@@ -168,9 +176,9 @@ impl Archive {
             }
         }
         let mut there = BTreeSet::new();
-        for (program, path) in options.programs.iter().zip(&paths) {
+        for program in &options.programs {
             if there.insert(program.file()) {
-                image.program(&program.file(), path)?;
+                image.program(&program.file(), programs.path(program.target)?)?;
             }
         }
         for run in runs {

@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: tests inside virtual machines, on kernels and machines that this one is not.
 //!
 //! * [`debian`]: files out of Debian's packages, fetched with apt; [`kernel`]: which of them are the kernels.
-//! * [`build`]: programs without shared libraries.
+//! * [`build`]: programs without shared libraries, or with theirs.
 //! * [`image`]: they and the list of what to run, as the archive that the kernel unpacks.
 //! * [`guest`]: the machine itself; [`transcript`]: what it printed.
 //! * [`programs`]: the table of what runs on every kernel; [`mod@matrix`]: running it; [`report`]: what came of it,
@@ -24,6 +24,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::{Outcome, workspace};
+use build::{Programs, Target};
 use guest::Guest;
 use image::Image;
 use kernel::Kernel;
@@ -32,6 +33,9 @@ use transcript::Transcript;
 
 /// Longer than any test program on two nodes takes.
 const LIMIT: Duration = Duration::from_secs(200);
+
+/// Tests (package, name) that want two nodes, and the table that these kernels are asked for.
+const NUMA: [(&str, &str); 2] = [("xtask-guest", "numa"), ("safer-ring-sys", "kernels")];
 
 /// Why something was not done, though nothing is wrong: a tool or the network is missing.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,11 +49,11 @@ type Got<T> = Outcome<Result<T, Skip>>;
 ///
 /// # Errors
 /// A test failed, or the programs do not build. What is missing on this machine is a `skipped:` line.
-pub(crate) fn numa() -> Outcome {
+pub(crate) fn numa(tested: bool) -> Outcome {
     let guest = Guest::two_nodes();
     let mut failed = Vec::new();
     for kernel in [kernel::LINUX_6_1, kernel::NEWEST] {
-        match on(&guest, &kernel, &[("xtask-guest", "numa"), ("safer-ring-sys", "kernels")]) {
+        match on(&guest, &kernel, &NUMA, tested) {
             Ok(Ok(())) => {}
             Ok(Err(Skip(reason))) => println!("skipped: vm numa, kernel {}: {reason}", kernel.name),
             Err(message) => failed.push(format!("kernel {}: {message}", kernel.name)),
@@ -59,7 +63,12 @@ pub(crate) fn numa() -> Outcome {
 }
 
 /// Runs the test programs (package, name) one after the other in a machine.
-fn on(guest: &Guest, kernel: &Kernel, tests: &[(&'static str, &'static str)]) -> Got<()> {
+fn on(
+    guest: &Guest,
+    kernel: &Kernel,
+    tests: &[(&'static str, &'static str)],
+    tested: bool,
+) -> Got<()> {
     if let Err(skip) = guest::available() {
         return Ok(Err(skip));
     }
@@ -68,10 +77,16 @@ fn on(guest: &Guest, kernel: &Kernel, tests: &[(&'static str, &'static str)]) ->
         Ok(kernel) => kernel,
         Err(skip) => return Ok(Err(skip)),
     };
-    let init = build::program("xtask-guest", &directory)?;
-    let mut image = Image::new(&init)?;
-    for (package, name) in tests {
-        image.program(name, &build::test(package, name, &directory)?)?;
+    let targets: Vec<Target> =
+        tests.iter().map(|(package, name)| Target::Test(package, name)).collect();
+    let programs = if tested {
+        Programs::tested(&targets, &directory)?
+    } else {
+        Programs::alone(&targets, &targets, &directory)?
+    };
+    let mut image = Image::of(&programs)?;
+    for (target, (_, name)) in targets.iter().zip(tests) {
+        image.program(name, programs.path(*target)?)?;
         // One test at a time: some look at all threads of the process.
         image.run(name, LIMIT, &[], &["--test-threads=1"]);
     }

@@ -223,14 +223,14 @@ pub(super) const ALL: &[Mutant] = &[
         "A multishot receive does not take in more and more of what nobody reads.",
         "crates/safer-ring-backend/src/stream.rs",
         ("        self.items.len() >= MOST_AHEAD\n", "        self.items.len() > 1 << 20\n"),
-        (FACE, Test("multishot"), "local::a_slow_reader_holds_its_peer_back"),
+        (FACE, Test("multishot"), "a_slow_reader_holds_its_peer_back"),
     ),
     mutant(
         "receive-beside-multishot-starved",
         "A receive that waits when a multishot receive is armed asks again.",
         "crates/safer-ring-backend/src/driver/multishot.rs",
         ("                while self.nudge(&fd) {}\n", ""),
-        (FACE, Test("multishot"), "local::a_receive_that_waits_already_is_not_starved"),
+        (FACE, Test("multishot"), "a_receive_that_waits_already_is_not_starved_by_a_stream_of_receives"),
     ),
     mutant(
         "short-send-abandoned",
