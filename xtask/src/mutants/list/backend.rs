@@ -226,13 +226,6 @@ pub(super) const ALL: &[Mutant] = &[
         (FACE, Test("multishot"), "a_slow_reader_holds_its_peer_back"),
     ),
     mutant(
-        "receive-beside-multishot-starved",
-        "A receive that waits when a multishot receive is armed asks again.",
-        "crates/safer-ring-backend/src/driver/multishot.rs",
-        ("                while self.nudge(&fd) {}\n", ""),
-        (FACE, Test("multishot"), "a_receive_that_waits_already_is_not_starved_by_a_stream_of_receives"),
-    ),
-    mutant(
         "short-send-abandoned",
         "A dropped send goes on until all is sent.",
         "crates/safer-ring-backend/src/driver/orphan.rs",
