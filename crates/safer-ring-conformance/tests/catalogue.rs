@@ -132,5 +132,5 @@ fn the_environments_differ_in_what_they_say() {
 fn scenarios_of_operations_name_them() {
     let used: BTreeSet<OpKind> =
         all().iter().flat_map(|scenario| scenario.ops.iter().copied()).collect();
-    assert_eq!(used.len(), 33, "{used:?}");
+    assert_eq!(used.len(), 34, "{used:?}");
 }

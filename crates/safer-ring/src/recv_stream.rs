@@ -19,8 +19,8 @@ use crate::{Fd, ReadRingBuffer, RingBuffer, RingOf};
 /// while all of them (1024) are out, the stream waits.
 ///
 /// On a socket one entry of the ring serves all receives (`IORING_RECV_MULTISHOT`, kernel 6.0), and the kernel picks the buffer
-/// when something has arrived: one that waits for its peer holds none. What arrives is taken in ahead of the calls, up to 32
-/// buffers; from then on it waits in the socket. Otherwise (pipes, the fallback, rings that are
+/// when something has arrived: one that waits for its peer holds none. What arrives is taken in ahead of the calls. When 32
+/// buffers wait it is cancelled, and what the kernel does not take in until it hears of that waits in the socket. Otherwise (pipes, the fallback, rings that are
 /// [`restricted`](crate::Builder::restricted), older kernels) it is one receive after the other, and one that waits holds
 /// a buffer.
 ///

@@ -4,6 +4,7 @@
 //! what it takes in becomes an item of the descriptor's stream, for whoever asks there first.
 
 use std::mem::ManuallyDrop;
+use std::sync::atomic::{Ordering, fence};
 
 use safer_ring_buf::{IoBuf, Lease, PooledBuffer};
 use safer_ring_core::{Completion, Key, Op, Phase};
@@ -15,6 +16,10 @@ use crate::fd::Guard;
 use crate::payload;
 use crate::request::Resources;
 use crate::stream::{Item, Load, is_news};
+
+/// Guards of a descriptor that are there when a multishot receive is armed, beside those of handles: that of who asks
+/// for it, of the operation, and of the call. Two who ask are one more than that, which costs a look and nothing else.
+const HOLDERS: usize = 3;
 
 impl<K: Guard, B: Backend> Driver<K, B> {
     /// Arms a multishot receive on a socket where nothing is armed. `None` where there can be none now: an ordinary receive
@@ -34,10 +39,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                     self.flush();
                 }
                 self.orphan(key);
-                // What waits in the kernel already would wait on while this one takes everything.
-                while self.nudge(&fd) {}
-                self.aftermath.nudges.push(Nudge { fd, all: true });
-                self.dirty = true;
+                self.nudge_all(fd);
                 Some((home, key))
             }
             Err(refused) => {
@@ -45,6 +47,19 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 None
             }
         }
+    }
+
+    /// What waits in the kernel already would wait on while a multishot receive takes everything. It is looked for only where
+    /// the descriptor has more holders than are known, since that is a look at every operation.
+    fn nudge_all(&mut self, fd: K) {
+        // Between the mark that the descriptor has now and this count, as in `ask_again` the other way round.
+        fence(Ordering::SeqCst);
+        if fd.holders() <= fd.users() + HOLDERS {
+            return;
+        }
+        while self.nudge(&fd) {}
+        self.aftermath.nudges.push(Nudge { fd, all: true });
+        self.dirty = true;
     }
 
     /// A completion that is not the last of its operation.

@@ -7,6 +7,8 @@
 //! Tests: a_late_open_is_closed_and_counted
 #![allow(unsafe_code, reason = "adoption of descriptors")]
 
+use std::sync::atomic::{Ordering, fence};
+
 use safer_ring_core::{Completion, Key, OnDrop, Op, Orphaned, Phase, StateView};
 use safer_ring_sys::Errno;
 
@@ -51,10 +53,12 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         self.is_ours() && self.table.cancel(key)
     }
 
-    /// A receive that begins to wait was started while another thread armed one for good, and may not have seen that. Of the
-    /// two that take the lock of this ring after their part, the mark here and [`Driver::arm`]'s look, one sees the other.
+    /// A receive that begins to wait may have been started while another thread armed one for good, and not have seen that.
+    /// This one has its guard and looks at the mark; the other, in [`Driver::arm`], has set the mark and counts the guards: one
+    /// of the two sees the other. Where it is the other, it looks for this one under the lock of this ring.
     #[inline]
     pub(crate) fn ask_again(&mut self, key: Key) {
+        fence(Ordering::SeqCst);
         let fd = self.table.get(key).and_then(|(_, resources)| resources.fd.as_ref());
         if fd.is_some_and(|fd| fd.marks().meets(Sides::TAKES)) {
             self.nudged.push(key);

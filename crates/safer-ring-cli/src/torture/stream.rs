@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use rustix::net::{Shutdown as PeerShutdown, sockopt};
-use safer_ring::{Fd, IoBuf, OpError, PooledBuffer, RingOf, Shutdown};
+use safer_ring::{Fd, IoBuf, OpError, RingOf, Shutdown};
 
 use super::dice::{Dice, mix};
 use super::fate::{Fate, Probe, Storm, meet, nap, pass};
@@ -118,7 +119,7 @@ impl<M: Host> Conn<M> {
         self.ended.load(Ordering::Acquire) || enough || (all && open_end) || self.world.failed()
     }
 
-    fn received(&self, result: Result<(usize, safer_ring::Slice<PooledBuffer>), io::Error>) {
+    fn received<B: Deref<Target = [u8]>>(&self, result: io::Result<(usize, B)>) {
         let got = self.got.load(Ordering::Acquire);
         match result {
             Ok((0, _)) => {
@@ -160,6 +161,7 @@ impl<M: Host> Conn<M> {
     /// Receives until there is nothing more, dropping most receives.
     pub(crate) async fn receive(&self, mut dice: Dice) {
         let mut storm = Storm::default();
+        let mut arrives = None;
         while !self.received_all() {
             let Some(buffer) = self.world.pools.take(dice.bytes(LARGEST)) else {
                 nap(&self.ring, Duration::from_micros(50)).await;
@@ -172,7 +174,11 @@ impl<M: Host> Conn<M> {
             // Any handle of the descriptor will do.
             let clone = self.reader.clone();
             let fd = if dice.one_in(2) { &clone } else { &self.reader };
-            let way = if self.is_socket { dice.below(3) } else { 2 };
+            let way = if self.is_socket { dice.below(5) } else { 2 };
+            if way < 3 && dice.one_in(2) {
+                // Else the others run beside it.
+                arrives = None;
+            }
             match way {
                 0 => {
                     let probe = self.probe(Act::Receive, self.ring.recv(fd, buffer));
@@ -187,10 +193,22 @@ impl<M: Host> Conn<M> {
                         self.received(result.map_err(OpError::into));
                     }
                 }
-                _ => {
+                2 => {
                     let probe = self.probe(Act::StreamRead, self.ring.read_owned(fd, buffer));
                     if let Some(result) = meet(&self.ring, probe, fate).await {
                         self.received(result.map_err(OpError::into));
+                    }
+                }
+                _ => {
+                    drop(buffer);
+                    let stream = arrives.get_or_insert_with(|| self.ring.recv_stream(fd));
+                    let probe = self.probe(Act::Stream, stream.next());
+                    match meet(&self.ring, probe, fate).await {
+                        Some(Some(result)) => {
+                            self.received(result.map(|buffer| (buffer.len(), buffer)));
+                        }
+                        Some(None) => self.received(Ok((0, Vec::new()))),
+                        None => {}
                     }
                 }
             }

@@ -46,6 +46,7 @@ named! {
         Receive = "recv",
         Message = "recv_msg",
         StreamRead = "stream read",
+        Stream = "stream of receives",
         Send = "send",
         SendMessage = "send_msg",
         StreamWrite = "stream write",
