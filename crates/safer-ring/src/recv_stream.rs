@@ -24,6 +24,8 @@ use crate::{Fd, ReadRingBuffer, RingBuffer, RingOf};
 /// Otherwise (pipes, the fallback, rings that are [`restricted`](crate::Builder::restricted), older kernels) it is one receive
 /// after the other, and one that waits holds a buffer.
 ///
+/// Receives of other kinds beside it are for who does not mind which of them gets what comes next.
+///
 /// # Errors
 /// Those of recv(2), as items. It goes on after them.
 ///
