@@ -5,7 +5,6 @@ use std::task::{Poll, Waker};
 
 use safer_ring_buf::PooledBuffer;
 
-use crate::driver::Driver;
 use crate::fd::{Fd, Guard as _, Taker, cancel_takers};
 use crate::mode::Mode;
 use crate::stream::{NO_TICKET, Next, Ticket};
@@ -33,16 +32,21 @@ pub enum Arrival {
     /// What arrived; never empty.
     Buffer(PooledBuffer),
     /// It takes an ordinary receive to go on: at the end of the stream, after an error, for bytes that were left over, where
-    /// no buffer is free, and where the ring has no multishot receives.
+    /// no buffer is free, and where the kernel refuses a multishot one.
     Receive,
 }
 
 impl<M: Mode> Arrivals<M> {
-    /// For a connected stream socket. Nothing is armed yet. It does not count as a handle of the descriptor, but keeps it
-    /// open.
-    pub fn new(ring: &M::Ring, fd: &Fd<M>) -> Self {
-        let (ring, guard) = (ring.clone(), fd.guard());
-        Self { ring, guard, ticket: NO_TICKET, armed: None, fresh: false }
+    /// For a connected stream socket; `None` on a ring without multishot receives. Nothing is armed yet. It does not count as
+    /// a handle of the descriptor, but keeps it open.
+    pub fn new(ring: &M::Ring, fd: &Fd<M>) -> Option<Self> {
+        M::features(ring).has_multishot_receive().then(|| Self {
+            ring: ring.clone(),
+            guard: fd.guard(),
+            ticket: NO_TICKET,
+            armed: None,
+            fresh: false,
+        })
     }
 
     /// What arrived. Pending while nothing has; `waker` is woken then.
@@ -74,7 +78,7 @@ impl<M: Mode> Arrivals<M> {
         let Some(mut driver) = M::enter(&cell) else { return false };
         let taker = driver.arm(self.guard.clone());
         if M::INLINE {
-            Driver::flush(&mut driver);
+            driver.flush();
             driver.touch();
         }
         M::park(&mut driver, &cell);

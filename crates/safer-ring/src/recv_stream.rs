@@ -48,8 +48,7 @@ impl<M: Mode> RecvStream<M> {
     }
 
     fn of_socket(ring: &RingOf<M>, fd: &Fd<M>) -> Self {
-        let multishot = ring.features().has_multishot_receive();
-        let arrivals = multishot.then(|| Arrivals::new(ring.inner(), fd));
+        let arrivals = Arrivals::new(ring.inner(), fd);
         Self { ring: ring.clone(), fd: fd.clone(), arrivals, receive: None }
     }
 

@@ -129,7 +129,7 @@ fn told<T: std::fmt::Debug, B>(result: Result<T, OpError<B>>, errno: i32) -> (St
 /// Whether a file is open for direct I/O; says so if not.
 fn is_direct<M: Mode>(file: &Fd<M>) -> bool {
     let direct = rustix::fs::fcntl_getfl(file).unwrap().contains(rustix::fs::OFlags::DIRECT);
-    let has_rules = !common::in_memory(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let has_rules = !common::lacks_direct_rules();
     if !direct || !has_rules {
         println!("skipped: no direct I/O on this file system, or in memory, where it has no rules");
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use common::net::poll_once;
-use common::{Exec, everywhere, file_with, in_memory, must_fail, pattern, with_built};
+use common::{Exec, everywhere, file_with, lacks_direct_rules, must_fail, pattern, with_built};
 use safer_ring::sys::{Sqe, opcode};
 use safer_ring::{
     BackendChoice, BackendKind, Builder, Ended, FallbackParts, FallocateMode, Fd, OwnedBuffer,
@@ -39,7 +39,7 @@ fn fallback() -> Builder<Shared> {
 
 /// A file opened with `O_DIRECT`, unless its file system knows none.
 fn direct_file(content: &[u8]) -> Option<File> {
-    if in_memory(std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))) {
+    if lacks_direct_rules() {
         println!("skipped: files are in memory here, where direct I/O has no rules");
         return None;
     }

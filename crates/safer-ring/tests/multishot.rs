@@ -18,7 +18,7 @@ use futures_util::future::{Either, join, select};
 use futures_util::{Stream, StreamExt as _};
 use rustix::net::sockopt;
 use safer_ring::net::TcpStream;
-use safer_ring::{Fd, Interest, Mode, Ring, RingBuffer, RingOf};
+use safer_ring::{Fd, Interest, Mode, RecvStream, Ring, RingBuffer, RingOf};
 
 everywhere!(
     a_stream_of_receives_is_one_submission,
@@ -50,6 +50,15 @@ fn pair<M: Mode>(ring: &RingOf<M>) -> (std::net::TcpStream, TcpStream<M>) {
     (far, TcpStream::from_fd(ring, Fd::new(near)))
 }
 
+/// The same, with a stream of receives that the kernel has.
+async fn armed<M: Mode>(ring: &RingOf<M>) -> (std::net::TcpStream, TcpStream<M>, RecvStream<M>) {
+    let (far, near) = pair(ring);
+    let mut arrives = near.recv_stream();
+    assert!(poll_next(&mut arrives).is_pending());
+    turn(ring).await;
+    (far, near, arrives)
+}
+
 /// The next bytes, which must come.
 async fn some<S>(arrives: &mut S) -> RingBuffer
 where
@@ -60,10 +69,7 @@ where
 
 fn a_stream_of_receives_is_one_submission<E: Exec>() {
     with_ring::<E>(8, async |ring| {
-        let (mut far, near) = pair(&ring);
-        let mut arrives = near.recv_stream();
-        assert!(poll_next(&mut arrives).is_pending());
-        turn(&ring).await;
+        let (mut far, _near, mut arrives) = armed(&ring).await;
         let before = ring.snapshot().submitted;
         for number in 0..200_u8 {
             far.write_all(&[number; 3]).unwrap();
@@ -208,10 +214,7 @@ fn a_receive_takes_what_a_stream_of_receives_has_taken_in<E: Exec>() {
                 "skipped: no multishot receives here, and of two receives the first is served first"
             );
         }
-        let (mut far, near) = pair(&ring);
-        let mut arrives = near.recv_stream();
-        assert!(poll_next(&mut arrives).is_pending());
-        turn(&ring).await;
+        let (mut far, near, mut arrives) = armed(&ring).await;
         far.write_all(b"one, two").unwrap();
         let read = near.read(Vec::with_capacity(4)).await.unwrap();
         assert_eq!(read.1, b"one,");
@@ -313,10 +316,7 @@ fn a_slow_reader_holds_its_peer_back<E: Exec>() {
 
 fn the_end_comes_behind_what_arrived<E: Exec>() {
     with_ring::<E>(8, async |ring| {
-        let (mut far, near) = pair(&ring);
-        let mut arrives = near.recv_stream();
-        assert!(poll_next(&mut arrives).is_pending());
-        turn(&ring).await;
+        let (mut far, near, mut arrives) = armed(&ring).await;
         far.write_all(b"last words").unwrap();
         drop(far);
         turn(&ring).await;
@@ -330,10 +330,7 @@ fn the_end_comes_behind_what_arrived<E: Exec>() {
 
 fn an_error_comes_behind_what_arrived<E: Exec>() {
     with_ring::<E>(8, async |ring| {
-        let (mut far, near) = pair(&ring);
-        let mut arrives = near.recv_stream();
-        assert!(poll_next(&mut arrives).is_pending());
-        turn(&ring).await;
+        let (mut far, _near, mut arrives) = armed(&ring).await;
         far.write_all(b"then").unwrap();
         assert_eq!(some(&mut arrives).await[..], *b"then");
         assert!(poll_next(&mut arrives).is_pending());
@@ -366,10 +363,7 @@ fn a_peek_sees_what_was_taken_in<E: Exec>() {
                 "skipped: no multishot receives here, and a receive takes what a peek beside it would see"
             );
         }
-        let (mut far, near) = pair(&ring);
-        let mut arrives = near.recv_stream();
-        assert!(poll_next(&mut arrives).is_pending());
-        turn(&ring).await;
+        let (mut far, near, mut arrives) = armed(&ring).await;
         far.write_all(b"look").unwrap();
         assert_eq!(near.peek(Vec::with_capacity(2)).await.unwrap().1, b"lo");
         assert_eq!(some(&mut arrives).await[..], *b"look");
@@ -378,10 +372,7 @@ fn a_peek_sees_what_was_taken_in<E: Exec>() {
 
 fn a_poll_waits_beside_a_stream_of_receives<E: Exec>() {
     with_ring::<E>(8, async |ring| {
-        let (mut far, near) = pair(&ring);
-        let mut arrives = near.recv_stream();
-        assert!(poll_next(&mut arrives).is_pending());
-        turn(&ring).await;
+        let (mut far, near, mut arrives) = armed(&ring).await;
         let fd = near.fd().clone();
         let write = async {
             ring.timeout(Duration::from_millis(2)).await.unwrap();
@@ -410,10 +401,7 @@ fn a_socket_that_does_not_block_is_received_from<E: Exec>() {
 
 fn a_ring_with_a_stream_of_receives_is_drained<E: Exec>() {
     with_ring::<E>(8, async |ring| {
-        let (mut far, near) = pair(&ring);
-        let mut arrives = near.recv_stream();
-        assert!(poll_next(&mut arrives).is_pending());
-        turn(&ring).await;
+        let (mut far, _near, mut arrives) = armed(&ring).await;
         far.write_all(b"before").unwrap();
         if ring.features().has_multishot_receive() {
             let left = ring.drain(Instant::now() + common::deadline() / 2).await;

@@ -64,14 +64,24 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// The first process, and programs of many packages with all features, in as few runs of cargo as there are ways to
-    /// build. `every`: all that there are. Their packages are named whichever are wanted, since they decide the features of
-    /// what all depend on: else a different choice would build everything anew.
-    pub(super) fn alone(
+    /// Those of `cargo test --workspace`, or a build of their own; see the two below.
+    pub(super) fn of(
+        tested: bool,
         targets: &[Target],
         every: &[Target],
         directory: &Path,
     ) -> Outcome<Programs> {
+        if tested {
+            Self::tested(targets, directory)
+        } else {
+            Self::alone(targets, every, directory)
+        }
+    }
+
+    /// The first process, and programs of many packages with all features, in as few runs of cargo as there are ways to
+    /// build. `every`: all that there are. Their packages are named whichever are wanted, since they decide the features of
+    /// what all depend on: else a different choice would build everything anew.
+    fn alone(targets: &[Target], every: &[Target], directory: &Path) -> Outcome<Programs> {
         let mut found = Vec::new();
         for arguments in runs(targets, every) {
             found.extend(built::programs(&cargo(arguments, directory)?));
@@ -84,7 +94,7 @@ impl Programs {
 
     /// The same of what `cargo test --workspace` builds, for those who have built that: without their symbols, in
     /// `directory`.
-    pub(super) fn tested(targets: &[Target], directory: &Path) -> Outcome<Programs> {
+    fn tested(targets: &[Target], directory: &Path) -> Outcome<Programs> {
         let temporary = workspace::target_directory()?.join("tmp");
         let mut all = Programs { found: built::tested()?, temporary, libraries: BTreeSet::new() };
         let stripped = directory.join("tested");

@@ -161,11 +161,7 @@ impl Archive {
     fn new(options: &Options<'_>, runs: &[Run], directory: &Path) -> Outcome<Archive> {
         let targets: Vec<Target> = options.programs.iter().map(|program| program.target).collect();
         let every: Vec<Target> = PROGRAMS.iter().map(|program| program.target).collect();
-        let programs = if options.tested {
-            Programs::tested(&targets, directory)?
-        } else {
-            Programs::alone(&targets, &every, directory)?
-        };
+        let programs = Programs::of(options.tested, &targets, &every, directory)?;
         let mut image = Image::of(&programs)?;
         if options.programs.iter().any(|program| program.starts_others) {
             match debian::busybox(&directory.join("kernels"))? {

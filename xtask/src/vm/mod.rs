@@ -79,11 +79,7 @@ fn on(
     };
     let targets: Vec<Target> =
         tests.iter().map(|(package, name)| Target::Test(package, name)).collect();
-    let programs = if tested {
-        Programs::tested(&targets, &directory)?
-    } else {
-        Programs::alone(&targets, &targets, &directory)?
-    };
+    let programs = Programs::of(tested, &targets, &targets, &directory)?;
     let mut image = Image::of(&programs)?;
     for (target, (_, name)) in targets.iter().zip(tests) {
         image.program(name, programs.path(*target)?)?;

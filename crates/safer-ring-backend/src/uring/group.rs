@@ -12,7 +12,7 @@
 #![allow(unsafe_code, reason = "lends buffers to a kernel that picks among them")]
 
 use safer_ring_buf::{BufferPool, IoBuf, IoBufMut, Lease, PooledBuffer};
-use safer_ring_sys::{BufRing, Errno, Uring, cqe_flags};
+use safer_ring_sys::{BufRing, Cqe, Errno, Uring};
 
 use super::setup::steadily;
 
@@ -141,10 +141,7 @@ impl Group {
     }
 
     fn take(&mut self, flags: u32, count: usize) -> Option<PooledBuffer> {
-        if flags & cqe_flags::BUFFER == 0 {
-            return None;
-        }
-        let bid = u16::try_from(flags >> 16).unwrap_or(u16::MAX);
+        let bid = Cqe { flags, ..Cqe::default() }.buffer_id()?;
         let (lease, rest) = self.lent.get_mut(usize::from(bid))?.take()?;
         self.free.push(bid);
         // SAFETY: both come from one `lend`. The kernel has given the buffer up by naming it (io_uring_enter(2),

@@ -17,8 +17,8 @@ use safer_ring_sys::{BufRing, Cqe, Errno, Sqe, address, opcode, recvsend, sqe_fl
 
 use super::lane::Lane;
 use super::raw::{RING, RawRing, no_slot};
+use super::raw_net::{Server, serve};
 use super::{Context, Family, Imp, Workload, closed};
-use crate::bench::alloc::own_allocations;
 use crate::bench::plan::{Kind, MESSAGE, Scenario};
 use crate::load::Load;
 use crate::num::{count, index, small};
@@ -130,6 +130,22 @@ impl Echo {
     }
 }
 
+impl Server for Echo {
+    fn load(&mut self) -> &mut Load {
+        &mut self.load
+    }
+
+    #[inline]
+    fn turn(&mut self, cqes: &mut [Cqe]) -> io::Result<u64> {
+        self.offered.publish();
+        let (n, mut bytes) = (self.ring.collect(1, cqes)?, 0);
+        for cqe in cqes.iter().take(n) {
+            bytes += count(self.step(cqe)?);
+        }
+        Ok(bytes)
+    }
+}
+
 impl Workload for Echo {
     fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
         if !self.armed {
@@ -138,22 +154,10 @@ impl Workload for Echo {
             }
             self.armed = true;
         }
-        self.load.order(ops)?;
-        let (target, mut bytes, mut half) = (ops * count(MESSAGE), 0, None);
         let mut cqes = std::mem::take(&mut self.cqes);
-        while bytes < target {
-            self.offered.publish();
-            let n = self.ring.collect(1, &mut cqes)?;
-            for cqe in cqes.iter().take(n) {
-                bytes += count(self.step(cqe)?);
-            }
-            if bytes >= target / 2 {
-                half.get_or_insert_with(own_allocations);
-            }
-        }
-        let end = own_allocations();
+        let lane = serve(self, &mut cqes, ops)?;
         self.cqes = cqes;
-        Ok(Lane::of_server(self.load.report()?, half, Some(end)))
+        Ok(lane)
     }
 
     fn enters(&self) -> Option<u64> {

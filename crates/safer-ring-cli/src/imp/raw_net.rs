@@ -143,6 +143,44 @@ impl Echo {
     }
 }
 
+/// An echo server by hand.
+pub(super) trait Server {
+    fn load(&mut self) -> &mut Load;
+
+    /// Hands over what has become possible, waits, and acts on what has completed; returns the bytes echoed by that. `cqes`
+    /// has room for all that is in flight.
+    fn turn(&mut self, cqes: &mut [Cqe]) -> io::Result<u64>;
+}
+
+/// Has so many messages echoed.
+pub(super) fn serve(server: &mut impl Server, cqes: &mut [Cqe], ops: u64) -> io::Result<Lane> {
+    server.load().order(ops)?;
+    let (target, mut bytes, mut half) = (ops * count(MESSAGE), 0, None);
+    while bytes < target {
+        bytes += server.turn(cqes)?;
+        if bytes >= target / 2 {
+            half.get_or_insert_with(own_allocations);
+        }
+    }
+    let end = own_allocations();
+    Ok(Lane::of_server(server.load().report()?, half, Some(end)))
+}
+
+impl Server for Echo {
+    fn load(&mut self) -> &mut Load {
+        &mut self.load
+    }
+
+    #[inline]
+    fn turn(&mut self, cqes: &mut [Cqe]) -> io::Result<u64> {
+        let (n, mut bytes) = (self.sockets.ring.collect(1, cqes)?, 0);
+        for cqe in cqes.iter().take(n) {
+            bytes += count(self.step(cqe)?);
+        }
+        Ok(bytes)
+    }
+}
+
 impl Workload for Echo {
     fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
         if !self.armed {
@@ -151,21 +189,10 @@ impl Workload for Echo {
             }
             self.armed = true;
         }
-        self.load.order(ops)?;
-        let (target, mut bytes, mut half) = (ops * count(MESSAGE), 0, None);
         let mut cqes = std::mem::take(&mut self.sockets.cqes);
-        while bytes < target {
-            let n = self.sockets.ring.collect(1, &mut cqes)?;
-            for cqe in cqes.iter().take(n) {
-                bytes += count(self.step(cqe)?);
-            }
-            if bytes >= target / 2 {
-                half.get_or_insert_with(own_allocations);
-            }
-        }
-        let end = own_allocations();
+        let lane = serve(self, &mut cqes, ops)?;
         self.sockets.cqes = cqes;
-        Ok(Lane::of_server(self.load.report()?, half, Some(end)))
+        Ok(lane)
     }
 
     fn enters(&self) -> Option<u64> {

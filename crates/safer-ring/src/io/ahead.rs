@@ -29,15 +29,10 @@ pub(super) struct Ahead<M: Mode> {
 }
 
 impl<M: Mode> Ahead<M> {
-    pub(super) fn new(limit: usize) -> Self {
-        let (reading, arrivals) = (Exclusive::new(None), Exclusive::new(None));
+    /// Of at most `limit` bytes at a time, where no multishot receive brings what there is.
+    pub(super) fn new(limit: usize, arrivals: Option<Arrivals<M>>) -> Self {
+        let (reading, arrivals) = (Exclusive::new(None), Exclusive::new(arrivals));
         Self { buffer: Vec::new(), picked: None, from: 0, limit, reading, arrivals }
-    }
-
-    /// From now on multishot receives bring what there is, where the ring has them.
-    pub(super) fn with_arrivals(mut self, arrivals: Arrivals<M>) -> Self {
-        *self.arrivals.get() = Some(arrivals);
-        self
     }
 
     /// The bytes that were read and not yet taken.

@@ -90,7 +90,7 @@ impl<M: Mode> AsyncFile<M> {
             position: *place.as_ref().unwrap_or(&0),
             seekable: place.is_ok(),
             file,
-            ahead: Ahead::new(read.clamp(1, LARGEST)),
+            ahead: Ahead::new(read.clamp(1, LARGEST), None),
             write: WriteBehind {
                 limit,
                 running: Exclusive::new(None),

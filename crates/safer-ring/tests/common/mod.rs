@@ -233,6 +233,11 @@ pub(crate) fn content<M: Mode>(fd: &Fd<M>) -> Vec<u8> {
     all
 }
 
+/// Whether the files that [`direct_file`] and its like make are in memory, where direct I/O has no rules.
+pub(crate) fn lacks_direct_rules() -> bool {
+    in_memory(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")))
+}
+
 /// Whether files in this directory are in memory, as all of them are in a guest. Such a file system has no rules for direct
 /// I/O, cannot do all that fallocate(2) can, and may have reads run by a worker.
 pub(crate) fn in_memory(directory: &std::path::Path) -> bool {
