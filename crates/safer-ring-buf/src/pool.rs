@@ -3,24 +3,26 @@
 //! Who waits is served in order: a buffer that comes back while somebody waits is handed to the first in the queue and
 //! never lies in the free list, so nobody overtakes. A waiter that goes away passes on what it was given.
 //! Wakers are cloned, dropped and woken outside the lock: they are other people's code.
+//!
+//! A buffer that is out keeps the pool's state alive by a plain count, which costs less than a weak one that must be asked
+//! each time; so the end of a pool is the end of its last handle, and these are counted by themselves.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::filled_buffer::filled_buffer;
 use crate::foreign::ForeignMemory;
 use crate::memory::{AllocError, Filled, RawBuf};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// A pool of at most `count` buffers of one size, allocated when they are first needed. Clones are the same pool.
 ///
 /// A buffer goes back when it is dropped, on whatever thread; so does one that is lent to an operation whose owner is gone,
 /// after the final completion. Buffers that return after the last handle to the pool was dropped are freed.
-#[derive(Clone)]
 pub struct BufferPool {
     shared: Arc<Shared>,
 }
@@ -29,11 +31,15 @@ struct Shared {
     count: usize,
     size: usize,
     align: usize,
+    /// Pools and waiters: who may still take a buffer.
+    handles: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// The last handle has gone.
+    closed: bool,
     free: Vec<RawBuf>,
     /// Buffers that were ever allocated; never more than `count`.
     created: usize,
@@ -128,7 +134,14 @@ impl Shared {
     }
 
     fn give(&self, raw: RawBuf) {
-        let waker = self.lock().give(raw);
+        let mut state = self.lock();
+        if state.closed {
+            // Freed outside the lock.
+            drop(state);
+            return drop(raw);
+        }
+        let waker = state.give(raw);
+        drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -143,7 +156,7 @@ impl Shared {
     }
 
     fn lend(self: &Arc<Shared>, raw: RawBuf) -> PooledBuffer {
-        PooledBuffer { filled: Filled::empty(Loan::new(raw, Arc::downgrade(self))) }
+        PooledBuffer { filled: Filled::empty(Loan { raw, home: Arc::clone(self) }) }
     }
 }
 
@@ -169,8 +182,7 @@ impl BufferPool {
     /// If `align` is not a power of two, or if the size is too large.
     pub fn aligned(count: usize, size: usize, align: usize) -> Result<BufferPool, AllocError> {
         RawBuf::check(size, align)?;
-        let shared = Shared { count, size, align, state: Mutex::default() };
-        Ok(BufferPool { shared: Arc::new(shared) })
+        Ok(BufferPool::of(count, size, align, State::default()))
     }
 
     /// A pool of exactly these buffers, each of `size` bytes: it allocates nothing.
@@ -185,8 +197,13 @@ impl BufferPool {
         let free: Vec<RawBuf> = memory.into_iter().map(ForeignMemory::into_raw).collect();
         let count = free.len();
         // The alignment is for buffers that are allocated, and there will be none.
-        let state = Mutex::new(State { free, created: count, ..State::default() });
-        Ok(BufferPool { shared: Arc::new(Shared { count, size, align: 1, state }) })
+        let state = State { free, created: count, ..State::default() };
+        Ok(BufferPool::of(count, size, 1, state))
+    }
+
+    fn of(count: usize, size: usize, align: usize, state: State) -> BufferPool {
+        let (handles, state) = (AtomicU64::new(1), Mutex::new(state));
+        BufferPool { shared: Arc::new(Shared { count, size, align, handles, state }) }
     }
 
     /// An empty buffer, if one is free. `None` if all are in use.
@@ -198,11 +215,31 @@ impl BufferPool {
         claim.map(|claim| self.shared.fulfil(claim))
     }
 
+    /// Empty buffers, `count` of them or as many as are free, behind what is in `into`: for who needs several at a time, since
+    /// the pool is locked once for those that were used before.
+    ///
+    /// Without memory for a new buffer the process aborts, as with `Vec`.
+    pub fn take_many(&self, count: usize, into: &mut Vec<PooledBuffer>) {
+        into.reserve(count);
+        let before = into.len();
+        let mut state = self.shared.lock();
+        let reused = count.min(state.free.len());
+        let rest = state.free.len() - reused;
+        into.extend(state.free.drain(rest..).map(|raw| self.shared.lend(raw)));
+        state.taken += reused;
+        state.high_water = state.high_water.max(state.taken);
+        drop(state);
+        while into.len() - before < count {
+            let Some(buffer) = self.take() else { break };
+            into.push(buffer);
+        }
+    }
+
     /// An empty buffer, as soon as one is free. Who waits longest is served first.
     ///
     /// The future may be dropped at any time: a buffer it was handed goes to the next in the queue.
     pub fn acquire(&self) -> Acquire {
-        Acquire { shared: Arc::clone(&self.shared), ticket: None }
+        Acquire { pool: self.clone(), ticket: None }
     }
 
     /// Size of each buffer in bytes.
@@ -225,6 +262,27 @@ impl BufferPool {
     }
 }
 
+impl Clone for BufferPool {
+    fn clone(&self) -> BufferPool {
+        // Nothing is read by this; who gives the clone to another thread orders the two.
+        self.shared.handles.fetch_add(1, Ordering::Relaxed);
+        BufferPool { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Drop for BufferPool {
+    fn drop(&mut self) {
+        if self.shared.handles.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let mut state = self.shared.lock();
+        state.closed = true;
+        let free = mem::take(&mut state.free);
+        drop(state);
+        drop(free);
+    }
+}
+
 impl fmt::Debug for BufferPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufferPool")
@@ -238,23 +296,23 @@ impl fmt::Debug for BufferPool {
 /// Future of [`BufferPool::acquire`]. Polled again after it was ready, it waits for another buffer.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Acquire {
-    shared: Arc<Shared>,
+    pool: BufferPool,
     /// Place in the queue, once there is one.
     ticket: Option<Ticket>,
 }
 
 impl Acquire {
     fn poll_first(&mut self, cx: &Context<'_>) -> Poll<PooledBuffer> {
-        let claim = self.shared.lock().claim(self.shared.count);
+        let claim = self.pool.shared.lock().claim(self.pool.shared.count);
         if let Some(claim) = claim {
-            return Poll::Ready(self.shared.fulfil(claim));
+            return Poll::Ready(self.pool.shared.fulfil(claim));
         }
         let waker = cx.waker().clone();
-        let mut state = self.shared.lock();
-        match state.claim(self.shared.count) {
+        let mut state = self.pool.shared.lock();
+        match state.claim(self.pool.shared.count) {
             Some(claim) => {
                 drop(state);
-                Poll::Ready(self.shared.fulfil(claim))
+                Poll::Ready(self.pool.shared.fulfil(claim))
             }
             None => {
                 self.ticket = Some(state.enqueue(waker));
@@ -264,7 +322,7 @@ impl Acquire {
     }
 
     fn poll_again(&mut self, ticket: Ticket, cx: &Context<'_>) -> Poll<PooledBuffer> {
-        let mut state = self.shared.lock();
+        let mut state = self.pool.shared.lock();
         let mut raw = state.collect(ticket);
         if raw.is_none() {
             let position = state.waiting_position(ticket);
@@ -274,7 +332,7 @@ impl Acquire {
             }
             drop(state);
             let mut waker = cx.waker().clone();
-            state = self.shared.lock();
+            state = self.pool.shared.lock();
             raw = state.collect(ticket);
             if raw.is_none()
                 && let Some(position) = state.waiting_position(ticket)
@@ -291,7 +349,7 @@ impl Acquire {
         match raw {
             Some(raw) => {
                 self.ticket = None;
-                Poll::Ready(self.shared.lend(raw))
+                Poll::Ready(self.pool.shared.lend(raw))
             }
             None => Poll::Pending,
         }
@@ -313,7 +371,7 @@ impl Future for Acquire {
 impl Drop for Acquire {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
-        let mut state = self.shared.lock();
+        let mut state = self.pool.shared.lock();
         let served = state.collect(ticket);
         let waiting =
             state.waiting_position(ticket).and_then(|position| state.waiting.remove(position));
@@ -362,14 +420,10 @@ impl fmt::Debug for PooledBuffer {
 /// The memory of a pooled buffer: what is left of it while it is lent. Dropping it gives the memory back.
 pub(crate) struct Loan {
     raw: RawBuf,
-    home: Weak<Shared>,
+    home: Arc<Shared>,
 }
 
 impl Loan {
-    fn new(raw: RawBuf, home: Weak<Shared>) -> Loan {
-        Loan { raw, home }
-    }
-
     #[inline]
     pub(crate) fn raw(&self) -> &RawBuf {
         &self.raw
@@ -378,11 +432,7 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        let raw = mem::take(&mut self.raw);
-        match self.home.upgrade() {
-            Some(shared) => shared.give(raw),
-            None => drop(raw), // the pool is gone
-        }
+        self.home.give(mem::take(&mut self.raw));
     }
 }
 

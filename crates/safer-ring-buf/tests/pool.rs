@@ -268,6 +268,37 @@ fn buffers_outlive_their_pool() {
 }
 
 #[test]
+fn several_buffers_at_a_time() {
+    let pool = BufferPool::new(4, 8);
+    let used = pool.take().unwrap();
+    let place = used.as_ptr();
+    used.give();
+    let mut buffers = Vec::new();
+    pool.take_many(3, &mut buffers);
+    assert_eq!(buffers.len(), 3);
+    assert!(buffers.iter().all(|buffer| buffer.is_empty() && buffer.capacity() == 8));
+    assert_eq!(buffers[0].as_ptr(), place, "what was used before comes first");
+    pool.take_many(3, &mut buffers);
+    assert_eq!(buffers.len(), 4, "as many as there are");
+    assert_eq!((pool.stats().taken, pool.stats().high_water), (4, 4));
+    pool.take_many(1, &mut buffers);
+    assert_eq!(buffers.len(), 4);
+    drop(buffers);
+    assert_eq!((pool.stats().taken, pool.stats().available), (0, 4));
+}
+
+#[test]
+fn a_clone_keeps_the_pool() {
+    let pool = BufferPool::new(1, 8);
+    let other = pool.clone();
+    let buffer = pool.take().unwrap();
+    let place = buffer.as_ptr();
+    drop(pool);
+    drop(buffer);
+    assert_eq!(other.take().unwrap().as_ptr(), place);
+}
+
+#[test]
 fn a_waiting_future_keeps_the_pool() {
     let pool = BufferPool::new(1, 8);
     let buffer = pool.take().unwrap();

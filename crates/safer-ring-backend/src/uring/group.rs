@@ -47,11 +47,12 @@ impl Buffers {
             let group = if may { Group::register(ring).ok() } else { None };
             *self = group.map_or(Buffers::Never, |group| Buffers::There(Box::new(group)));
         }
-        match self {
-            Buffers::There(group) if group.is_empty() => Err(Errno::NOBUFS),
-            Buffers::There(_) => Ok(GROUP),
-            _ => Err(Errno::OPNOTSUPP),
+        let Buffers::There(group) = self else { return Err(Errno::OPNOTSUPP) };
+        if group.lent() == 0 {
+            // All were in use; some may have come back.
+            group.fill();
         }
+        if group.lent() == 0 { Err(Errno::NOBUFS) } else { Ok(GROUP) }
     }
 
     /// The buffer that a completion names, with the bytes that it says; nothing if it names none that is lent.
@@ -89,8 +90,10 @@ pub(super) struct Group {
     /// Numbers without a buffer.
     free: Vec<u16>,
     pool: BufferPool,
-    /// How many are to be lent at a time.
+    /// How many are to be lent at a time; fewer, down to half of it, before more are.
     wanted: usize,
+    /// Empty: the place for buffers between the pool and the kernel.
+    spare: Vec<PooledBuffer>,
 }
 
 impl Group {
@@ -103,35 +106,33 @@ impl Group {
         let lent = std::iter::repeat_with(|| None).take(usize::from(COUNT)).collect();
         let free = (0..COUNT).rev().collect();
         let pool = BufferPool::new(usize::from(COUNT), SIZE);
-        let mut group = Self { ring, lent, free, pool, wanted: FIRST };
+        let mut group = Self { ring, lent, free, pool, wanted: FIRST, spare: Vec::new() };
         group.fill();
         Ok(group)
     }
 
-    /// Whether the kernel has nothing to pick from; not as far as anybody knows.
-    fn is_empty(&self) -> bool {
-        self.free.len() == self.lent.len()
+    /// Buffers that the kernel may pick, as far as anybody knows.
+    fn lent(&self) -> usize {
+        self.lent.len() - self.free.len()
     }
 
     /// Lends as many buffers as there are to be, if the pool has them.
     fn fill(&mut self) {
-        let before = self.free.len();
-        while self.lent.len() - self.free.len() < self.wanted {
-            let (Some(bid), Some(buffer)) = (self.free.last(), self.pool.take()) else { break };
+        let missing = self.wanted.saturating_sub(self.lent());
+        self.pool.take_many(missing, &mut self.spare);
+        for buffer in self.spare.drain(..) {
+            let Some(bid) = self.free.pop() else { break };
             let (lease, rest) = buffer.lend();
             let len = super::transfer(lease.capacity());
             // SAFETY: a number is in `free` until its buffer is pushed, and again when a completion has named it, so at most
             // `COUNT` of them are in the ring, which has so many entries. The memory is that of the lease, which stays in
             // `lent` until then.
-            unsafe { self.ring.push(lease.ptr(), len, *bid) };
-            if let Some(place) = self.lent.get_mut(usize::from(*bid)) {
+            unsafe { self.ring.push(lease.ptr(), len, bid) };
+            if let Some(place) = self.lent.get_mut(usize::from(bid)) {
                 *place = Some((lease, rest));
             }
-            self.free.pop();
         }
-        if self.free.len() != before {
-            self.ring.publish();
-        }
+        self.ring.publish();
     }
 
     /// Receives have found no buffer: more are lent from now on.
@@ -147,7 +148,9 @@ impl Group {
         // SAFETY: both come from one `lend`. The kernel has given the buffer up by naming it (io_uring_enter(2),
         // IORING_CQE_F_BUFFER), and has filled its first `count` bytes; what exceeds the capacity is cut.
         let buffer = unsafe { PooledBuffer::reclaim_filled(lease, rest, count) };
-        self.fill();
+        if self.lent() <= self.wanted / 2 {
+            self.fill();
+        }
         Some(buffer)
     }
 }
