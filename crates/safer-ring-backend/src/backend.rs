@@ -23,7 +23,7 @@ use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use safer_ring_buf::PooledBuffer;
+use safer_ring_buf::{PoolMemory, PooledBuffer};
 use safer_ring_core::Op;
 use safer_ring_sys::{Cqe, Cqe32, Errno};
 
@@ -211,6 +211,27 @@ pub unsafe trait Backend {
 
     /// Operations are left behind that may use the buffers of the group.
     fn leak_buffers(&mut self) {}
+
+    /// Registers the memory of a pool: reads and writes with its buffers name it from now on.
+    ///
+    /// # Errors
+    /// `OPNOTSUPP` where there is no such thing; those of io_uring_register(2).
+    fn register_memory(&mut self, _memory: &PoolMemory) -> Result<(), Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// Undoes that. Nothing is queued that names it.
+    ///
+    /// # Errors
+    /// `BUSY` while something is queued; those of io_uring_register(2).
+    fn unregister_memory(&mut self, _memory: &PoolMemory) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// Operations that have named registered memory.
+    fn named_memory(&self) -> u64 {
+        0
+    }
 
     /// Who else has run operations.
     fn helped(&self) -> Helped {

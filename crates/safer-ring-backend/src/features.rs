@@ -82,6 +82,14 @@ impl Features {
         kernel && !self.restricted && !self.has_setup_flag(setup::IOPOLL)
     }
 
+    /// Whether the memory of a pool can be registered (`IORING_REGISTER_BUFFERS2`, kernel 5.19). Not on a restricted ring,
+    /// which refuses that.
+    #[inline]
+    pub fn has_registered_buffers(&self) -> bool {
+        // Of the same kernel.
+        self.supports(opcode::SOCKET) && self.supports(opcode::READ_FIXED) && !self.restricted
+    }
+
     /// The names of the opcodes that the ring can use.
     pub fn opcode_names(&self) -> impl Iterator<Item = &'static str> + '_ {
         (0..128).filter(|code| self.supports(*code)).filter_map(opcode::name)

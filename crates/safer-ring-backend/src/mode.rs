@@ -5,6 +5,8 @@ use std::ops::DerefMut;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use safer_ring_buf::PoolMemory;
+
 use crate::config::Config;
 use crate::detect::Report;
 use crate::driver::{Driver, Snapshot};
@@ -64,6 +66,9 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     /// The kernel rings that there are now.
     #[doc(hidden)]
     fn cells(ring: &Self::Ring) -> Vec<Self::Cell>;
+    /// From now on kernel rings that are made register this memory, or no longer.
+    #[doc(hidden)]
+    fn keep_memory(ring: &Self::Ring, memory: &PoolMemory, keep: bool);
     /// The ring that a kernel ring belongs to, if it is still open.
     #[doc(hidden)]
     fn ring_of(cell: &Self::Cell) -> Option<Self::Ring>;
@@ -128,6 +133,8 @@ impl Mode for Local {
     fn cells(ring: &Self::Ring) -> Vec<Self::Cell> {
         vec![ring.clone()]
     }
+
+    fn keep_memory(_: &Self::Ring, _: &PoolMemory, _: bool) {}
 
     fn ring_of(cell: &Self::Cell) -> Option<Self::Ring> {
         Some(cell.clone())
@@ -194,6 +201,10 @@ impl Mode for Shared {
 
     fn cells(ring: &Self::Ring) -> Vec<Self::Cell> {
         ring.cells()
+    }
+
+    fn keep_memory(ring: &Self::Ring, memory: &PoolMemory, keep: bool) {
+        ring.keep_memory(memory, keep);
     }
 
     fn ring_of(cell: &Self::Cell) -> Option<Self::Ring> {

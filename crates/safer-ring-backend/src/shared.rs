@@ -12,6 +12,7 @@
 //!   work is kept by the reactor until its last completion, and what only waits for a next receive is cancelled.
 
 mod bell;
+mod cells;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -34,6 +35,7 @@ use crate::runtime::{self, Watcher};
 use crate::sim::{Home, World};
 use crate::uring::RingBackend;
 use crate::wake::conclude;
+use cells::Cells;
 
 type SharedDriver = Driver<Arc<SharedHandle>>;
 
@@ -50,13 +52,6 @@ pub struct SharedRing {
     report: Report,
     cells: Mutex<Cells>,
     next_shared: AtomicUsize,
-}
-
-#[derive(Default)]
-struct Cells {
-    all: Vec<Arc<SharedCell>>,
-    /// Those whose thread has ended.
-    free: Vec<Arc<SharedCell>>,
 }
 
 /// One kernel ring of a [`SharedRing`].
@@ -260,6 +255,7 @@ impl SharedRing {
     fn join(self: &Arc<Self>, cells: &mut Cells, cell: &Arc<SharedCell>) {
         // Joined once, right after it was made.
         let _ = cell.ring.set(Arc::downgrade(self));
+        cells.register_with(cell);
         cells.all.push(Arc::clone(cell));
     }
 

@@ -25,6 +25,10 @@ pub struct Origin {
 /// Frees memory of this many bytes.
 type Release = unsafe fn(NonNull<u8>, usize);
 
+/// # Safety
+/// None is needed.
+unsafe fn nothing(_: NonNull<u8>, _: usize) {}
+
 impl Origin {
     /// Memory whose address is a multiple of `align`, which is freed by `release` with its address and capacity.
     ///
@@ -39,6 +43,11 @@ impl Origin {
 
     pub(crate) const fn heap(align: usize) -> Origin {
         Origin { align, release: None }
+    }
+
+    /// A part of an allocation that somebody else frees.
+    pub(crate) const fn part(align: usize) -> Origin {
+        Origin { align, release: Some(nothing) }
     }
 }
 

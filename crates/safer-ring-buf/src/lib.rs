@@ -58,7 +58,7 @@ pub use foreign::{ForeignMemory, Origin};
 pub use lease::Lease;
 pub use memory::AllocError;
 pub use owned::OwnedBuffer;
-pub use pool::{Acquire, BufferPool, PoolStats, PooledBuffer};
+pub use pool::{Acquire, BufferPool, PoolMemory, PoolStats, PooledBuffer};
 pub use slice::{Slice, SliceRest};
 pub use traits::{IoBuf, IoBufMut};
 pub use vectored::{IoVec, MAX_BUFFERS, Vectored, VectoredRest};

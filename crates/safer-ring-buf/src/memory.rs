@@ -37,6 +37,17 @@ static HEAP: [Origin; 63] = {
     }
     table
 };
+/// The same for parts of a [`Slab`].
+#[expect(clippy::indexing_slicing, reason = "as above")]
+static PARTS: [Origin; 63] = {
+    let mut table = [const { Origin::part(1) }; 63];
+    let mut power = 0;
+    while power < table.len() {
+        table[power] = Origin::part(1 << power);
+        power += 1;
+    }
+    table
+};
 static BYTES: Origin = Origin::heap(1);
 
 /// Why a buffer cannot be allocated.
@@ -184,6 +195,48 @@ impl Drop for RawBuf {
             // SAFETY: allocated with this layout, freed once (invariant "Layout").
             unsafe { alloc::dealloc(self.ptr.as_ptr(), layout) }
         }
+    }
+}
+
+/// One allocation for many buffers, which do not free it: this does.
+pub(crate) struct Slab {
+    memory: RawBuf,
+    stride: usize,
+}
+
+impl Slab {
+    /// An allocation of zero bytes, and the `count` buffers of `size` bytes that it is cut into. They must not be used when
+    /// the slab is gone.
+    pub(crate) fn cut(
+        count: usize,
+        size: usize,
+        align: usize,
+    ) -> Result<(Slab, Vec<RawBuf>), AllocError> {
+        let stride = layout(size, align)?.pad_to_align().size();
+        let total = stride.checked_mul(count).ok_or(AllocError::TooLarge)?;
+        let memory = RawBuf::allocate(total, align, true)?;
+        let power = usize::try_from(align.trailing_zeros()).unwrap_or(usize::MAX);
+        let origin = PARTS.get(power).ok_or(AllocError::TooLarge)?;
+        // The address of part `n` is in the allocation, and not null; no two parts have a byte in common.
+        let part = |n: usize| {
+            let ptr = memory.ptr.as_ptr().wrapping_add(n * stride);
+            NonNull::new(ptr).map(|ptr| RawBuf::foreign(ptr, size, origin))
+        };
+        let parts = (0..count).filter_map(part).collect();
+        Ok((Slab { memory, stride }, parts))
+    }
+
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.memory.ptr()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.memory.capacity
+    }
+
+    /// From one buffer to the next, in bytes.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
     }
 }
 

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::filled_buffer::filled_buffer;
 use crate::foreign::ForeignMemory;
-use crate::memory::{AllocError, Filled, RawBuf};
+use crate::memory::{AllocError, Filled, RawBuf, Slab};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// A pool of at most `count` buffers of one size, allocated when they are first needed. Clones are the same pool.
@@ -34,6 +34,8 @@ struct Shared {
     /// Pools and waiters: who may still take a buffer.
     handles: AtomicU64,
     state: Mutex<State>,
+    /// What all buffers are parts of. It goes with the last of them, since each keeps this alive.
+    slab: Option<Slab>,
 }
 
 #[derive(Default)]
@@ -136,6 +138,7 @@ impl Shared {
     fn give(&self, raw: RawBuf) {
         let mut state = self.lock();
         if state.closed {
+            state.taken -= 1;
             // Freed outside the lock.
             drop(state);
             return drop(raw);
@@ -182,7 +185,7 @@ impl BufferPool {
     /// If `align` is not a power of two, or if the size is too large.
     pub fn aligned(count: usize, size: usize, align: usize) -> Result<BufferPool, AllocError> {
         RawBuf::check(size, align)?;
-        Ok(BufferPool::of(count, size, align, State::default()))
+        Ok(BufferPool::of(count, size, align, State::default(), None))
     }
 
     /// A pool of exactly these buffers, each of `size` bytes: it allocates nothing.
@@ -198,12 +201,34 @@ impl BufferPool {
         let count = free.len();
         // The alignment is for buffers that are allocated, and there will be none.
         let state = State { free, created: count, ..State::default() };
-        Ok(BufferPool::of(count, size, 1, state))
+        Ok(BufferPool::of(count, size, 1, state, None))
     }
 
-    fn of(count: usize, size: usize, align: usize, state: State) -> BufferPool {
+    /// As [`aligned`](BufferPool::aligned), with all buffers in one piece of memory, which is allocated at once and freed when
+    /// the pool and all its buffers are gone: what can be registered with a ring. The system gives it pages when they are
+    /// first touched, or registered.
+    ///
+    /// # Errors
+    ///
+    /// If `align` is not a power of two, or if there is not so much memory.
+    pub fn contiguous(count: usize, size: usize, align: usize) -> Result<BufferPool, AllocError> {
+        let (slab, mut free) = Slab::cut(count, size, align)?;
+        // The last one is taken first.
+        free.reverse();
+        let state = State { free, created: count, ..State::default() };
+        Ok(BufferPool::of(count, size, align, state, Some(slab)))
+    }
+
+    fn of(count: usize, size: usize, align: usize, state: State, slab: Option<Slab>) -> BufferPool {
         let (handles, state) = (AtomicU64::new(1), Mutex::new(state));
-        BufferPool { shared: Arc::new(Shared { count, size, align, handles, state }) }
+        BufferPool { shared: Arc::new(Shared { count, size, align, handles, state, slab }) }
+    }
+
+    /// The memory of a [`contiguous`](BufferPool::contiguous) pool; `None` of any other.
+    #[must_use]
+    pub fn memory(&self) -> Option<PoolMemory> {
+        self.shared.slab.as_ref()?;
+        Some(PoolMemory { shared: Arc::clone(&self.shared) })
     }
 
     /// An empty buffer, if one is free. `None` if all are in use.
@@ -225,7 +250,7 @@ impl BufferPool {
         let mut state = self.shared.lock();
         let reused = count.min(state.free.len());
         let rest = state.free.len() - reused;
-        into.extend(state.free.drain(rest..).map(|raw| self.shared.lend(raw)));
+        into.extend(state.free.drain(rest..).rev().map(|raw| self.shared.lend(raw)));
         state.taken += reused;
         state.high_water = state.high_water.max(state.taken);
         drop(state);
@@ -290,6 +315,60 @@ impl fmt::Debug for BufferPool {
             .field("align", &self.shared.align)
             .field("stats", &self.stats())
             .finish()
+    }
+}
+
+/// The memory of a [`BufferPool::contiguous`], which stays allocated while this is there. It is no handle of the pool.
+#[derive(Clone)]
+pub struct PoolMemory {
+    shared: Arc<Shared>,
+}
+
+impl PoolMemory {
+    /// Its first byte; dangling if there is none. The bytes are those of buffers, and not for the holder of this to use.
+    #[must_use]
+    pub fn start(&self) -> *mut u8 {
+        self.shared.slab.as_ref().map_or(std::ptr::null_mut(), Slab::start)
+    }
+
+    /// Number of bytes, all buffers together.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a length of memory, not of a collection")]
+    pub fn len(&self) -> usize {
+        self.shared.slab.as_ref().map_or(0, Slab::len)
+    }
+
+    /// From one buffer to the next, in bytes.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.shared.slab.as_ref().map_or(0, Slab::stride)
+    }
+
+    /// Buffers that are in use at this moment.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.shared.lock().taken
+    }
+
+    /// Whether no buffer will be used any more: the pool is gone, and all its buffers.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let state = self.shared.lock();
+        state.closed && state.taken == 0
+    }
+}
+
+impl PartialEq for PoolMemory {
+    fn eq(&self, other: &PoolMemory) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Eq for PoolMemory {}
+
+impl fmt::Debug for PoolMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolMemory").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

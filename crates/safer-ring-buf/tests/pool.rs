@@ -288,6 +288,39 @@ fn several_buffers_at_a_time() {
 }
 
 #[test]
+fn a_contiguous_pool_is_one_piece() {
+    let pool = BufferPool::contiguous(3, 100, 64).unwrap();
+    let memory = pool.memory().unwrap();
+    assert_eq!((memory.len(), memory.stride()), (384, 128));
+    let mut buffers = Vec::new();
+    pool.take_many(4, &mut buffers);
+    assert_eq!(buffers.len(), 3, "and no more");
+    let start = memory.start().addr();
+    for (n, buffer) in buffers.iter_mut().enumerate() {
+        assert_eq!(buffer.as_ptr().addr(), start + 128 * n);
+        assert_eq!((buffer.capacity(), buffer.align()), (100, 64));
+        assert_eq!(buffer.resize(100), 100);
+        buffer.fill(n as u8);
+    }
+    assert!(buffers.iter().enumerate().all(|(n, buffer)| buffer.iter().all(|b| *b == n as u8)));
+    drop(pool);
+    assert!(!memory.is_over());
+    assert_eq!(memory.taken(), 3);
+    let last = buffers.pop().unwrap();
+    drop(buffers);
+    assert!(!memory.is_over());
+    assert_eq!(last[99], 2, "it lives as long as its last buffer");
+    drop(last);
+    assert!(memory.is_over());
+
+    assert!(BufferPool::new(1, 8).memory().is_none());
+    assert_eq!(BufferPool::contiguous(1, 8, 3).unwrap_err(), AllocError::Align);
+    assert_eq!(BufferPool::contiguous(2, usize::MAX / 2, 1).unwrap_err(), AllocError::TooLarge);
+    let empty = BufferPool::contiguous(2, 0, 8).unwrap();
+    assert_eq!(empty.take().unwrap().capacity(), 0);
+}
+
+#[test]
 fn a_clone_keeps_the_pool() {
     let pool = BufferPool::new(1, 8);
     let other = pool.clone();

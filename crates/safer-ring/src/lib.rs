@@ -116,8 +116,8 @@ pub use safer_ring_backend::sys;
 pub use safer_ring_backend::{
     Address, Attempt, BackendChoice, BackendKind, Cancel, CancelMember, Cause, Chain, ChosenBy,
     Drain, Drained, Ended, Evidence, Failure, Fd, FeatureSource, Features, InFlight, Local, Member,
-    Mode, OpError, Operation, Phase, Report, SetupError, Shared, Snapshot, Sqpoll, Timed,
-    TransferError, detect,
+    Mode, OpError, Operation, Phase, RegisterError, Report, SetupError, Shared, Snapshot, Sqpoll,
+    Timed, TransferError, detect,
 };
 #[cfg(target_os = "linux")]
 pub use safer_ring_buf::{

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Instant;
 
+use safer_ring_backend::buf::BufferPool;
 use safer_ring_backend::{
-    Config, Drain, Features, InFlight, Local, Mode, Operation, Payload, Report, Request,
-    SetupError, Shared, Snapshot, beside,
+    Config, Drain, Features, InFlight, Local, Mode, Operation, Payload, RegisterError, Report,
+    Request, SetupError, Shared, Snapshot, beside,
 };
 
 use crate::ring_buffer::Lender;
@@ -111,6 +112,44 @@ impl<M: Mode> RingOf<M> {
     #[cfg(feature = "hyper")]
     pub(crate) fn until(&self, deadline: Instant) -> std::time::Duration {
         beside::left::<M>(&self.inner, deadline)
+    }
+
+    /// Registers the memory of a pool with the kernel (`IORING_REGISTER_BUFFERS2`, kernel 5.19), which pins its pages once
+    /// and not in each operation: for files with `O_DIRECT` above all, and the more the larger the transfers are. From now
+    /// on positional reads and writes with buffers of the pool name the registered memory (`READ_FIXED`, `WRITE_FIXED`), in
+    /// whatever way they are started; all else about them stays the same. [`Snapshot::registered`] counts them.
+    ///
+    /// The pool is one of [`BufferPool::contiguous`](crate::BufferPool::contiguous). It can be used before, afterwards, and
+    /// if this fails: what failed is an optimisation. A shared ring registers it with each of its kernel rings, and each time
+    /// the memory counts as locked. It stays registered until [`RingOf::unregister_buffers`], or until the ring ends, or until
+    /// the pool and all its buffers are gone and another pool is registered; the memory is kept as long.
+    ///
+    /// ```
+    /// # use safer_ring::{BufferPool, File, Ring};
+    /// # async fn read(ring: Ring, file: File) -> std::io::Result<()> {
+    /// let pool = BufferPool::contiguous(64, 1 << 20, 4096)?;
+    /// if let Err(error) = ring.register_buffers(&pool) {
+    ///     eprintln!("slower than it could be: {error}");
+    /// }
+    /// let (n, buffer) = file.read_at(pool.acquire().await, 0).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`RegisterError`]: a pool that is not contiguous, a ring without registered memory (the fallback, a restricted
+    /// ring, an older kernel), `RLIMIT_MEMLOCK`.
+    ///
+    /// Source: io_uring_register(2), `IORING_REGISTER_BUFFERS_UPDATE`; io_uring_enter(2), `IORING_OP_READ_FIXED`.
+    pub fn register_buffers(&self, pool: &BufferPool) -> Result<(), RegisterError> {
+        safer_ring_backend::register::<M>(&self.inner, pool)
+    }
+
+    /// Undoes [`RingOf::register_buffers`]: the memory is no longer locked. Nothing happens if it is not registered.
+    ///
+    /// # Errors
+    /// [`RegisterError::InUse`] while buffers of the pool are out. Of a shared ring, some kernel rings may have done it then.
+    pub fn unregister_buffers(&self, pool: &BufferPool) -> Result<(), RegisterError> {
+        safer_ring_backend::unregister::<M>(&self.inner, pool)
     }
 
     /// Collects operations that are handed to the kernel in one call.

@@ -15,8 +15,8 @@ use common::{
 };
 use futures_util::{future::join_all, join, poll};
 use safer_ring::{
-    Address, Builder, Cause, Fd, Mode, OpenOptions, OwnedBuffer, Ring, RingOf, SetupError, Shared,
-    SocketKind, sys,
+    Address, BufferPool, Builder, Cause, Fd, Mode, OpenOptions, OwnedBuffer, RegisterError, Ring,
+    RingOf, SetupError, Shared, SocketKind, sys,
 };
 use sys::{Errno, opcode, setup};
 
@@ -448,6 +448,41 @@ fn with_little_lockable_memory_a_ring_is_smaller_or_refused() {
             assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");
         }
         Ok(_) => assert!(!counted, "the limit is counted"),
+    }
+}
+
+#[test]
+fn a_pool_beyond_the_limit_of_locked_memory_is_refused_and_works() {
+    const NAME: &str = "a_pool_beyond_the_limit_of_locked_memory_is_refused_and_works";
+    if !is_child(NAME) {
+        return within_deadline(|| {
+            in_a_child(NAME, |command| {
+                // SAFETY: geteuid(2) takes nothing.
+                if unsafe { libc::geteuid() } == 0 {
+                    // The limit does not bind root. The number belongs to nobody, so nothing else counts.
+                    command.uid(4_242_425);
+                }
+            });
+        });
+    }
+    let ring = of_the_kernel().entries(8).local().build().unwrap();
+    if !ring.features().has_registered_buffers() {
+        return;
+    }
+    let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+    // SAFETY: a limit on this stack.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) }, 0);
+    let large = BufferPool::contiguous(16, 1 << 20, 4096).unwrap();
+    let error = ring.register_buffers(&large).unwrap_err();
+    assert_eq!(error, RegisterError::Limit(16 << 20));
+    assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");
+    let small = BufferPool::contiguous(4, 4096, 4096).unwrap();
+    ring.register_buffers(&small).unwrap();
+    let file = Fd::new(File::open("/proc/self/exe").unwrap());
+    for (pool, counted) in [(&large, 0), (&small, 1)] {
+        let read = ring.read_at_owned(&file, pool.take().unwrap(), 0);
+        assert!(ring.block_on(read).unwrap().1.starts_with(b"\x7fELF"));
+        assert_eq!(ring.snapshot().registered, counted);
     }
 }
 

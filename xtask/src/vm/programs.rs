@@ -115,6 +115,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("udp"),
     face("unix"),
     face("vectored"),
+    face("registered"),
     face("special").in_short(),
     // Completions of 32 bytes are io_uring's alone.
     face("wide").once().in_short(),

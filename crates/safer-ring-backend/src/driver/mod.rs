@@ -5,6 +5,7 @@
 //! collected and handed out ([`Driver::aftermath`]) for the wrapper to fire and drop once its lock or
 //! borrow is released.
 
+mod memory;
 mod multishot;
 mod orphan;
 mod raw;
@@ -522,6 +523,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             enters: self.counters.enters,
             enter_refusals: self.counters.enter_refusals,
             plain_calls: self.counters.plain_calls,
+            registered: self.backend.named_memory(),
             threaded: helped.threads,
             aio: helped.aio,
         }

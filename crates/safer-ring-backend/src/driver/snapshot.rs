@@ -82,6 +82,8 @@ pub struct Snapshot {
     pub enter_refusals: u64,
     /// Operations run as a plain system call, since the kernel has no opcode for them.
     pub plain_calls: u64,
+    /// Reads and writes that named registered memory (`READ_FIXED`, `WRITE_FIXED`).
+    pub registered: u64,
     /// Operations of the fallback that a thread ran, since they may wait for a disk or a name.
     pub threaded: u64,
     /// Operations of the fallback that went to Linux AIO.
@@ -113,6 +115,7 @@ impl std::ops::AddAssign for Snapshot {
         self.enters += o.enters;
         self.enter_refusals += o.enter_refusals;
         self.plain_calls += o.plain_calls;
+        self.registered += o.registered;
         self.threaded += o.threaded;
         self.aio += o.aio;
     }

@@ -17,6 +17,7 @@
 mod group;
 mod other;
 mod prep;
+mod registered;
 mod setup;
 mod whole;
 
@@ -25,7 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use safer_ring_buf::{Lease, PooledBuffer};
+use safer_ring_buf::{Lease, PoolMemory, PooledBuffer};
 use safer_ring_core::Op;
 use safer_ring_sys::{
     Cqe, Cqe32, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
@@ -43,6 +44,7 @@ use crate::plain;
 use group::Buffers;
 use other::Other;
 pub(crate) use prep::{MAX_TRANSFER, transfer};
+use registered::Registered;
 pub(crate) use setup::used;
 use whole::{Next, Steps};
 
@@ -68,6 +70,7 @@ pub struct RingBackend {
     /// Transfers in steps, on a kernel that needs them.
     steps: Option<Steps>,
     buffers: Buffers,
+    registered: Registered,
 }
 
 impl RingBackend {
@@ -224,8 +227,9 @@ unsafe impl Backend for RingBackend {
     unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
         if self.all_hot
             && submission.poll_first.is_none()
-            && let Some(sqe) = prep::hot(submission)
+            && let Some(mut sqe) = prep::hot(submission)
         {
+            self.registered.name(&mut sqe, submission.ptr);
             // SAFETY: the contract of `submit`: the operation's memory lives, and there is room. No ring here has large
             // entries (`setup`).
             unsafe { self.ring.push_in_room(&sqe) };
@@ -349,6 +353,25 @@ unsafe impl Backend for RingBackend {
         self.buffers.leak();
     }
 
+    fn register_memory(&mut self, memory: &PoolMemory) -> Result<(), Errno> {
+        if !self.features.has_registered_buffers() {
+            return Err(Errno::OPNOTSUPP);
+        }
+        self.registered.add(&self.ring, memory)
+    }
+
+    fn unregister_memory(&mut self, memory: &PoolMemory) -> Result<(), Errno> {
+        // An entry that the kernel has not looked at yet may name it.
+        if self.pending() > 0 {
+            return Err(Errno::BUSY);
+        }
+        self.registered.remove(&self.ring, memory)
+    }
+
+    fn named_memory(&self) -> u64 {
+        self.registered.used()
+    }
+
     fn helped(&self) -> Helped {
         self.engine.as_ref().map(|engine| engine.helped()).unwrap_or_default()
     }
@@ -416,6 +439,9 @@ impl RingBackend {
         }
         if let Some(steps) = &mut self.steps {
             steps.begin(submission, || is_stream(submission), &mut sqe);
+        }
+        if !matches!(submission.op, Op::Raw) {
+            self.registered.name(&mut sqe, submission.ptr);
         }
         self.push(&sqe);
         Submitted::Queued

@@ -8,6 +8,7 @@ use safer_ring_sys::{
 
 use super::group::Buffers;
 use super::other::Other;
+use super::registered::Registered;
 use super::whole::Steps;
 use super::{RingBackend, prep};
 use crate::config::{BackendChoice, BackendKind, Config};
@@ -143,6 +144,7 @@ impl RingBackend {
             all_hot: false,
             steps: None,
             buffers: Buffers::default(),
+            registered: Registered::default(),
         })
     }
 
@@ -178,6 +180,7 @@ impl RingBackend {
             all_hot: false,
             steps: None,
             buffers: Buffers::default(),
+            registered: Registered::default(),
         })
     }
 
@@ -249,6 +252,7 @@ impl RingBackend {
             ring,
             features,
             buffers: Buffers::default(),
+            registered: Registered::default(),
         })
     }
 }

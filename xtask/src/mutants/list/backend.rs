@@ -226,6 +226,13 @@ pub(super) const ALL: &[Mutant] = &[
         (FACE, Test("multishot"), "a_slow_reader_holds_its_peer_back"),
     ),
     mutant(
+        "gone-pools-stay-registered",
+        "A pool that is gone makes room for another one in the kernel's table of registered memory.",
+        "crates/safer-ring-backend/src/uring/registered.rs",
+        ("find(|part| part.memory.is_over())", "find(|_| false)"),
+        (FACE, Test("registered"), "pools_that_are_gone_make_room_for_others"),
+    ),
+    mutant(
         "short-send-abandoned",
         "A dropped send goes on until all is sent.",
         "crates/safer-ring-backend/src/driver/orphan.rs",

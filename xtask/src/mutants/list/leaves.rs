@@ -220,7 +220,10 @@ pub(super) const ALL: &[Mutant] = &[
         "pool-queue-entered-late",
         "A waiter looks again when it enters the queue.",
         "crates/safer-ring-buf/src/pool.rs",
-        ("        match state.claim(self.shared.count) {\n", "        match None::<Claim> {\n"),
+        (
+            "        match state.claim(self.pool.shared.count) {\n",
+            "        match None::<Claim> {\n",
+        ),
         (BUF, Model, "a_buffer_that_comes_back_reaches_each_who_waits"),
     ),
     mutant(

@@ -1,0 +1,146 @@
+//! Memory of pools that is registered with a ring (`IORING_REGISTER_BUFFERS2`, kernel 5.19): its pages are pinned once, and
+//! not by each operation.
+//!
+//! Nobody names a slot. The entry of a positional read or write whose memory lies in what is registered becomes the entry
+//! that names it, which does the same. The memory of an operation is that of a buffer of the pool, which keeps it
+//! allocated, and so does what is here: no other memory has an address in between.
+//!
+//! # Safety
+//! Registering is a promise that the memory stays: [`PoolMemory`] is kept here until it is unregistered or the ring closed.
+//!
+//! Tests: reads_and_writes_name_registered_memory, what_is_unregistered_is_read_as_before
+#![allow(unsafe_code, reason = "tells the kernel of memory")]
+
+use safer_ring_buf::PoolMemory;
+use safer_ring_core::CURSOR;
+use safer_ring_sys::{Errno, Sqe, Uring, iovec, opcode};
+
+use super::setup::steadily;
+
+/// Places in the kernel's table.
+const SLOTS: u16 = 64;
+/// The most that one of them holds (io_uring_register(2), IORING_REGISTER_BUFFERS).
+const LARGEST: usize = 1 << 30;
+
+/// What is registered with one ring.
+#[derive(Default)]
+pub(super) struct Registered {
+    /// The first address of all parts, and how far they reach.
+    start: usize,
+    reach: usize,
+    parts: Vec<Part>,
+    /// The kernel has a table of [`SLOTS`] places.
+    has_table: bool,
+    /// Entries that were given a slot.
+    used: u64,
+}
+
+/// What one slot holds.
+struct Part {
+    start: usize,
+    end: usize,
+    slot: u16,
+    memory: PoolMemory,
+}
+
+impl Registered {
+    /// Entries that named registered memory.
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Lets an entry name the memory that it works on by its slot, if it has one.
+    #[inline(always)]
+    pub(super) fn name(&mut self, sqe: &mut Sqe, address: *mut u8) {
+        if address.addr().wrapping_sub(self.start) < self.reach {
+            self.name_part(sqe, address.addr());
+        }
+    }
+
+    #[inline(never)]
+    fn name_part(&mut self, sqe: &mut Sqe, address: usize) {
+        let fixed = match sqe.opcode {
+            // At the cursor there are pipes and terminals, which gain nothing by it.
+            opcode::READ if sqe.off != CURSOR => opcode::READ_FIXED,
+            opcode::WRITE if sqe.off != CURSOR => opcode::WRITE_FIXED,
+            _ => return,
+        };
+        let mine = |part: &&Part| (part.start..part.end).contains(&address);
+        if let Some(part) = self.parts.iter().find(mine) {
+            sqe.opcode = fixed;
+            sqe.buf_index = part.slot;
+            self.used += 1;
+        }
+    }
+
+    /// Registers the memory of a pool; nothing happens if it is registered.
+    pub(super) fn add(&mut self, ring: &Uring, memory: &PoolMemory) -> Result<(), Errno> {
+        if self.parts.iter().any(|part| part.memory == *memory) {
+            return Ok(());
+        }
+        while let Some(over) = self.parts.iter().find(|part| part.memory.is_over()) {
+            let over = over.memory.clone();
+            self.remove(ring, &over)?;
+        }
+        if !self.has_table {
+            steadily(|| ring.register_buffers_sparse(SLOTS.into()))?;
+            self.has_table = true;
+        }
+        let added = self.add_parts(ring, memory);
+        if added.is_err() {
+            // Its first parts, if it has several.
+            self.remove(ring, memory)?;
+        }
+        self.measure();
+        added
+    }
+
+    fn add_parts(&mut self, ring: &Uring, memory: &PoolMemory) -> Result<(), Errno> {
+        // No buffer lies in two slots.
+        let stride = memory.stride().max(1);
+        let most = LARGEST / stride * stride;
+        if most == 0 {
+            return Err(Errno::FBIG);
+        }
+        for from in (0..memory.len()).step_by(most) {
+            let start = memory.start().wrapping_add(from);
+            let len = most.min(memory.len() - from);
+            let slot = self.free_slot().ok_or(Errno::NOSPC)?;
+            fill(ring, slot, iovec { iov_base: start.cast(), iov_len: len }, memory)?;
+            let (start, end) = (start.addr(), start.addr() + len);
+            self.parts.push(Part { start, end, slot, memory: memory.clone() });
+        }
+        Ok(())
+    }
+
+    fn free_slot(&self) -> Option<u16> {
+        (0..SLOTS).find(|slot| self.parts.iter().all(|part| part.slot != *slot))
+    }
+
+    /// Undoes that. What is in flight keeps its pages.
+    pub(super) fn remove(&mut self, ring: &Uring, memory: &PoolMemory) -> Result<(), Errno> {
+        while let Some(at) = self.parts.iter().position(|part| part.memory == *memory) {
+            let nothing = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+            let slot = self.parts.get(at).map_or(0, |part| part.slot);
+            fill(ring, slot, nothing, memory)?;
+            self.parts.swap_remove(at);
+            self.measure();
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self) {
+        self.start = self.parts.iter().map(|part| part.start).min().unwrap_or(0);
+        let end = self.parts.iter().map(|part| part.end).max().unwrap_or(0);
+        self.reach = end - self.start;
+    }
+}
+
+/// Fills a slot, or empties it.
+fn fill(ring: &Uring, slot: u16, part: iovec, _keep: &PoolMemory) -> Result<(), Errno> {
+    let part = [part];
+    // SAFETY: the part lies in the memory of a pool, which the caller keeps in `Registered` until the slot is emptied or the
+    // ring is closed. Operations that name it have a buffer of the pool as their lease, which keeps it as well.
+    let filled = steadily(|| unsafe { ring.buffers_update(slot.into(), &part) });
+    filled.map(drop)
+}
