@@ -74,6 +74,15 @@ pub struct Helped {
     pub aio: u64,
 }
 
+/// What is registered with a ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Operations that named registered memory.
+    pub buffers: u64,
+    /// Files that are registered now.
+    pub files: u64,
+}
+
 /// How long `enter` waits for a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -228,10 +237,13 @@ pub unsafe trait Backend {
         Ok(())
     }
 
-    /// Operations that have named registered memory.
-    fn named_memory(&self) -> u64 {
-        0
+    /// What is registered, and has been named.
+    fn named(&self) -> Named {
+        Named::default()
     }
+
+    /// The ring ends: it holds no file any more.
+    fn unregister_files(&mut self) {}
 
     /// Who else has run operations.
     fn helped(&self) -> Helped {

@@ -28,7 +28,7 @@ use crate::adopt::Descriptor;
 use crate::beside;
 use crate::engine::Class;
 use crate::error::Failure;
-use crate::local::LocalCell;
+use crate::local::{self, LocalCell};
 use crate::mode::{Local, Mode, Shared};
 use crate::shared::SharedCell;
 use crate::stream::{Answer, NO_TICKET, Sides, Stream, Ticket};
@@ -83,11 +83,25 @@ pub trait Guard: Clone + AsFd + 'static {
 /// A descriptor of one thread.
 #[derive(Debug)]
 pub struct LocalHandle {
+    /// Before the descriptor, so that the file has left its place when that is closed.
+    class: FileClass,
     fd: Descriptor,
-    class: Class,
     marks: Cell<Sides>,
     users: Cell<usize>,
     stream: RefCell<Option<Box<Stream<rc::Weak<LocalCell>>>>>,
+}
+
+/// What is known of a file that a ring may have registered. When its descriptor is closed or given away, it leaves that ring.
+#[derive(Debug, Default)]
+struct FileClass(Class);
+
+impl Drop for FileClass {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((ring, place)) = self.0.place() {
+            local::unregister_file(ring, place);
+        }
+    }
 }
 
 /// A descriptor of any thread.
@@ -119,7 +133,7 @@ impl Guard for Rc<LocalHandle> {
 
     fn of(fd: Descriptor) -> Self {
         let (marks, users) = (Cell::new(Sides::NONE), Cell::new(1));
-        let class = Class::default();
+        let class = FileClass::default();
         Self::new(LocalHandle { fd, class, marks, users, stream: RefCell::default() })
     }
 
@@ -158,7 +172,7 @@ impl Guard for Rc<LocalHandle> {
     }
 
     fn class(&self) -> &Class {
-        &self.class
+        &self.class.0
     }
 
     fn same_home(one: &Self::Home, other: &Self::Home) -> bool {

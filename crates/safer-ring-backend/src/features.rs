@@ -90,6 +90,14 @@ impl Features {
         self.supports(opcode::SOCKET) && self.supports(opcode::READ_FIXED) && !self.restricted
     }
 
+    /// Whether a ring of one thread registers files by itself. Not where a kernel thread looks at entries when it comes to them:
+    /// a place might have another file by then.
+    pub(crate) fn registers_files(&self) -> bool {
+        // Of 6.15. Before 6.13 the kernel keeps a file for some time after it has left its place.
+        let kernel = self.supports(opcode::READV_FIXED);
+        kernel && !self.restricted && !self.has_setup_flag(setup::SQPOLL)
+    }
+
     /// The names of the opcodes that the ring can use.
     pub fn opcode_names(&self) -> impl Iterator<Item = &'static str> + '_ {
         (0..128).filter(|code| self.supports(*code)).filter_map(opcode::name)

@@ -65,7 +65,7 @@ mod wake;
 pub use addr::Address;
 pub use adopt::Descriptor;
 pub use arrivals::{Arrival, Arrivals};
-pub use backend::{Backend, Helped, Submission, Submitted, Wait};
+pub use backend::{Backend, Helped, Named, Submission, Submitted, Wait};
 pub use batch::{Batch, SubmitBatch};
 pub use cancel::{Cancel, CancelMember, Ended, Timed};
 pub use chain::{Chain, ChainLink};

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{self, Rc};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -53,6 +53,24 @@ impl Tasks for NoTasks {
 
 type LocalDriver = Driver<Rc<LocalHandle>>;
 
+thread_local! {
+    /// The rings of this thread that register files, by the number of their table.
+    static TABLES: RefCell<Vec<(u32, rc::Weak<LocalCell>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A file leaves its place in the table of a ring, since its descriptor goes.
+#[cold]
+pub(crate) fn unregister_file(table: u32, place: u32) {
+    let found = TABLES.try_with(|tables| {
+        let tables = tables.borrow();
+        tables.iter().find(|(number, _)| *number == table).and_then(|(_, cell)| cell.upgrade())
+    });
+    // A ring that has ended holds no file.
+    if let Ok(Some(cell)) = found {
+        cell.unregister_file(place);
+    }
+}
+
 /// The driver of a [`Local`](crate::Local) ring.
 pub struct LocalCell {
     driver: RefCell<LocalDriver>,
@@ -66,6 +84,8 @@ pub struct LocalCell {
     /// Polling rings cannot watch anything.
     can_watch: bool,
     world: Option<World>,
+    /// Places of files that went while the driver was in use.
+    left: RefCell<Vec<u32>>,
 }
 
 impl LocalCell {
@@ -94,7 +114,17 @@ impl LocalCell {
             bell_armed: Cell::new(false),
             can_watch,
             world: config.world.clone(),
+            left: RefCell::default(),
         });
+        if let Some(table) = cell.driver.borrow().backend().file_table() {
+            let own = (table, Rc::downgrade(&cell));
+            // An error: the thread is on its way out; then a file stays registered until the ring ends.
+            let _ = TABLES.try_with(|tables| {
+                let mut tables = tables.borrow_mut();
+                tables.retain(|(_, cell)| cell.strong_count() > 0);
+                tables.push(own);
+            });
+        }
         cell.driver.borrow_mut().set_home(Rc::downgrade(&cell));
         if let Some(world) = &config.world {
             world.add_local(&cell);
@@ -205,6 +235,27 @@ impl LocalCell {
         })
     }
 
+    fn unregister_file(&self, place: u32) {
+        match self.driver.try_borrow_mut() {
+            Ok(mut driver) => driver.backend_mut().unregister_file(place),
+            // The handle went inside of it.
+            Err(_) => self.left.borrow_mut().push(place),
+        }
+    }
+
+    /// Does what [`LocalCell::unregister_file`] could not.
+    #[inline(always)]
+    pub(crate) fn tidy(&self) {
+        if !self.left.borrow().is_empty() {
+            self.unregister_left();
+        }
+    }
+
+    #[cold]
+    fn unregister_left(&self) {
+        self.left.take().into_iter().for_each(|place| self.unregister_file(place));
+    }
+
     /// One round of a simulation: [`LocalCell::look`], when the next deadline of the table is, and whether something has
     /// not been handed over.
     pub(crate) fn round(&self) -> (Option<u64>, bool) {
@@ -217,6 +268,7 @@ impl LocalCell {
     /// Hands over what is queued, sleeps until a completion, and wakes who waited for it. Tells whether the
     /// running `block_on` is one of them.
     fn turn(&self) -> bool {
+        self.tidy();
         self.with(|driver| {
             if !self.bell_armed.get() {
                 self.arm_bell(driver);

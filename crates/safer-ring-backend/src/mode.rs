@@ -54,6 +54,10 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     /// Whether [`Mode::leave`] would only give the driver back. Then it may be dropped instead.
     #[doc(hidden)]
     fn is_quiet(held: &Self::Held<'_>) -> bool;
+    /// After an operation may have ended inside of the driver: does what its descriptor, if it went there, left to be done.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn tidy(_: &Self::Cell) {}
     /// [`Mode::enter`], some work, [`Mode::leave`].
     fn with<T>(cell: &Self::Cell, work: impl FnOnce(&mut Driver<Self::Guard>) -> T) -> Option<T> {
         let mut held = Self::enter(cell)?;
@@ -125,6 +129,11 @@ impl Mode for Local {
     #[inline(always)]
     fn is_quiet(held: &Self::Held<'_>) -> bool {
         !held.has_aftermath()
+    }
+
+    #[inline(always)]
+    fn tidy(cell: &Self::Cell) {
+        cell.tidy();
     }
 
     #[inline]

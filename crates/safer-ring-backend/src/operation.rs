@@ -350,6 +350,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             match driver.finish_late::<P>(key, rest) {
                 Ok(output) => {
                     M::leave(&cell, driver);
+                    M::tidy(&cell);
                     return Poll::Ready(output);
                 }
                 Err(back) => rest = back,
@@ -445,6 +446,7 @@ impl<M: Mode, P: Payload> Live<M, P> {
         }
         let finished = Self::poll_long(&cell, &mut driver, (key, rest), waker, chained.as_mut());
         M::leave(&cell, driver);
+        M::tidy(&cell);
         match finished {
             Ok(finished) => Polled::Ended(finished),
             Err(rest) => Polled::Pending(Self { cell, key, rest }),

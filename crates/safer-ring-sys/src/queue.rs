@@ -203,15 +203,19 @@ impl SubmissionQueue {
 
     /// [`push`](Self::push) into a queue that has room, as [`has_room`](Self::has_room) has just told, and whose entries
     /// have 64 bytes. Without room nothing is pushed in a debug build, and in a release build an entry that waits is
-    /// overwritten: the kernel then runs this one twice or not at all.
+    /// overwritten: the kernel then runs this one twice or not at all. Gives the entry, which can be changed until the queue is
+    /// published.
     ///
     /// # Safety
     /// As [`Uring::push`](crate::Uring::push), there is room, and the layout is not [`Layout::Large`].
     #[inline(always)]
-    pub unsafe fn push_in_room(&mut self, sqe: &Sqe) {
+    pub unsafe fn push_in_room(&mut self, sqe: &Sqe) -> &mut Sqe {
         debug_assert!(self.room() > 0, "the caller has looked");
         debug_assert!(self.parts.layout != Layout::Large, "the caller knows");
-        self.write_small(sqe);
+        let mut place = self.write_small(sqe);
+        // SAFETY: written just now, inside the entries. It is not published, so it is this side's alone, as long as the borrow
+        // of the queue lasts.
+        unsafe { place.as_mut() }
     }
 
     /// Counts an entry without writing it, which leaves what was there: nothing that a kernel should see.
@@ -258,7 +262,7 @@ impl SubmissionQueue {
 
     /// Writes the next entry of a queue of small entries. There is room.
     #[inline(always)]
-    fn write_small(&mut self, sqe: &Sqe) {
+    fn write_small(&mut self, sqe: &Sqe) -> NonNull<Sqe> {
         let slot = index(self.tail & self.mask);
         // SAFETY: the masked index is below `count`, and there are `count` entries (contract).
         let place = unsafe { self.parts.entries.add(slot) };
@@ -266,6 +270,7 @@ impl SubmissionQueue {
         // it again only after the tail is published.
         unsafe { place.write(*sqe) };
         self.tail = self.tail.wrapping_add(1);
+        place
     }
 
     /// Writes the next entry of a queue of large entries. There is room.
@@ -481,6 +486,23 @@ impl CompletionQueue {
                 return Some(cqe);
             }
         }
+    }
+
+    /// [`pop`](Self::pop) of a queue of [`Layout::Small`], where each entry is a completion of 16 bytes. In another queue it
+    /// gives halves and fillers as if they were completions.
+    #[inline(always)]
+    pub fn pop_small(&mut self) -> Option<Cqe> {
+        debug_assert!(self.parts.layout == Layout::Small, "the caller knows");
+        // Acquire: as in `pop`.
+        if self.shared(self.parts.tail).load(Ordering::Acquire) == self.head {
+            return None;
+        }
+        // SAFETY: the masked index is below `count`, and there are at least `count` times 16 bytes (contract).
+        let place = unsafe { self.parts.entries.add(index(self.head & self.mask)) };
+        // SAFETY: as in `small`.
+        let cqe = unsafe { place.read() };
+        self.advance(1);
+        Some(cqe)
     }
 
     /// [`pop`](Self::pop) with both halves; the second is zero where there is none.

@@ -180,14 +180,14 @@ impl Uring {
     }
 
     /// [`push`](Uring::push) into a queue that has room: [`sq_has_room`](Uring::sq_has_room) was true, and nothing was
-    /// pushed since.
+    /// pushed since. Gives the entry, for changes before it is published; what it names then is the same promise.
     ///
     /// # Safety
     /// As [`push`](Uring::push), there is room, and the ring was made without `SQE128`.
     #[inline(always)]
-    pub unsafe fn push_in_room(&mut self, sqe: &Sqe) {
+    pub unsafe fn push_in_room(&mut self, sqe: &Sqe) -> &mut Sqe {
         // SAFETY: the caller's promise.
-        unsafe { self.sq.push_in_room(sqe) };
+        unsafe { self.sq.push_in_room(sqe) }
     }
 
     /// Takes the place of an entry in a ring of [`in_memory`](Uring::in_memory) and writes nothing: what it stands for, the
@@ -449,6 +449,13 @@ impl Uring {
     #[inline(always)]
     pub fn pop(&mut self) -> Option<Cqe> {
         self.cq.pop()
+    }
+
+    /// [`pop`](Uring::pop) of a ring without `CQE32` and `CQE_MIXED`, which is all that it is for: see
+    /// [`CompletionQueue::pop_small`](crate::queue::CompletionQueue::pop_small).
+    #[inline(always)]
+    pub fn pop_small(&mut self) -> Option<Cqe> {
+        self.cq.pop_small()
     }
 
     /// [`pop`](Uring::pop) with both halves; the second is zero where there is none.

@@ -117,7 +117,7 @@ impl<M: Mode> RingOf<M> {
     /// Registers the memory of a pool with the kernel (`IORING_REGISTER_BUFFERS2`, kernel 5.19), which pins its pages once
     /// and not in each operation: for files with `O_DIRECT` above all, and the more the larger the transfers are. From now
     /// on positional reads and writes with buffers of the pool name the registered memory (`READ_FIXED`, `WRITE_FIXED`), in
-    /// whatever way they are started; all else about them stays the same. [`Snapshot::registered`] counts them.
+    /// whatever way they are started; all else about them stays the same. [`Snapshot::registered_buffers`] counts them.
     ///
     /// The pool is one of [`BufferPool::contiguous`](crate::BufferPool::contiguous). It can be used before, afterwards, and
     /// if this fails: what failed is an optimisation. A shared ring registers it with each of its kernel rings, and each time

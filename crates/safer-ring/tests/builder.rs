@@ -482,7 +482,7 @@ fn a_pool_beyond_the_limit_of_locked_memory_is_refused_and_works() {
     for (pool, counted) in [(&large, 0), (&small, 1)] {
         let read = ring.read_at_owned(&file, pool.take().unwrap(), 0);
         assert!(ring.block_on(read).unwrap().1.starts_with(b"\x7fELF"));
-        assert_eq!(ring.snapshot().registered, counted);
+        assert_eq!(ring.snapshot().registered_buffers, counted);
     }
 }
 

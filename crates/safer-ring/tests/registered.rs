@@ -49,7 +49,7 @@ fn reads_and_writes_name_registered_memory<E: Exec>() {
         let mut buffer = pool.take().unwrap();
         assert_eq!(buffer.extend_from_slice(&data), 8192);
         let (n, buffer) = ring.write_at_owned(&file, buffer, 10).await.unwrap();
-        assert_eq!((n, ring.snapshot().registered), (8192, counted));
+        assert_eq!((n, ring.snapshot().registered_buffers), (8192, counted));
         assert_eq!(content(&file)[10..], data);
         drop(buffer);
         for at in [10, 5000] {
@@ -61,9 +61,9 @@ fn reads_and_writes_name_registered_memory<E: Exec>() {
         assert_eq!(part.resize(8192), 8192);
         let (n, part) = ring.read_at_owned(&file, part.slice(4000..4100), 10).await.unwrap();
         assert_eq!((n, &part.into_inner()[4000..4100]), (100, &data[..100]));
-        assert_eq!(ring.snapshot().registered, 4 * counted);
+        assert_eq!(ring.snapshot().registered_buffers, 4 * counted);
         let (n, _) = ring.read_at_owned(&file, vec![0; 100], 10).await.unwrap();
-        assert_eq!((n, ring.snapshot().registered), (100, 4 * counted));
+        assert_eq!((n, ring.snapshot().registered_buffers), (100, 4 * counted));
         assert_eq!(pool.stats().taken, 0);
     });
 }
@@ -77,7 +77,7 @@ fn direct_reads_name_registered_memory<E: Exec>() {
             let n;
             (n, buffer) = ring.read_at_owned(&file, buffer, turn << 20).await.unwrap();
             assert!(n == 1 << 20 && buffer.iter().all(|byte| *byte == 0x5A));
-            assert_eq!(ring.snapshot().registered, counted * (turn + 1));
+            assert_eq!(ring.snapshot().registered_buffers, counted * (turn + 1));
         }
     });
 }
@@ -99,11 +99,11 @@ fn what_is_unregistered_is_read_as_before<E: Exec>() {
             let _ = ring.unregister_buffers(&pool);
             let (n, buffer) = ring.read_at_owned(&file, pool.take().unwrap(), 0).await.unwrap();
             assert_eq!((n, &buffer[..]), (9, &b"unchanged"[..]));
-            assert_eq!(ring.snapshot().registered, counted);
+            assert_eq!(ring.snapshot().registered_buffers, counted);
         }
         let again = u64::from(registers(&ring, &pool));
         drop(ring.read_at_owned(&file, pool.take().unwrap(), 0).await.unwrap());
-        assert_eq!(ring.snapshot().registered, counted + again);
+        assert_eq!(ring.snapshot().registered_buffers, counted + again);
     });
 }
 
@@ -126,7 +126,7 @@ fn only_positional_transfers_name_it<E: Exec>() {
         assert_eq!(n, 7);
         let (n, buffer) = ring.recv(&other, buffer).await.unwrap();
         assert_eq!((n, &buffer[..]), (7, &b"through"[..]));
-        assert_eq!(ring.snapshot().registered, 0);
+        assert_eq!(ring.snapshot().registered_buffers, 0);
     });
 }
 
@@ -139,7 +139,7 @@ fn pools_that_are_gone_make_room_for_others<E: Exec>() {
             let counted = u64::from(registers(&ring, &pool));
             let (n, buffer) = ring.read_at_owned(&file, pool.take().unwrap(), 0).await.unwrap();
             assert_eq!((n, &buffer[..]), (4096, &pattern(4096)[..]));
-            assert_eq!(ring.snapshot().registered, turn * counted);
+            assert_eq!(ring.snapshot().registered_buffers, turn * counted);
         }
     });
 }
@@ -163,7 +163,7 @@ fn more_pools_than_there_is_room_for_are_refused<E: Exec>() {
             let (n, buffer) = ring.read_at_owned(&file, pool.take().unwrap(), 0).await.unwrap();
             assert_eq!((n, &buffer[..]), (4, &b"here"[..]));
         }
-        assert_eq!(ring.snapshot().registered, 64);
+        assert_eq!(ring.snapshot().registered_buffers, 64);
     });
 }
 
@@ -258,7 +258,7 @@ fn batches_and_chains_name_registered_memory<E: Exec>() {
         for member in members {
             assert_eq!(member.await.unwrap().0, 4096);
         }
-        assert_eq!(ring.snapshot().registered, 10 * counted);
+        assert_eq!(ring.snapshot().registered_buffers, 10 * counted);
         let all = content(&file);
         assert!(all.iter().enumerate().all(|(at, byte)| at / 4096 == usize::from(*byte)));
     });
@@ -284,11 +284,11 @@ fn each_thread_of_a_shared_ring_registers_it() {
                 scope.spawn(|| (0..10).for_each(|_| read()));
             }
         });
-        assert_eq!(ring.snapshot().registered, 31 * counted);
+        assert_eq!(ring.snapshot().registered_buffers, 31 * counted);
         if counted == 1 {
             ring.unregister_buffers(&pool).unwrap();
         }
         std::thread::scope(|scope| drop(scope.spawn(read)));
-        assert_eq!(ring.snapshot().registered, 31 * counted);
+        assert_eq!(ring.snapshot().registered_buffers, 31 * counted);
     });
 }

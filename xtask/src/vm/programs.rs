@@ -116,6 +116,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("unix"),
     face("vectored"),
     face("registered"),
+    // Rings of the kernel, by themselves.
+    face("registered_files").once(),
     face("special").in_short(),
     // Completions of 32 bytes are io_uring's alone.
     face("wide").once().in_short(),

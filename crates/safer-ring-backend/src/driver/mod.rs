@@ -496,7 +496,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     /// The figures of this driver.
     pub fn snapshot(&self) -> Snapshot {
         let table = self.table.stats();
-        let helped = self.backend.helped();
+        let (helped, named) = (self.backend.helped(), self.backend.named());
         let oldest = self.operations().max_by_key(|operation| operation.age);
         Snapshot {
             rings: 1,
@@ -523,7 +523,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             enters: self.counters.enters,
             enter_refusals: self.counters.enter_refusals,
             plain_calls: self.counters.plain_calls,
-            registered: self.backend.named_memory(),
+            registered_buffers: named.buffers,
+            registered_files: named.files,
             threaded: helped.threads,
             aio: helped.aio,
         }
@@ -606,6 +607,7 @@ impl<K: Guard, B: Backend> Drop for Driver<K, B> {
             self.expire();
         }
         self.timers.drain(..).for_each(std::mem::forget);
+        self.backend.unregister_files();
         self.give_up_streams();
         let operations = self.table.operations_in_flight();
         if operations > 0 {

@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub orphans: u64,
     /// Those of them that stay armed for the next operation of their kind.
     pub kept: u64,
+    /// Files that a ring of one thread has registered, since they are read and written often (`IOSQE_FIXED_FILE`).
+    pub registered_files: u64,
     /// The operation that was started first of those in flight or queued. Timers do not count.
     pub oldest: Option<InFlight>,
     /// Operations accepted.
@@ -83,7 +85,7 @@ pub struct Snapshot {
     /// Operations run as a plain system call, since the kernel has no opcode for them.
     pub plain_calls: u64,
     /// Reads and writes that named registered memory (`READ_FIXED`, `WRITE_FIXED`).
-    pub registered: u64,
+    pub registered_buffers: u64,
     /// Operations of the fallback that a thread ran, since they may wait for a disk or a name.
     pub threaded: u64,
     /// Operations of the fallback that went to Linux AIO.
@@ -115,7 +117,8 @@ impl std::ops::AddAssign for Snapshot {
         self.enters += o.enters;
         self.enter_refusals += o.enter_refusals;
         self.plain_calls += o.plain_calls;
-        self.registered += o.registered;
+        self.registered_buffers += o.registered_buffers;
+        self.registered_files += o.registered_files;
         self.threaded += o.threaded;
         self.aio += o.aio;
     }

@@ -81,13 +81,7 @@ pub(crate) fn is_stream(submission: &Submission) -> bool {
 
 #[inline]
 pub(super) fn kind(s: &Submission) -> Kind {
-    class(s).map_or(Kind::Other, |class| class.kind(s.fd))
-}
-
-#[inline]
-fn class(s: &Submission) -> Option<&Class> {
-    // SAFETY: part of the guard of `fd`, which lives until the last completion (contract of `Backend::submit`).
-    s.class.map(|class| unsafe { class.as_ref() })
+    Class::of(s).map_or(Kind::Other, |class| class.kind(s.fd))
 }
 
 impl Tried<'_> {
@@ -226,7 +220,7 @@ impl Tried<'_> {
         vectors: &mut [libc::iovec],
         write: bool,
     ) -> Attempt {
-        let (fd, class) = (self.submission.fd, class(self.submission));
+        let (fd, class) = (self.submission.fd, Class::of(self.submission));
         let events = if write { OUT } else { IN };
         let files = matches!(kind, Kind::File | Kind::Memory);
         let known = class.is_none_or(|class| class.may_nowait(write));
@@ -402,7 +396,7 @@ impl Tried<'_> {
     unsafe fn accept(&mut self, flags: i32, aux: u64) -> Attempt {
         let s = self.submission;
         // accept4(2) has no flag that keeps it from waiting.
-        class(s).into_iter().for_each(|class| class.ensure_nonblocking(s.fd));
+        Class::of(s).into_iter().for_each(|class| class.ensure_nonblocking(s.fd));
         let length = plain::pointer(aux).cast_mut().cast();
         // SAFETY: room for an address at `ptr`, its length at `aux` (`payload::accept`); or null, for none.
         let fd = unsafe { libc::accept4(s.fd, s.ptr.cast(), length, flags) };

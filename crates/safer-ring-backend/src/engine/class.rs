@@ -8,7 +8,9 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crate::backend::Submission;
 
 const KIND: u8 = 0x0f;
 const NO_NOWAIT_READ: u8 = 0x10;
@@ -53,32 +55,86 @@ impl Kind {
 
 /// What is known of a descriptor. Wrong knowledge costs time, and nothing else: `O_DIRECT` can be changed behind it.
 #[derive(Debug, Default)]
-pub struct Class(AtomicU8);
+pub struct Class {
+    known: AtomicU8,
+    /// Where it is registered: the number of a ring in the upper half, its place there in the lower. Without a ring: how many
+    /// times it was used. Written by the one thread of the rings that register files.
+    place: AtomicU64,
+}
+
+/// The bits of the place.
+const HALF: u32 = 32;
 
 impl Class {
+    /// That of the descriptor of an operation.
+    #[inline(always)]
+    pub(crate) fn of(submission: &Submission) -> Option<&Self> {
+        // SAFETY: lives as long as the descriptor is open (the field's promise), which its operation keeps open until its last
+        // completion; a submission is not looked at after that.
+        submission.class.map(|class| unsafe { class.as_ref() })
+    }
+
     /// The kind of `fd`, to which this belongs.
     #[inline]
     pub(crate) fn kind(&self, fd: RawFd) -> Kind {
-        let word = usize::from(self.0.load(Ordering::Relaxed) & KIND);
+        let word = usize::from(self.known.load(Ordering::Relaxed) & KIND);
         match word.checked_sub(1).and_then(|place| Kind::ALL.get(place)) {
             Some(kind) => *kind,
             None => self.learn(fd),
         }
     }
 
+    /// Whether `fd`, to which this belongs, is a file on a disk or in memory.
+    pub(crate) fn is_file(&self, fd: RawFd) -> bool {
+        matches!(self.kind(fd), Kind::File | Kind::Memory | Kind::Direct)
+    }
+
     #[cold]
     fn learn(&self, fd: RawFd) -> Kind {
         let kind = kind_of(fd);
-        self.0.fetch_or(kind.word(), Ordering::Relaxed);
+        self.known.fetch_or(kind.word(), Ordering::Relaxed);
         kind
     }
 
     fn has(&self, flag: u8) -> bool {
-        self.0.load(Ordering::Relaxed) & flag != 0
+        self.known.load(Ordering::Relaxed) & flag != 0
     }
 
     fn set(&self, flag: u8) {
-        self.0.fetch_or(flag, Ordering::Relaxed);
+        self.known.fetch_or(flag, Ordering::Relaxed);
+    }
+
+    /// What its place in the table of this ring is looked up with.
+    pub(crate) fn key(ring: u32) -> u64 {
+        u64::from(ring) << HALF
+    }
+
+    /// Its place in the table of the ring with this key, which has so many.
+    #[inline(always)]
+    pub(crate) fn place_in(&self, key: u64, places: u32) -> Option<u32> {
+        let place = self.place.load(Ordering::Relaxed) ^ key;
+        (place < u64::from(places)).then_some(halves(place).1)
+    }
+
+    /// The number of the ring that it is registered with, and its place there.
+    #[inline(always)]
+    pub(crate) fn place(&self) -> Option<(u32, u32)> {
+        let (ring, place) = halves(self.place.load(Ordering::Relaxed));
+        (ring != 0).then_some((ring, place))
+    }
+
+    pub(crate) fn set_place(&self, ring: u32, place: u32) {
+        self.place.store(Self::key(ring) | u64::from(place), Ordering::Relaxed);
+    }
+
+    /// Counts a use, up to `most`; gives the count, but not a second time for the last. `None` too if it is registered.
+    pub(crate) fn uses_until(&self, most: u32) -> Option<u32> {
+        let (ring, uses) = halves(self.place.load(Ordering::Relaxed));
+        if ring != 0 || uses >= most {
+            return None;
+        }
+        self.set_place(0, uses + 1);
+        Some(uses + 1)
     }
 
     /// Whether `RWF_NOWAIT` is worth a try.
@@ -99,6 +155,12 @@ impl Class {
             self.set(NONBLOCKING);
         }
     }
+}
+
+#[inline(always)]
+#[expect(clippy::as_conversions, reason = "splits a word")]
+fn halves(word: u64) -> (u32, u32) {
+    ((word >> HALF) as u32, word as u32)
 }
 
 /// Changes `O_NONBLOCK`; tells what it was.

@@ -32,10 +32,10 @@ use safer_ring_sys::{
     Cqe, Cqe32, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
 };
 
-use crate::backend::{Backend, Helped, Submission, Submitted, Wait, wait_outside};
+use crate::backend::{Backend, Helped, Named, Submission, Submitted, Wait, wait_outside};
 use crate::clock;
 use crate::config::Config;
-use crate::engine::is_stream;
+use crate::engine::{Class, is_stream};
 use crate::features::Features;
 use crate::payload::{address, sanitize};
 use crate::placement::place_workers;
@@ -188,6 +188,16 @@ impl RingBackend {
         self.push(&sqe);
     }
 
+    /// The number of its table of registered files, if it has one; see [`Class::place`](crate::Class).
+    pub(crate) fn file_table(&self) -> Option<u32> {
+        self.registered.files.ring()
+    }
+
+    /// A file leaves its place in that table.
+    pub(crate) fn unregister_file(&mut self, place: u32) {
+        self.registered.files.unregister(&self.ring, place);
+    }
+
     #[inline(always)]
     fn push(&mut self, sqe: &Sqe) {
         // SAFETY: the memory and descriptors of `sqe` stay valid until its final completion: promised by
@@ -227,12 +237,16 @@ unsafe impl Backend for RingBackend {
     unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
         if self.all_hot
             && submission.poll_first.is_none()
-            && let Some(mut sqe) = prep::hot(submission)
+            && let Some(sqe) = prep::hot(submission)
         {
-            self.registered.name(&mut sqe, submission.ptr);
             // SAFETY: the contract of `submit`: the operation's memory lives, and there is room. No ring here has large
             // entries (`setup`).
-            unsafe { self.ring.push_in_room(&sqe) };
+            let entry = unsafe { self.ring.push_in_room(&sqe) };
+            if self.registered.name(entry, submission)
+                && let Some(class) = Class::of(submission)
+            {
+                self.registered.files.register(&self.ring, class, submission.fd);
+            }
             return Submitted::Queued;
         }
         // SAFETY: the contract is the same.
@@ -260,7 +274,8 @@ unsafe impl Backend for RingBackend {
 
     #[inline(always)]
     fn pop(&mut self) -> Option<Cqe> {
-        self.ring.pop()
+        // Setup never asks for completions of both sizes in one queue.
+        if self.wide { self.ring.pop() } else { self.ring.pop_small() }
     }
 
     #[inline(always)]
@@ -357,7 +372,7 @@ unsafe impl Backend for RingBackend {
         if !self.features.has_registered_buffers() {
             return Err(Errno::OPNOTSUPP);
         }
-        self.registered.add(&self.ring, memory)
+        self.registered.buffers.add(&self.ring, memory)
     }
 
     fn unregister_memory(&mut self, memory: &PoolMemory) -> Result<(), Errno> {
@@ -365,11 +380,18 @@ unsafe impl Backend for RingBackend {
         if self.pending() > 0 {
             return Err(Errno::BUSY);
         }
-        self.registered.remove(&self.ring, memory)
+        self.registered.buffers.remove(&self.ring, memory)
     }
 
-    fn named_memory(&self) -> u64 {
-        self.registered.used()
+    fn named(&self) -> Named {
+        Named {
+            buffers: self.registered.buffers.used(),
+            files: self.registered.files.taken().into(),
+        }
+    }
+
+    fn unregister_files(&mut self) {
+        self.registered.files.unregister_all(&self.ring);
     }
 
     fn helped(&self) -> Helped {
@@ -440,8 +462,11 @@ impl RingBackend {
         if let Some(steps) = &mut self.steps {
             steps.begin(submission, || is_stream(submission), &mut sqe);
         }
-        if !matches!(submission.op, Op::Raw) {
-            self.registered.name(&mut sqe, submission.ptr);
+        if submission.poll_first.is_none()
+            && self.registered.name(&mut sqe, submission)
+            && let Some(class) = Class::of(submission)
+        {
+            self.registered.files.register(&self.ring, class, submission.fd);
         }
         self.push(&sqe);
         Submitted::Queued

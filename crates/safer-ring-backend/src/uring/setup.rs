@@ -144,7 +144,7 @@ impl RingBackend {
             all_hot: false,
             steps: None,
             buffers: Buffers::default(),
-            registered: Registered::default(),
+            registered: Registered::new(false),
         })
     }
 
@@ -180,7 +180,7 @@ impl RingBackend {
             all_hot: false,
             steps: None,
             buffers: Buffers::default(),
-            registered: Registered::default(),
+            registered: Registered::new(false),
         })
     }
 
@@ -236,6 +236,8 @@ impl RingBackend {
             placement,
             opcodes,
         };
+        let registered =
+            Registered::new(purpose == Purpose::OneThread && features.registers_files());
         // Whether the kernel posts what a submission completes at once without being asked for it.
         let by_itself = ring.setup_flags() & (setup::DEFER_TASKRUN | setup::IOPOLL) == 0;
         let no_iowait = if features.has_feature(feat::NO_IOWAIT) { enter::NO_IOWAIT } else { 0 };
@@ -252,7 +254,7 @@ impl RingBackend {
             ring,
             features,
             buffers: Buffers::default(),
-            registered: Registered::default(),
+            registered,
         })
     }
 }

@@ -226,9 +226,16 @@ pub(super) const ALL: &[Mutant] = &[
         (FACE, Test("multishot"), "a_slow_reader_holds_its_peer_back"),
     ),
     mutant(
+        "closed-files-stay-registered",
+        "A file that is closed leaves the ring that has registered it.",
+        "crates/safer-ring-backend/src/fd.rs",
+        ("            local::unregister_file(ring, place);\n", "            let _ = (ring, place);\n"),
+        (FACE, Test("registered_files"), "a_file_is_closed_with_its_last_handle_although_it_is_registered"),
+    ),
+    mutant(
         "gone-pools-stay-registered",
         "A pool that is gone makes room for another one in the kernel's table of registered memory.",
-        "crates/safer-ring-backend/src/uring/registered.rs",
+        "crates/safer-ring-backend/src/uring/registered/buffers.rs",
         ("find(|part| part.memory.is_over())", "find(|_| false)"),
         (FACE, Test("registered"), "pools_that_are_gone_make_room_for_others"),
     ),

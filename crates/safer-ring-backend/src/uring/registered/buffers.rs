@@ -15,7 +15,7 @@ use safer_ring_buf::PoolMemory;
 use safer_ring_core::CURSOR;
 use safer_ring_sys::{Errno, Sqe, Uring, iovec, opcode};
 
-use super::setup::steadily;
+use crate::uring::setup::steadily;
 
 /// Places in the kernel's table.
 const SLOTS: u16 = 64;
@@ -24,7 +24,7 @@ const LARGEST: usize = 1 << 30;
 
 /// What is registered with one ring.
 #[derive(Default)]
-pub(super) struct Registered {
+pub(in crate::uring) struct Buffers {
     /// The first address of all parts, and how far they reach.
     start: usize,
     reach: usize,
@@ -43,38 +43,38 @@ struct Part {
     memory: PoolMemory,
 }
 
-impl Registered {
+impl Buffers {
     /// Entries that named registered memory.
-    pub(super) fn used(&self) -> u64 {
+    pub(in crate::uring) fn used(&self) -> u64 {
         self.used
     }
 
-    /// Lets an entry name the memory that it works on by its slot, if it has one.
+    /// Whether there is anything.
     #[inline(always)]
-    pub(super) fn name(&mut self, sqe: &mut Sqe, address: *mut u8) {
-        if address.addr().wrapping_sub(self.start) < self.reach {
-            self.name_part(sqe, address.addr());
-        }
+    pub(super) fn is_some(&self) -> bool {
+        self.reach != 0
     }
 
+    /// Lets the entry of a read or write name the memory at this address by its slot, if it has one.
     #[inline(never)]
-    fn name_part(&mut self, sqe: &mut Sqe, address: usize) {
-        let fixed = match sqe.opcode {
-            // At the cursor there are pipes and terminals, which gain nothing by it.
-            opcode::READ if sqe.off != CURSOR => opcode::READ_FIXED,
-            opcode::WRITE if sqe.off != CURSOR => opcode::WRITE_FIXED,
-            _ => return,
-        };
-        let mine = |part: &&Part| (part.start..part.end).contains(&address);
-        if let Some(part) = self.parts.iter().find(mine) {
-            sqe.opcode = fixed;
-            sqe.buf_index = part.slot;
-            self.used += 1;
+    pub(super) fn name(&mut self, sqe: &mut Sqe, address: *mut u8) {
+        let address = address.addr();
+        // At the cursor there are pipes and terminals, which gain nothing by it.
+        if address.wrapping_sub(self.start) >= self.reach || sqe.off == CURSOR {
+            return;
         }
+        let mine = |part: &&Part| (part.start..part.end).contains(&address);
+        let Some(part) = self.parts.iter().find(mine) else { return };
+        sqe.opcode = match sqe.opcode {
+            opcode::READ => opcode::READ_FIXED,
+            _ => opcode::WRITE_FIXED,
+        };
+        sqe.buf_index = part.slot;
+        self.used += 1;
     }
 
     /// Registers the memory of a pool; nothing happens if it is registered.
-    pub(super) fn add(&mut self, ring: &Uring, memory: &PoolMemory) -> Result<(), Errno> {
+    pub(in crate::uring) fn add(&mut self, ring: &Uring, memory: &PoolMemory) -> Result<(), Errno> {
         if self.parts.iter().any(|part| part.memory == *memory) {
             return Ok(());
         }
@@ -118,7 +118,11 @@ impl Registered {
     }
 
     /// Undoes that. What is in flight keeps its pages.
-    pub(super) fn remove(&mut self, ring: &Uring, memory: &PoolMemory) -> Result<(), Errno> {
+    pub(in crate::uring) fn remove(
+        &mut self,
+        ring: &Uring,
+        memory: &PoolMemory,
+    ) -> Result<(), Errno> {
         while let Some(at) = self.parts.iter().position(|part| part.memory == *memory) {
             let nothing = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
             let slot = self.parts.get(at).map_or(0, |part| part.slot);
@@ -139,7 +143,7 @@ impl Registered {
 /// Fills a slot, or empties it.
 fn fill(ring: &Uring, slot: u16, part: iovec, _keep: &PoolMemory) -> Result<(), Errno> {
     let part = [part];
-    // SAFETY: the part lies in the memory of a pool, which the caller keeps in `Registered` until the slot is emptied or the
+    // SAFETY: the part lies in the memory of a pool, which the caller keeps in `Buffers` until the slot is emptied or the
     // ring is closed. Operations that name it have a buffer of the pool as their lease, which keeps it as well.
     let filled = steadily(|| unsafe { ring.buffers_update(slot.into(), &part) });
     filled.map(drop)
