@@ -129,6 +129,7 @@ impl RingBackend {
             restricted: false,
             placement,
             opcodes: 0,
+            simulates_multishot: false,
         };
         Ok(Self {
             ring,
@@ -164,6 +165,7 @@ impl RingBackend {
             restricted: false,
             placement: RingPlacement::NONE,
             opcodes: 0,
+            simulates_multishot: world.has_multishot(),
         };
         Ok(Self {
             ring,
@@ -232,6 +234,7 @@ impl RingBackend {
             restricted: config.restricted,
             placement,
             opcodes,
+            simulates_multishot: false,
         };
         // Whether the kernel posts what a submission completes at once without being asked for it.
         let by_itself = ring.setup_flags() & (setup::DEFER_TASKRUN | setup::IOPOLL) == 0;
