@@ -90,8 +90,14 @@ async fn within<M: Mode>(
 }
 
 /// Receives until the end, by streams that are dropped sooner or later and by receives in between.
-async fn receive<M: Mode>(world: World, lane: usize, from: TcpStream<M>, len: usize) {
+async fn receive<M: Mode>(
+    world: World,
+    lane: usize,
+    from: TcpStream<M>,
+    (len, errors): (usize, u32),
+) {
     let mut place = 0;
+    let may_go_on = |error: &std::io::Error| errors > 0 && may_go_on(error);
     let mut check = |data: &[u8]| {
         for found in data {
             assert_eq!(*found, byte(lane, place), "lane {lane}, byte {place}");
@@ -150,7 +156,7 @@ async fn exchange<M: Mode>(world: &World, ring: RingOf<M>, lanes: usize, len: us
     world.reconfigure(|config| config.errors = errors);
     for (lane, [to, from]) in made.into_iter().enumerate() {
         running.push(world.spawn(send(world.clone(), ring.clone(), lane, to, len)));
-        running.push(world.spawn(receive(world.clone(), lane, from, len)));
+        running.push(world.spawn(receive(world.clone(), lane, from, (len, errors))));
     }
     for lane in running {
         lane.await;

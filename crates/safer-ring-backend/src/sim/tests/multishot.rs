@@ -38,11 +38,13 @@ impl Stage {
         Self { machine, shelf, near, far }
     }
 
-    fn lend(&mut self, bid: u16, memory: &mut [u8]) {
-        let len = u32::try_from(memory.len()).unwrap();
+    /// Lends it; gives the place, for a look at what is there meanwhile.
+    fn lend(&mut self, bid: u16, memory: &mut [u8]) -> *mut u8 {
+        let (place, len) = (memory.as_mut_ptr(), u32::try_from(memory.len()).unwrap());
         // SAFETY: the memory is the test's.
-        unsafe { self.shelf.push(memory.as_mut_ptr(), len, bid) };
+        unsafe { self.shelf.push(place, len, bid) };
         self.shelf.publish();
+        place
     }
 
     fn arm(&self, user_data: u64) {
@@ -80,9 +82,8 @@ impl Stage {
 fn pieces_come_in_order_and_each_in_the_buffer_that_was_lent_first() {
     let mut stage = Stage::new(&Config::calm(1));
     let (mut one, mut two, mut three) = (*b"12345", *b"67", *b"89");
-    let (first, second) = (one.as_mut_ptr(), two.as_mut_ptr());
-    stage.lend(4, &mut one);
-    stage.lend(2, &mut two);
+    let first = stage.lend(4, &mut one);
+    let second = stage.lend(2, &mut two);
     stage.lend(9, &mut three);
     stage.arm(1);
     stage.send(b"abc");
@@ -132,8 +133,7 @@ fn a_lent_buffer_that_is_written_to_is_found() {
     for guilty in [false, true] {
         let mut stage = Stage::new(&Config::calm(1));
         let mut memory = [0; 8];
-        let place = memory.as_mut_ptr();
-        stage.lend(3, &mut memory);
+        let place = stage.lend(3, &mut memory);
         stage.arm(1);
         if guilty {
             // SAFETY: the test's own memory.
@@ -165,8 +165,7 @@ fn a_buffer_that_is_lent_twice_is_found() {
 fn a_ring_that_ends_touches_its_buffers_no_more() {
     let mut stage = Stage::new(&Config::calm(1));
     let (mut one, mut other) = ([0; 4], [0; 4]);
-    let place = one.as_mut_ptr();
-    stage.lend(1, &mut one);
+    let place = stage.lend(1, &mut one);
     stage.lend(2, &mut other);
     stage.arm(1);
     stage.send(b"abc");
