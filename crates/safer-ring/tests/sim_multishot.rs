@@ -392,3 +392,52 @@ fn a_ring_ends_under_streams_of_receives() {
         assert_eq!(world.descriptors(), 0, "seed {seed}: {:?}", world.operations());
     }
 }
+
+#[cfg(feature = "futures")]
+#[test]
+fn an_adapter_that_comes_and_goes_loses_nothing() {
+    use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let mut seen = Seen::default();
+    for seed in 0..60 {
+        let world = World::new(Config { socket_bytes: 3000, ..Config::new(seed) });
+        let ring = world.ring().unwrap();
+        let chances = world.clone();
+        world
+            .block_on(async {
+                let (far, mut near) = UnixStream::pair(&ring).unwrap();
+                let sent: Vec<u8> = (0..20_000).map(|at| byte(1, at)).collect();
+                let write = world.spawn({
+                    let (mut far, sent) = (far.into_io(), sent.clone());
+                    async move {
+                        far.write_all(&sent).await.unwrap();
+                        far.close().await.unwrap();
+                    }
+                });
+                let mut got = Vec::new();
+                let mut over = false;
+                while !over {
+                    let mut adapter = near.into_io();
+                    for _ in 0..chances.random(9) {
+                        let room = usize::try_from(1 + chances.random(4000)).unwrap();
+                        let mut some = vec![0; room];
+                        let count = adapter.read(&mut some).await.unwrap();
+                        got.extend_from_slice(&some[..count]);
+                        over |= count == 0;
+                    }
+                    // What it has read ahead is for whoever comes next.
+                    near = adapter.into_inner();
+                    let (count, some) = near.read(vec![0; 50]).await.unwrap();
+                    got.extend_from_slice(&some[..count]);
+                    over |= count == 0;
+                }
+                write.await;
+                assert!(got == sent, "seed {seed}");
+            })
+            .unwrap();
+        drop(ring);
+        assert_eq!((world.descriptors(), world.findings()), (0, Vec::new()), "seed {seed}");
+        seen.look(&world);
+    }
+    assert!(seen.pieces > 300 && seen.unasked > 20, "{seen:?}");
+}
