@@ -54,6 +54,8 @@ pub struct Features {
     /// What became of the wishes for a CPU and a node. Of a shared ring: of its first kernel ring.
     pub placement: RingPlacement,
     pub(crate) opcodes: u128,
+    /// A simulated kernel has multishot receives.
+    pub(crate) simulates_multishot: bool,
 }
 
 impl Features {
@@ -74,11 +76,11 @@ impl Features {
     }
 
     /// Whether one entry can receive again and again, into buffers that the kernel picks (`IORING_RECV_MULTISHOT`, kernel 6.0).
-    /// Not on a restricted ring, which refuses what else that takes.
+    /// Not on a restricted ring, which refuses what else that takes. In a simulated world its configuration says so.
     #[inline]
     pub fn has_multishot_receive(&self) -> bool {
         // Of the same kernel.
-        let kernel = self.supports(opcode::SEND_ZC);
+        let kernel = self.supports(opcode::SEND_ZC) || self.simulates_multishot;
         kernel && !self.restricted && !self.has_setup_flag(setup::IOPOLL)
     }
 

@@ -3,9 +3,12 @@
 
 mod common;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use common::{of_the_kernel, pattern, within_deadline};
 use safer_ring::{Fd, Local, Mode, OpenOptions, RingOf};
@@ -14,6 +17,9 @@ type Ring = RingOf<Local>;
 
 /// Reads after which a file is registered.
 const MANY: u64 = 64;
+
+/// Works if nobody has the file locked.
+const FREE: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 
 fn ring() -> Ring {
     of_the_kernel().entries(8).local().build().unwrap()
@@ -50,12 +56,12 @@ fn let_go(go: impl AsyncFnOnce(&Ring, Fd<Local>)) {
         let file = open(&path);
         read_often(&ring, &file, b"content").await;
         assert_eq!(ring.snapshot().registered_files, u64::from(registers(&ring)));
-        File::from(file.duplicate().unwrap()).lock().unwrap();
+        flock(&file, FlockOperation::LockExclusive).unwrap();
         let other = File::open(&path).unwrap();
-        assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+        assert_eq!(flock(&other, FREE), Err(Errno::WOULDBLOCK));
         go(&ring, file).await;
         assert_eq!(ring.snapshot().registered_files, 0);
-        other.try_lock().expect("the kernel has the file open still");
+        flock(&other, FREE).expect("the kernel has the file open still");
     });
 }
 
@@ -121,9 +127,9 @@ fn a_ring_that_ends_leaves_no_file_open() {
         drop(first);
         // It is of no use to the next ring that it was registered, and of no harm.
         second.block_on(read_often(&second, &file, b"content"));
-        File::from(file.duplicate().unwrap()).lock().unwrap();
+        flock(&file, FlockOperation::LockExclusive).unwrap();
         drop(file);
-        File::open(&path).unwrap().try_lock().expect("nobody has it open");
+        flock(File::open(&path).unwrap(), FREE).expect("nobody has it open");
     });
 }
 

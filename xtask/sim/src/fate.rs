@@ -23,7 +23,10 @@ pub(crate) enum Met<T> {
 }
 
 /// Polls an operation so many times, with turns for others in between.
-async fn poll_some<F: Future + Unpin>(operation: &mut F, count: u8) -> Option<F::Output> {
+pub(crate) async fn poll_some<F: Future + Unpin>(
+    operation: &mut F,
+    count: u8,
+) -> Option<F::Output> {
     let mut left = count;
     poll_fn(|context| {
         if left == 0 {

@@ -123,6 +123,7 @@ mod tests {
 
     #[test]
     fn seeds_pass_and_say_the_same_each_time() {
+        let mut totals = run::Totals::default();
         for seed in 0..60 {
             let script = Script::new(seed, STEPS);
             let first = run::run(&script).unwrap_or_else(|failure| {
@@ -130,6 +131,8 @@ mod tests {
             });
             let again = run::run(&script).unwrap_or_else(|failure| panic!("{}", failure.what));
             assert_eq!(first.hash, again.hash, "seed {seed}");
+            totals.add(&first);
         }
+        assert!(totals.pieces > 50 && totals.ends > 2, "{totals}");
     }
 }

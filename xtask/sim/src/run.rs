@@ -71,6 +71,10 @@ pub(crate) struct Totals {
     requeued: u64,
     stale: u64,
     refusals: u64,
+    /// Pieces that multishot receives have brought, as far as the traces go back.
+    pub(crate) pieces: usize,
+    /// Multishot receives that ended without being asked to, or found no buffer.
+    pub(crate) ends: usize,
     simulated: Duration,
 }
 
@@ -83,6 +87,8 @@ impl Totals {
         self.requeued += other.requeued;
         self.stale += other.stale;
         self.refusals += other.refusals;
+        self.pieces += other.pieces;
+        self.ends += other.ends;
         self.simulated += other.simulated;
     }
 }
@@ -92,7 +98,7 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} operations, {} of dropped futures, {} cancellations, {} of them too late, {} tried again, {} completions \
-             of nothing, {} refused enters, {} s simulated",
+             of nothing, {} refused enters, {} pieces of multishot receives, {} of these that ended early, {} s simulated",
             self.operations,
             self.orphaned,
             self.cancels,
@@ -100,6 +106,8 @@ impl fmt::Display for Totals {
             self.requeued,
             self.stale,
             self.refusals,
+            self.pieces,
+            self.ends,
             self.simulated.as_secs(),
         )
     }
@@ -136,6 +144,8 @@ fn within<M: Mode>(world: &World, ring: RingOf<M>, script: &Script) -> Result<To
     let quiet = world.block_on(async { ring.timeout(Duration::from_secs(60)).await });
     quiet.map_err(|stuck| stuck.to_string())?.map_err(|error| error.to_string())?;
     let end = ring.snapshot();
+    let trace = world.trace();
+    let lines = |is: fn(&str) -> bool| trace.iter().filter(|line| is(line)).count();
     let totals = Totals {
         hash: world.trace_hash(),
         operations: end.completed,
@@ -145,6 +155,8 @@ fn within<M: Mode>(world: &World, ring: RingOf<M>, script: &Script) -> Result<To
         requeued: end.requeued,
         stale: end.stale_completions,
         refusals: end.enter_refusals,
+        pieces: lines(|line| line.contains("recv multishot = ") && line.contains(" in buffer ")),
+        ends: lines(|line| line.contains(", unasked") || line.contains("recv multishot = -105")),
         simulated: world.now(),
     };
     if end.queued > 0 || end.orphans > 0 {

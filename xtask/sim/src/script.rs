@@ -60,6 +60,13 @@ pub(crate) enum Act {
         list: bool,
         fate: Fate,
     },
+    /// A stream of receives: so many buffers, each of which is awaited, or else given so many polls (if that is not 0).
+    Arrive {
+        count: u8,
+        polls: u8,
+        /// The buffers are kept until the next such step.
+        hold: bool,
+    },
     Connect,
     Accept {
         fate: Fate,
@@ -187,7 +194,11 @@ impl Dice {
         match kind {
             Kind::Pipe | Kind::Tcp | Kind::Unix | Kind::Datagram => {
                 let (list, fate) = (self.one_in(4), self.fate());
-                if self.one_in(2) {
+                let stream = matches!(kind, Kind::Tcp | Kind::Unix);
+                if stream && self.one_in(3) {
+                    let (count, polls) = (self.tiny(9), self.tiny(5));
+                    Act::Arrive { count, polls, hold: self.one_in(2) }
+                } else if self.one_in(2) {
                     Act::Send { len: self.len(), list, fate }
                 } else {
                     Act::Receive { room: self.len(), list, fate }
@@ -241,10 +252,13 @@ impl Dice {
             &mut config.partial_enters,
             &mut config.late_cancels,
             &mut config.slow_disk,
+            &mut config.no_buffers,
+            &mut config.multishot_ends,
         ];
         for chance in chances {
             *chance = self.pick(&[0, 1, 2, 4], 1) * *chance / 2;
         }
+        config.multishot = !self.one_in(8);
         config.pipe_bytes = self.pick(&[4096, 8192, 65_536], 4096);
         config.socket_bytes = self.pick(&[500, 5000, 65_536], 500);
         config

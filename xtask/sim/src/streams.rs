@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use safer_ring::sim::JoinHandle;
-use safer_ring::{Address, Fd, Mode, PipeOptions, Shutdown, SocketKind};
+use safer_ring::{Address, Fd, Mode, PipeOptions, RingBuffer, Shutdown, SocketKind};
 
-use crate::fate::{Met, meet};
+use crate::fate::{Met, meet, poll_some};
 use crate::run::{Lane, Verdict, byte, bytes};
 use crate::script::{Act, Fate, Kind};
 
@@ -172,7 +172,7 @@ async fn receive<M: Mode>(
     fd: Fd<M>,
     book: Rc<Book>,
 ) -> Verdict {
-    let mut got = 0;
+    let (mut got, mut held) = (0, Vec::new());
     for act in acts {
         match act {
             Act::Rest { us } => lane.pause(us).await?,
@@ -183,10 +183,24 @@ async fn receive<M: Mode>(
                     None => {}
                 }
             }
+            Act::Arrive { count, polls, hold } => {
+                held.clear();
+                if arrive(&lane, &fd, (count, polls), &mut got, &mut held).await? {
+                    return whole(&lane, got, &book);
+                }
+                if !hold {
+                    held.clear();
+                }
+            }
             _ => {}
         }
     }
+    let is_stream = matches!(kind, Kind::Tcp | Kind::Unix);
     loop {
+        if is_stream && got % 2 == 0 && arrive(&lane, &fd, (5, 0), &mut got, &mut held).await? {
+            return whole(&lane, got, &book);
+        }
+        held.clear();
         let data = receive_one(&lane, kind, &fd, 3000, false, Fate::Await).await?;
         let data = data.unwrap_or_default();
         if over(&lane, kind, got, &data) {
@@ -194,6 +208,40 @@ async fn receive<M: Mode>(
         }
         check(&lane, &mut got, &data)?;
     }
+}
+
+/// A part of what comes, by a stream of receives that is dropped behind it. Tells whether this is the end.
+async fn arrive<M: Mode>(
+    lane: &Lane<M>,
+    fd: &Fd<M>,
+    (count, polls): (u8, u8),
+    got: &mut usize,
+    held: &mut Vec<RingBuffer>,
+) -> Result<bool, String> {
+    let mut arrives = lane.ring.recv_stream(fd);
+    for _ in 0..count {
+        let next = arrives.next();
+        let mut next = std::pin::pin!(next);
+        let came = match polls {
+            0 => Some(next.await),
+            polls => poll_some(&mut next, polls).await,
+        };
+        match came {
+            None => break,
+            Some(None) => return Ok(true),
+            Some(Some(Ok(buffer))) if buffer.is_empty() => {
+                return Err(lane.wrong("an empty buffer"));
+            }
+            Some(Some(Ok(buffer))) => {
+                check(lane, got, &buffer)?;
+                held.push(buffer);
+            }
+            Some(Some(Err(error))) => {
+                return Err(lane.wrong(format_args!("a stream of receives: {error}")));
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Whether this is the end.

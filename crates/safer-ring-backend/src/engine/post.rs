@@ -19,7 +19,12 @@ impl Post {
 
     #[inline]
     pub(crate) fn post(&mut self, user_data: u64, res: i32) {
-        let cqe = Cqe { user_data, res, flags: 0 };
+        self.post_entry(Cqe { user_data, res, flags: 0 });
+    }
+
+    /// One with flags.
+    #[inline]
+    pub(crate) fn post_entry(&mut self, cqe: Cqe) {
         if !self.held.is_empty() {
             self.held.push_back(cqe);
         } else if let Err(cqe) = self.other.post(cqe) {

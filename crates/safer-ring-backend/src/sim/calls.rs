@@ -34,6 +34,10 @@ pub(super) enum Call {
         flags: u32,
         message: bool,
     },
+    /// Into buffers of this group, as long as there is something to receive.
+    RecvMulti {
+        group: u16,
+    },
     Send {
         flags: u32,
         to: Option<Vec<u8>>,
@@ -138,6 +142,7 @@ pub(super) unsafe fn call_of(s: &Submission) -> Call {
         Op::Write { offset } | Op::WriteVectored { offset, .. } => Call::Write { offset },
         Op::Recv { flags } => Call::Recv { flags, message: false },
         Op::RecvMsg { flags } => Call::Recv { flags, message: true },
+        Op::RecvMulti { group } => Call::RecvMulti { group },
         Op::Send { flags } => Call::Send { flags, to: None },
         Op::SendMsg { flags } => {
             // SAFETY: `ptr` leads to a message header (`payload::message`).

@@ -39,6 +39,14 @@ pub struct Config {
     pub partial_enters: u32,
     /// Cancellations that come too late: the operation goes on (`EALREADY`), or ends as if there was none.
     pub late_cancels: u32,
+    /// Whether there are multishot receives (`IORING_RECV_MULTISHOT`), as in kernels from 6.0 on: looked at when a ring is
+    /// made.
+    pub multishot: bool,
+    /// Pieces of what arrives that a multishot receive is given no buffer for, although some are lent: it ends with `ENOBUFS`.
+    /// Of too few buffers it ends so whatever this is.
+    pub no_buffers: u32,
+    /// Pieces with which a multishot receive ends (no `IORING_CQE_F_MORE`), although there may come more.
+    pub multishot_ends: u32,
     /// Reads, writes and syncs of files that take up to [`Config::slowest_disk`].
     pub slow_disk: u32,
     /// The longest of these times.
@@ -69,6 +77,8 @@ impl Config {
             failed_enters: 30,
             partial_enters: 60,
             late_cancels: 300,
+            no_buffers: 20,
+            multishot_ends: 60,
             slow_disk: 100,
             ..Self::calm(seed)
         }
@@ -89,6 +99,9 @@ impl Config {
             failed_enters: 0,
             partial_enters: 0,
             late_cancels: 0,
+            multishot: true,
+            no_buffers: 0,
+            multishot_ends: 0,
             slow_disk: 0,
             slowest_disk: Duration::from_millis(200),
             disk_bytes: 1 << 30,

@@ -113,6 +113,7 @@ fn plausible(call: &Call) -> &'static [Errno] {
         | Call::Symlink { .. }
         | Call::Link { .. } => &[Errno::IO, Errno::NOSPC, Errno::NOMEM],
         Call::Recv { .. } | Call::Send { .. } => &[Errno::NOBUFS, Errno::NOMEM],
+        Call::RecvMulti { .. } => &[Errno::NOMEM],
         Call::Accept { .. } => &[Errno::MFILE, Errno::NFILE, Errno::CONNABORTED],
         Call::Connect { .. } => &[Errno::TIMEDOUT, Errno::CONNREFUSED, Errno::NETUNREACH],
         Call::Socket { .. } | Call::Pipe { .. } => &[Errno::MFILE, Errno::NFILE, Errno::NOMEM],

@@ -13,12 +13,13 @@ use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use safer_ring_sys::{Cqe, Errno};
+use safer_ring_sys::{CQE_BUFFER_SHIFT, Cqe, Errno, cqe_flags};
 
 use super::calls::{Call, call_of};
 use super::config::Config;
 use super::descriptors::Table;
 use super::lent::{Extra, Lent};
+use super::multishot::{Group, Many};
 use super::number;
 use super::pipes::Pipe;
 use super::rng::Rng;
@@ -82,7 +83,7 @@ pub(super) struct Flight {
     pub(super) id: u64,
     pub(super) ring: usize,
     user_data: u64,
-    name: &'static str,
+    pub(super) name: &'static str,
     pub(super) fd: RawFd,
     pub(super) other: RawFd,
     pub(super) call: Call,
@@ -97,6 +98,8 @@ pub(super) struct Flight {
     next: Option<u64>,
     /// Its cancellation came too late to be exact: it ends as soon as it would wait.
     pub(super) interrupted: bool,
+    /// Of a multishot receive.
+    pub(super) many: Many,
     state: State,
 }
 
@@ -109,6 +112,8 @@ struct RingState {
     strangers: VecDeque<Cqe>,
     /// A name that has ended, for another completion of it.
     ended: Option<u64>,
+    /// Buffers that its receives pick from.
+    group: Option<Group>,
 }
 
 /// The kernel.
@@ -212,7 +217,12 @@ impl Kernel {
     /// The ring is gone, and with it what was in flight: its memory is not touched again.
     pub(super) fn end_ring(&mut self, ring: usize) {
         self.flights.retain(|_, flight| flight.ring != ring);
+        self.group_of(ring).into_iter().for_each(|group| *group = None);
         self.note(format_args!("ring {ring} closed"));
+    }
+
+    pub(super) fn group_of(&mut self, ring: usize) -> Option<&mut Option<Group>> {
+        self.rings.get_mut(ring).map(|ring| &mut ring.group)
     }
 
     /// Takes an operation.
@@ -281,10 +291,32 @@ impl Kernel {
             polls_first: false,
             next: None,
             interrupted: false,
+            many: Many::default(),
             state: State::Scheduled(due),
         };
         self.flights.insert(id, flight);
         id
+    }
+
+    /// A completion that is not the last of its operation, behind all earlier ones of it.
+    pub(super) fn tell(&mut self, flight: &mut Flight, (bid, lent): (u16, Lent), effect: Effect) {
+        let (id, res) = (self.next, effect.res);
+        self.next += 1;
+        self.ends += 1;
+        self.note(format_args!("#{} {} = {res} in buffer {bid}, as #{id}", flight.id, flight.name));
+        let due = self.now.saturating_add(self.end_delay(flight)).max(flight.many.told);
+        flight.many.told = due;
+        let piece = Flight {
+            id,
+            lent,
+            call: flight.call.clone(),
+            gathered: Vec::new(),
+            next: None,
+            many: Many { picked: Some(bid), more: true, ..Many::default() },
+            state: State::Done(due, self.ends, effect),
+            ..*flight
+        };
+        self.flights.insert(id, piece);
     }
 
     /// Whether the last entry that was taken is followed by more of its chain.
@@ -406,7 +438,7 @@ impl Kernel {
         }
         let next = flight.next.take();
         let broken = flight.breaks_with(effect.res);
-        let due = self.now.saturating_add(self.end_delay(&flight));
+        let due = self.now.saturating_add(self.end_delay(&flight)).max(flight.many.told);
         self.ends += 1;
         flight.state = State::Done(due, self.ends, effect);
         self.flights.insert(flight.id, flight);
@@ -464,10 +496,15 @@ impl Kernel {
         }
         let (user_data, res) = (flight.user_data, effect.res);
         self.note(format_args!("ring {ring} gets #{} {}", flight.id, flight.name));
+        let mut flags = if flight.many.more { cqe_flags::MORE } else { 0 };
+        if let Some(bid) = flight.many.picked {
+            self.give_back(ring, bid);
+            flags |= cqe_flags::BUFFER | u32::from(bid) << CQE_BUFFER_SHIFT;
+        }
         // One that is tried again under the same name would be ended by a second completion of it.
-        let ends = res >= 0 && !flight.polls_first;
+        let ends = res >= 0 && !flight.polls_first && !flight.many.more;
         self.invent(ring, ends.then_some(user_data));
-        Some(Cqe { user_data, res, flags: 0 })
+        Some(Cqe { user_data, res, flags })
     }
 
     /// Perhaps a completion that nobody waits for follows.

@@ -5,8 +5,9 @@
 //! shows who lets go of memory, or uses it, before its time.
 //!
 //! # Safety
-//! The pieces are those of a submission, lent until its last completion (contract of `Backend::submit`); [`Lent::settle`] is
-//! called before that is posted, and nothing afterwards. An operation whose ring has gone is not settled.
+//! The pieces are those of a submission, lent until its last completion (contract of `Backend::submit`), or a buffer that is
+//! lent until a completion names it; [`Lent::settle`] is called before that is posted, and nothing afterwards. What belongs to
+//! a ring that has gone is not settled.
 //!
 //! Tests: memory_that_is_used_too_early_is_found, a_read_leaves_the_rest_of_its_buffer_alone
 #![allow(unsafe_code, reason = "reads and writes lent memory")]
@@ -87,6 +88,17 @@ impl Lent {
             }
             _ => return lent,
         }
+        lent.begin();
+        lent
+    }
+
+    /// Memory that some receive will fill.
+    ///
+    /// # Safety
+    /// `len` bytes at `base` are lent until [`Lent::settle`] was called, or for ever.
+    pub(super) unsafe fn spare(base: *mut u8, len: usize) -> Self {
+        let mut lent = Self::nothing();
+        lent.one(base, len, Way::In);
         lent.begin();
         lent
     }

@@ -11,6 +11,7 @@
 //!
 //! * `world.rs`: the handle; `exec.rs`: tasks, and when the clock moves; `port.rs`: one ring's side.
 //! * `kernel.rs`: the life of an operation; `ops.rs`: what each one does; `faults.rs`: what goes wrong, and how often.
+//! * `multishot.rs`: receives that complete again and again, and the buffers that they pick.
 //! * `lent.rs`: the only access to lent memory; `tree.rs`, `disk.rs`, `files.rs`: a file system that can lose power;
 //!   `pipes.rs`, `sockets.rs` with `names.rs` and `options.rs`: the rest; `descriptors.rs`: numbers and what they lead to.
 //! * `beside.rs`: what is answered to system calls that do not go through a ring; who asks is in `../beside/`.
@@ -28,6 +29,7 @@ mod faults;
 mod files;
 mod kernel;
 mod lent;
+mod multishot;
 mod names;
 mod number;
 mod ops;
@@ -46,6 +48,7 @@ pub(crate) use beside::{Entry, From};
 pub use config::Config;
 pub use exec::{JoinHandle, Stuck};
 pub(crate) use kernel::Kernel;
+pub(crate) use multishot::Shelf;
 pub use number::Number;
 pub(crate) use number::{is_simulated, look, machine_of};
 pub(crate) use options::Name as OptionName;

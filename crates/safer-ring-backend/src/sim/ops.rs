@@ -52,6 +52,9 @@ impl Kernel {
             Call::Recv { flags, message } => {
                 self.unless_nonblocking(fd, flags, |kernel| kernel.recv(flight, flags, message))
             }
+            Call::RecvMulti { group } => {
+                self.unless_nonblocking(fd, 0, |kernel| kernel.receive_many(flight, group))
+            }
             Call::Send { flags, to } => self
                 .unless_nonblocking(fd, flags, |kernel| kernel.send(flight, flags, to.as_deref())),
             Call::Accept { flags, address, length } => self

@@ -14,6 +14,7 @@ use safer_ring_sys::{Errno, OtherSide};
 
 use super::faults::Entry;
 use super::kernel::{Kernel, Machine};
+use super::multishot::Shelf;
 use crate::backend::{Submission, Wait};
 use crate::clock;
 use crate::engine::Post;
@@ -44,6 +45,11 @@ impl Port {
     pub(super) fn new(machine: Arc<Machine>, other: OtherSide) -> Self {
         let ring = machine.lock().add_ring();
         Self { ring, machine, post: Post::new(other), queued: VecDeque::new() }
+    }
+
+    /// A group of buffers for its receives.
+    pub(crate) fn shelf(&self, number: u16) -> Shelf {
+        Shelf::new(&self.machine, self.ring, number)
     }
 
     /// # Safety
@@ -148,7 +154,7 @@ impl Port {
     /// Posts the completions that are due.
     fn collect(&mut self, kernel: &mut Kernel) {
         while let Some(cqe) = kernel.next_completion(self.ring) {
-            self.post.post(cqe.user_data, cqe.res);
+            self.post.post_entry(cqe);
         }
     }
 

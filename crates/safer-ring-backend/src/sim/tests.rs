@@ -16,6 +16,8 @@ use super::Config;
 use super::kernel::Kernel;
 use crate::backend::Submission;
 
+mod multishot;
+
 fn kernel() -> (Kernel, RawFd, RawFd) {
     let mut kernel = Kernel::new(&Config::calm(1));
     assert_eq!(kernel.add_ring(), 0);

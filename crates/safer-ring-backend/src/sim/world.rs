@@ -174,6 +174,11 @@ impl World {
         self.inner.machine.lock()
     }
 
+    /// Whether rings that are made now have multishot receives.
+    pub(crate) fn has_multishot(&self) -> bool {
+        self.kernel().config.multishot
+    }
+
     /// Its place among the worlds of this process.
     pub(super) fn place(&self) -> usize {
         self.inner.machine.place

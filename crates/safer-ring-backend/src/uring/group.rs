@@ -14,7 +14,9 @@
 use safer_ring_buf::{BufferPool, IoBuf, IoBufMut, Lease, PooledBuffer};
 use safer_ring_sys::{BufRing, Cqe, Errno, Uring};
 
+use super::other::Other;
 use super::setup::steadily;
+use super::source::Source;
 
 /// Size of each buffer, in bytes.
 const SIZE: usize = 16 * 1024;
@@ -42,7 +44,11 @@ pub(super) enum Buffers {
 
 impl Buffers {
     /// The number of the group, which is made if the ring may have one.
-    pub(super) fn number(&mut self, ring: &Uring, may: bool) -> Result<u16, Errno> {
+    pub(super) fn number(
+        &mut self,
+        ring: (&Uring, Option<&Other>),
+        may: bool,
+    ) -> Result<u16, Errno> {
         if matches!(self, Buffers::Unknown) {
             let group = if may { Group::register(ring).ok() } else { None };
             *self = group.map_or(Buffers::Never, |group| Buffers::There(Box::new(group)));
@@ -84,7 +90,7 @@ impl Buffers {
 }
 
 pub(super) struct Group {
-    ring: BufRing,
+    ring: Source,
     /// By the number that a completion names.
     lent: Vec<Option<Lent>>,
     /// Numbers without a buffer.
@@ -97,18 +103,25 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn register(uring: &Uring) -> Result<Self, Errno> {
+    fn register((uring, other): (&Uring, Option<&Other>)) -> Result<Self, Errno> {
+        if let Some(shelf) = other.and_then(|other| other.shelf(GROUP)) {
+            return Ok(Self::of(Source::World(shelf)));
+        }
         let ring = BufRing::new(COUNT)?;
         // SAFETY: `Group` keeps the memory of the ring and of each buffer in it, until the ring of the kernel is closed and
         // no receive is in flight any more: the last two fields of a driver that go are its backend, and this with it; or for
         // ever (`Buffers::leak`). A buffer in the ring is raw parts in `lent`, and no other reference to it exists.
         steadily(|| unsafe { uring.register_buf_ring(&ring.description(GROUP)) })?;
+        Ok(Self::of(Source::Kernel(ring)))
+    }
+
+    fn of(ring: Source) -> Self {
         let lent = std::iter::repeat_with(|| None).take(usize::from(COUNT)).collect();
         let free = (0..COUNT).rev().collect();
         let pool = BufferPool::new(usize::from(COUNT), SIZE);
         let mut group = Self { ring, lent, free, pool, wanted: FIRST, spare: Vec::new() };
         group.fill();
-        Ok(group)
+        group
     }
 
     /// Buffers that the kernel may pick, as far as anybody knows.

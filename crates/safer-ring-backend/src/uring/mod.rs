@@ -19,6 +19,7 @@ mod other;
 mod prep;
 mod registered;
 mod setup;
+mod source;
 mod whole;
 
 use std::fmt;
@@ -353,7 +354,8 @@ unsafe impl Backend for RingBackend {
     }
 
     fn buffer_group(&mut self) -> Result<u16, Errno> {
-        self.buffers.number(&self.ring, self.features.has_multishot_receive())
+        self.buffers
+            .number((&self.ring, self.engine.as_ref()), self.features.has_multishot_receive())
     }
 
     fn take_picked(&mut self, flags: u32, count: usize) -> Option<PooledBuffer> {

@@ -15,7 +15,7 @@ use safer_ring_sys::Errno;
 use crate::backend::{Helped, Submission, Wait};
 use crate::clock;
 use crate::engine::Engine;
-use crate::sim::Port;
+use crate::sim::{Port, Shelf};
 
 /// A kernel that is no kernel.
 pub(super) enum Other {
@@ -106,6 +106,14 @@ impl Other {
                 port.pause(pause);
                 true
             }
+        }
+    }
+
+    /// A group of buffers that its receives pick from, if it has such receives.
+    pub(super) fn shelf(&self, number: u16) -> Option<Shelf> {
+        match self {
+            Other::Engine(_) => None,
+            Other::World(port) => Some(port.shelf(number)),
         }
     }
 

@@ -130,6 +130,7 @@ impl RingBackend {
             restricted: false,
             placement,
             opcodes: 0,
+            simulates_multishot: false,
         };
         Ok(Self {
             ring,
@@ -166,6 +167,7 @@ impl RingBackend {
             restricted: false,
             placement: RingPlacement::NONE,
             opcodes: 0,
+            simulates_multishot: world.has_multishot(),
         };
         Ok(Self {
             ring,
@@ -235,6 +237,7 @@ impl RingBackend {
             restricted: config.restricted,
             placement,
             opcodes,
+            simulates_multishot: false,
         };
         let registered =
             Registered::new(purpose == Purpose::OneThread && features.registers_files());

@@ -240,6 +240,36 @@ pub(super) const ALL: &[Mutant] = &[
         (FACE, Test("registered"), "pools_that_are_gone_make_room_for_others"),
     ),
     mutant(
+        "ended-receive-not-armed-again",
+        "A multishot receive that ends unasked is armed again.",
+        "crates/safer-ring-backend/src/driver/multishot.rs",
+        (
+            "        self.taker_is_over(key, fd, load, Some(resources));\n",
+            "        if completion.res > 0 {\n            let wakers = &mut self.aftermath.wakers;\n            \
+             fd.with_stream(|stream| stream.put(load.map(Item::new), wakers));\n            self.dirty = true;\n            \
+             return self.keep_dead(resources);\n        }\n        self.taker_is_over(key, fd, load, Some(resources));\n",
+        ),
+        (FACE, Test("sim_multishot"), "streams_of_receives_give_every_byte_in_order"),
+    ),
+    mutant(
+        "last-piece-lost",
+        "What comes with the last completion of a multishot receive is not lost.",
+        "crates/safer-ring-backend/src/driver/multishot.rs",
+        ("(Ok(_), buffer) => buffer.map(Load::Picked),", "(Ok(_), _) => None,"),
+        (FACE, Test("sim_multishot"), "streams_of_receives_give_every_byte_in_order"),
+    ),
+    mutant(
+        "no-buffer-ends-the-stream",
+        "A stream of receives does not end when a multishot receive finds no buffer.",
+        "crates/safer-ring-backend/src/driver/multishot.rs",
+        (
+            "is_news(errno).then_some(Load::Error(errno))",
+            "if errno == Errno::NOBUFS {\n                    Some(Load::Own(Vec::new()))\n                } else {\n                    \
+             is_news(errno).then_some(Load::Error(errno))\n                }",
+        ),
+        (FACE, Test("sim_multishot"), "streams_of_receives_give_every_byte_in_order"),
+    ),
+    mutant(
         "short-send-abandoned",
         "A dropped send goes on until all is sent.",
         "crates/safer-ring-backend/src/driver/orphan.rs",
