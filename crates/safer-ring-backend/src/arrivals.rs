@@ -1,12 +1,17 @@
 //! What arrives on a socket, taken in by a multishot receive.
 
 use std::fmt;
-use std::task::{Poll, Waker};
+use std::os::fd::AsFd as _;
+use std::task::{Poll, Waker, ready};
 
-use safer_ring_buf::PooledBuffer;
+use safer_ring_buf::{BufferPool, PooledBuffer};
+use safer_ring_sys::Errno;
 
+use crate::error::Failure;
 use crate::fd::{Fd, Guard as _, Taker, cancel_takers};
 use crate::mode::Mode;
+use crate::plain;
+use crate::runtime::Arrived;
 use crate::stream::{NO_TICKET, Next, Ticket};
 
 /// Asks for what a multishot receive takes in (`IORING_RECV_MULTISHOT`, kernel 6.0), and arms it when there is none.
@@ -20,10 +25,25 @@ pub struct Arrivals<M: Mode> {
     ring: M::Ring,
     /// Not a handle: whoever has it has one of those.
     guard: M::Guard,
+    /// For what is received without the kernel picking a buffer.
+    pool: BufferPool,
     ticket: Ticket,
     armed: Option<Taker<M>>,
     /// It was armed, and nothing has come of it yet.
     fresh: bool,
+    /// Where a runtime tells what arrives, in place of an armed receive.
+    told: Told,
+}
+
+/// What is known of a runtime that might tell.
+#[derive(Debug)]
+enum Told {
+    /// Nobody has asked for one.
+    Unknown,
+    /// It tells. `some`: it has told, and what has arrived has not all been taken.
+    By { arrived: Arrived, some: bool },
+    /// There is none.
+    Never,
 }
 
 /// The answer of [`Arrivals::poll`].
@@ -34,18 +54,23 @@ pub enum Arrival {
     /// It takes an ordinary receive to go on: at the end of the stream, after an error, for bytes that were left over, where
     /// no buffer is free, and where the kernel refuses a multishot one.
     Receive,
+    /// The error of a receive.
+    Failed(Failure),
 }
 
 impl<M: Mode> Arrivals<M> {
     /// For a connected stream socket; `None` on a ring without multishot receives. Nothing is armed yet. It does not count as
     /// a handle of the descriptor, but keeps it open.
-    pub fn new(ring: &M::Ring, fd: &Fd<M>) -> Option<Self> {
+    pub fn new(ring: &M::Ring, fd: &Fd<M>, pool: &BufferPool) -> Option<Self> {
         M::features(ring).has_multishot_receive().then(|| Self {
             ring: ring.clone(),
             guard: fd.guard(),
+            pool: pool.clone(),
             ticket: NO_TICKET,
             armed: None,
             fresh: false,
+            // A world has its own sockets.
+            told: if M::INLINE && M::world(ring).is_none() { Told::Unknown } else { Told::Never },
         })
     }
 
@@ -62,6 +87,11 @@ impl<M: Mode> Arrivals<M> {
                     drop(old);
                     return Poll::Pending;
                 }
+                Next::Arm if self.is_told() => {
+                    if let Some(arrival) = ready!(self.poll_told(waker)) {
+                        return Poll::Ready(arrival);
+                    }
+                }
                 Next::Arm if !self.fresh && self.arm() => self.fresh = true,
                 // Once more would end as it did.
                 Next::Arm | Next::Other => {
@@ -70,6 +100,49 @@ impl<M: Mode> Arrivals<M> {
                 }
             }
         }
+    }
+
+    /// Whether a runtime tells what arrives.
+    #[inline]
+    fn is_told(&mut self) -> bool {
+        if matches!(self.told, Told::Unknown) {
+            // Looked at once without being told: it may not be a connected socket.
+            let arrived = Arrived::new(self.guard.raw());
+            self.told = arrived.map_or(Told::Never, |arrived| Told::By { arrived, some: true });
+        }
+        !matches!(self.told, Told::Never)
+    }
+
+    /// Takes what the runtime has told of. `None` when there was nothing, or the runtime has ended.
+    fn poll_told(&mut self, waker: &Waker) -> Poll<Option<Arrival>> {
+        let Told::By { arrived, some } = &mut self.told else { return Poll::Ready(None) };
+        if !*some {
+            match ready!(arrived.poll(waker)) {
+                Some(()) => *some = true,
+                None => {
+                    self.told = Told::Never;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+        // Without a buffer it waits where receives do that have none.
+        let Some(buffer) = self.pool.take() else { return Poll::Ready(Some(Arrival::Receive)) };
+        let room = buffer.capacity();
+        Poll::Ready(match plain::receive(self.guard.as_fd(), buffer) {
+            // The end is told again, as often as somebody asks.
+            Ok(end) if end.is_empty() => Some(Arrival::Receive),
+            Ok(buffer) => {
+                // What comes after one that did not fill its buffer is told of.
+                *some = buffer.len() == room;
+                Some(Arrival::Buffer(buffer))
+            }
+            Err((Errno::AGAIN, _)) => {
+                *some = false;
+                None
+            }
+            Err((Errno::INTR, _)) => None,
+            Err((errno, _)) => Some(Arrival::Failed(Failure::Os(errno))),
+        })
     }
 
     #[cold]
@@ -92,6 +165,8 @@ impl<M: Mode> Unpin for Arrivals<M> {}
 
 impl<M: Mode> Drop for Arrivals<M> {
     fn drop(&mut self) {
+        // While the socket is open.
+        self.told = Told::Never;
         if self.ticket != NO_TICKET {
             drop(self.guard.with_stream(|stream| stream.leave(self.ticket)));
         }

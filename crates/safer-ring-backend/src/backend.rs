@@ -49,6 +49,8 @@ pub struct Submission {
     pub capacity: usize,
     /// The next operation runs only if this one succeeds in full (`IOSQE_IO_LINK`).
     pub link: bool,
+    /// Nothing that is handed over at the same time would share its system call.
+    pub alone: bool,
     /// Wait for these poll events in place of the operation.
     pub poll_first: Option<u32>,
     /// What is known of `fd`; lives as long as that stays open.

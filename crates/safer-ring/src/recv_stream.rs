@@ -48,7 +48,7 @@ impl<M: Mode> RecvStream<M> {
     }
 
     fn of_socket(ring: &RingOf<M>, fd: &Fd<M>) -> Self {
-        let arrivals = Arrivals::new(ring.inner(), fd);
+        let arrivals = Arrivals::new(ring.inner(), fd, ring.lender().pool());
         Self { ring: ring.clone(), fd: fd.clone(), arrivals, receive: None }
     }
 
@@ -61,10 +61,12 @@ impl<M: Mode> RecvStream<M> {
     /// [`RecvStream::next`] for futures that are written by hand.
     pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<RingBuffer>>> {
         let Self { ring, fd, arrivals, receive } = self;
-        if let (Some(arrivals), None) = (arrivals, &receive)
-            && let Arrival::Buffer(buffer) = ready!(arrivals.poll(cx.waker()))
-        {
-            return Poll::Ready(Some(Ok(RingBuffer(buffer))));
+        if let (Some(arrivals), None) = (arrivals, &receive) {
+            match ready!(arrivals.poll(cx.waker())) {
+                Arrival::Buffer(buffer) => return Poll::Ready(Some(Ok(RingBuffer(buffer)))),
+                Arrival::Failed(failure) => return Poll::Ready(Some(Err(failure.into()))),
+                Arrival::Receive => {}
+            }
         }
         let operation = receive.get_or_insert_with(|| ring.read_ring_buffer(fd));
         let received = ready!(Pin::new(operation).poll(cx));

@@ -513,6 +513,7 @@ pub(super) fn describe<K: Guard>(
         init: resources.lease.init_len(),
         capacity: resources.lease.capacity(),
         link,
+        alone: false,
         poll_first,
         class,
     }

@@ -208,6 +208,7 @@ mod tests {
             init: 1,
             capacity: 1,
             link: false,
+            alone: false,
             poll_first: None,
             class: None,
         }

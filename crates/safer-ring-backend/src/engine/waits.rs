@@ -239,6 +239,7 @@ mod tests {
             init: 0,
             capacity: 0,
             link: false,
+            alone: false,
             poll_first: None,
             class: None,
         }

@@ -10,8 +10,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 
+#[cfg(feature = "tokio")]
+pub(crate) use self::tokio::Arrived;
 use crate::listener;
 use crate::shared::SharedCell;
+
+/// Without tokio there is no poller that tells of sockets.
+#[cfg(not(feature = "tokio"))]
+#[derive(Debug)]
+pub(crate) enum Arrived {}
+
+#[cfg(not(feature = "tokio"))]
+impl Arrived {
+    pub(crate) fn new(_: RawFd) -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn poll(&self, _: &Waker) -> std::task::Poll<Option<()>> {
+        match *self {}
+    }
+}
 
 /// Which runtime the calling thread has that can hear, as far as it can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

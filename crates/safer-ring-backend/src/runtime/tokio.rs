@@ -1,8 +1,9 @@
 //! The poller of a tokio runtime.
 
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -27,26 +28,61 @@ pub(super) struct Place {
     runtime: Id,
 }
 
+/// Puts a descriptor into the poller of the calling thread's runtime. `None` if there is no such, or it takes nothing.
+fn register<T: AsRawFd>(descriptor: T) -> Option<(AsyncFd<T>, Id)> {
+    let runtime = Handle::try_current().ok()?.id();
+    let without_io = || WITHOUT_IO.lock().unwrap_or_else(PoisonError::into_inner);
+    if without_io().contains(&runtime) {
+        return None;
+    }
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        #[allow(
+            deprecated,
+            reason = "its successor is of 1.54; both that come here keep what that asks for"
+        )]
+        AsyncFd::with_interest(descriptor, Interest::READABLE)
+    }));
+    let Ok(made) = made else {
+        // Tokio's only way to say that the runtime has no I/O.
+        without_io().push(runtime);
+        return None;
+    };
+    made.ok().map(|made| (made, runtime))
+}
+
+/// A socket in the poller of a runtime, which tells when something has arrived.
+#[derive(Debug)]
+pub(crate) struct Arrived(AsyncFd<Number>);
+
+/// The number of a socket that stays open as long as this is there: a promise of who makes it.
+#[derive(Debug)]
+struct Number(RawFd);
+
+impl AsRawFd for Number {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Arrived {
+    /// Puts a socket into the poller of the calling thread's runtime, for as long as this lives, which must not be longer than
+    /// the socket is open. `None` if there is no runtime, or it takes nothing, or has that socket already.
+    pub(crate) fn new(socket: RawFd) -> Option<Self> {
+        is_here().then(|| register(Number(socket))).flatten().map(|(socket, _)| Self(socket))
+    }
+
+    /// Whether something has arrived since the last time that this was so; `None` if the runtime has ended.
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<Option<()>> {
+        self.0.poll_read_ready(&mut Context::from_waker(waker)).map(|arrived| {
+            // What arrives after this is an event of its own. The end of the stream stays.
+            arrived.ok().map(|mut arrived| arrived.clear_ready())
+        })
+    }
+}
+
 impl Place {
     pub(super) fn new(bell: Bell) -> Option<Self> {
-        let runtime = Handle::try_current().ok()?.id();
-        let without_io = || WITHOUT_IO.lock().unwrap_or_else(PoisonError::into_inner);
-        if without_io().contains(&runtime) {
-            return None;
-        }
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            #[allow(
-                deprecated,
-                reason = "its successor is of 1.54; `Bell` keeps what that asks for"
-            )]
-            AsyncFd::with_interest(bell, Interest::READABLE)
-        }));
-        let Ok(made) = made else {
-            // Tokio's only way to say that the runtime has no I/O.
-            without_io().push(runtime);
-            return None;
-        };
-        made.ok().map(|bell| Self { bell, runtime })
+        register(bell).map(|(bell, runtime)| Self { bell, runtime })
     }
 
     /// Whether the calling thread belongs to the same runtime; or to a later one with its identity, where [`Place::arm`]

@@ -35,6 +35,7 @@ fn submission(user_data: u64, op: Op, fd: RawFd, memory: &mut [u8]) -> Submissio
         init: memory.len(),
         capacity: memory.len(),
         link: false,
+        alone: false,
         poll_first: None,
         class: None,
     }

@@ -68,8 +68,12 @@ pub struct RingBackend {
     wide: bool,
     /// All of the hot operations (`prep::hot`) are to be used as they are.
     all_hot: bool,
-    /// Transfers in steps, on a kernel that needs them.
-    steps: Option<Steps>,
+    /// Transfers in steps.
+    steps: Steps,
+    /// The kernel needs them for all that ask for all of their bytes.
+    needs_steps: bool,
+    /// A send that is alone is a plain call first: many threads share no system call.
+    sends_plainly: bool,
     buffers: Buffers,
     registered: Registered,
 }
@@ -141,7 +145,7 @@ impl RingBackend {
     /// As on a kernel before 6.1.
     #[cfg(test)]
     pub(crate) fn with_steps(mut self) -> Self {
-        self.steps = Some(Steps::default());
+        self.needs_steps = true;
         self.all_hot = false;
         self
     }
@@ -236,6 +240,13 @@ unsafe impl Backend for RingBackend {
 
     #[inline(always)]
     unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
+        if let Op::Send { flags } = submission.op
+            && submission.alone
+            && self.sends_plainly
+        {
+            // SAFETY: the contract is the same.
+            return unsafe { self.submit_send(*submission, flags) };
+        }
         if self.all_hot
             && submission.poll_first.is_none()
             && let Some(sqe) = prep::hot(submission)
@@ -259,7 +270,7 @@ unsafe impl Backend for RingBackend {
             engine.cancel(user_data, target);
             return self.count();
         }
-        let target = self.steps.as_mut().map_or(target, |steps| steps.cancel(target));
+        let target = self.steps.cancel(target);
         let sqe =
             Sqe { opcode: opcode::ASYNC_CANCEL, fd: -1, addr: target, user_data, ..Sqe::default() };
         self.push(&sqe);
@@ -324,15 +335,16 @@ unsafe impl Backend for RingBackend {
     fn retract(&mut self, each: &mut dyn FnMut(u64)) {
         while let Some(entry) = self.ring.take_back() {
             let name = self.engine.as_mut().and_then(|engine| engine.retract());
-            let steps = self.steps.as_mut();
-            let own = || steps.map_or(entry.user_data, |steps| steps.retract(entry.user_data));
+            let own = || self.steps.retract(entry.user_data);
             each(name.unwrap_or_else(own));
         }
     }
 
     fn resume(&mut self, cqe: Cqe) -> Option<Cqe> {
-        let Some(steps) = &mut self.steps else { return Some(cqe) };
-        let sqe = match steps.resume(cqe) {
+        if self.steps.is_empty() {
+            return Some(cqe);
+        }
+        let sqe = match self.steps.resume(cqe) {
             Next::Tell(cqe) => return Some(cqe),
             Next::Again(sqe) => sqe,
         };
@@ -341,7 +353,7 @@ unsafe impl Backend for RingBackend {
             let _ = self.enter(Wait::No);
         }
         if self.ring.sq_room() == 0 {
-            return self.steps.as_mut().map(|steps| steps.give_up(&sqe));
+            return Some(self.steps.give_up(&sqe));
         }
         self.push(&sqe);
         // Now: nobody else may have a reason to enter. What an error leaves goes with the next.
@@ -437,6 +449,36 @@ impl RingBackend {
         self.ready()
     }
 
+    /// A send that nothing would share its system call with: send(2) costs less than an `enter`, and what it cannot send at once
+    /// goes to the ring.
+    ///
+    /// # Safety
+    /// As [`Backend::submit`].
+    #[inline(never)]
+    unsafe fn submit_send(&mut self, submission: Submission, flags: u32) -> Submitted {
+        const MSG_WAITALL: u32 = 0x100;
+        const PLAIN: u32 = MSG_WAITALL | 0x4000;
+        let again = -Errno::AGAIN.raw_os_error();
+        let sent = if flags & !PLAIN == 0 && submission.poll_first.is_none() {
+            // SAFETY: the contract of `submit` covers the length of the call.
+            unsafe { plain::send(&submission, flags & !MSG_WAITALL) }
+        } else {
+            again
+        };
+        let short = sent >= 0 && usize::try_from(sent).is_ok_and(|sent| sent < submission.init);
+        if short && flags & MSG_WAITALL != 0 {
+            let mut sqe = prep::prepare(&submission);
+            self.steps.begin_late(sent, &mut sqe);
+            self.push(&sqe);
+            return Submitted::Queued;
+        }
+        if sent != again && sent != -Errno::INTR.raw_os_error() {
+            return Submitted::Done(sent);
+        }
+        // SAFETY: the contract is the same.
+        unsafe { self.submit(&Submission { alone: false, ..submission }) }
+    }
+
     /// Any operation (by value, so that the short way need not keep it in memory), looked up among what the kernel supports.
     ///
     /// # Safety
@@ -461,8 +503,8 @@ impl RingBackend {
             let result = unsafe { plain::perform(submission) };
             return Submitted::Done(result.unwrap_or(-Errno::OPNOTSUPP.raw_os_error()));
         }
-        if let Some(steps) = &mut self.steps {
-            steps.begin(submission, || is_stream(submission), &mut sqe);
+        if self.needs_steps {
+            self.steps.begin(submission, || is_stream(submission), &mut sqe);
         }
         if submission.poll_first.is_none()
             && self.registered.name(&mut sqe, submission)
@@ -520,6 +562,7 @@ impl RingBackend {
             init: 0,
             capacity: 0,
             link: false,
+            alone: false,
             poll_first: None,
             class: None,
         };

@@ -143,7 +143,9 @@ impl RingBackend {
             can_hush: false,
             wide: false,
             all_hot: false,
-            steps: None,
+            steps: Steps::default(),
+            needs_steps: false,
+            sends_plainly: false,
             buffers: Buffers::default(),
             registered: Registered::new(false),
         })
@@ -180,7 +182,9 @@ impl RingBackend {
             can_hush: false,
             wide: false,
             all_hot: false,
-            steps: None,
+            steps: Steps::default(),
+            needs_steps: false,
+            sends_plainly: false,
             buffers: Buffers::default(),
             registered: Registered::new(false),
         })
@@ -246,7 +250,11 @@ impl RingBackend {
         let no_iowait = if features.has_feature(feat::NO_IOWAIT) { enter::NO_IOWAIT } else { 0 };
         Ok(Self {
             all_hot: !steps && prep::HOT.iter().all(|code| features.supports(*code)),
-            steps: steps.then(Steps::default),
+            steps: Steps::default(),
+            needs_steps: steps,
+            sends_plainly: purpose == Purpose::ManyThreads
+                && !steps
+                && !features.has_setup_flag(setup::SQPOLL | setup::IOPOLL),
             can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
             enter_flags: enter::GETEVENTS | no_iowait,
             fresh_flags: if by_itself { !enter::GETEVENTS } else { u32::MAX },

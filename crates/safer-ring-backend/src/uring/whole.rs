@@ -81,6 +81,21 @@ impl Steps {
         }
     }
 
+    /// Changes the entry of a send, `done` bytes of which were sent without the kernel's ring: it is for the rest.
+    pub(super) fn begin_late(&mut self, done: i32, sqe: &mut Sqe) {
+        let sent = u32::try_from(done).unwrap_or(0).min(sqe.len);
+        sqe.len -= sent;
+        sqe.addr += u64::from(sent);
+        let (name, entry) = (sqe.user_data, *sqe);
+        sqe.user_data = name ^ STEP;
+        self.0.push(Step { name, entry, done, polls: false, cancelled: false });
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The name under which the kernel has an operation that is to be cancelled.
     pub(super) fn cancel(&mut self, name: u64) -> u64 {
         match self.0.iter_mut().find(|step| step.name == name) {
@@ -195,6 +210,7 @@ mod tests {
             init: 0,
             capacity: 10,
             link,
+            alone: false,
             poll_first: None,
             class: None,
         }
