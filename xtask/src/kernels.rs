@@ -168,19 +168,20 @@ fn document(entries: &[Entry], notes: &[Note], used: &BTreeSet<String>) -> Strin
     let _ = writeln!(
         text,
         "The io_uring backend needs {} and these features: `NODROP`, `SUBMIT_STABLE`, `RW_CUR_POS`. On an older kernel\n\
-         it is not used. All that came later is optional:\n",
+         it is not used. All that came later is optional. The kernel of a row is the first with which the library uses it:\n",
         version(OLDEST)
     );
     text.push_str("| kernel | what | used for | without it |\n|---|---|---|---|\n");
-    let mut rows: Vec<(&Entry, &Note)> = notes
+    let mut rows: Vec<(Version, String, &Note)> = notes
         .iter()
-        .filter_map(|note| Some((find(entries, note.kind, note.name)?, note)))
+        .filter_map(|note| {
+            let entry = find(entries, note.kind, note.name)?;
+            Some((note.from.unwrap_or(entry.since), full_name(entry), note))
+        })
         .collect();
-    rows.sort_by_key(|(entry, _)| entry.since);
-    for (entry, note) in rows {
-        let Note { purpose, without, .. } = note;
-        let (since, name) = (version(entry.since), full_name(entry));
-        let _ = writeln!(text, "| {since} | `{name}` | {purpose} | {without} |");
+    rows.sort_by_key(|(since, ..)| *since);
+    for (since, name, Note { purpose, without, .. }) in rows {
+        let _ = writeln!(text, "| {} | `{name}` | {purpose} | {without} |", version(since));
     }
     text.push_str(
         "\n## Everything, by kernel\n\nOpcodes in bold are those that the library uses.\n\n",
@@ -229,7 +230,8 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    const PIPE: Note = Note { kind: "Opcode", name: "PIPE", purpose: "pipes", without: "pipe2(2)" };
+    const PIPE: Note =
+        Note { kind: "Opcode", name: "PIPE", from: None, purpose: "pipes", without: "pipe2(2)" };
 
     #[test]
     fn lines_that_are_none_are_refused() {
@@ -264,6 +266,9 @@ mod tests {
     fn the_document_has_a_row_for_each_note_and_each_kernel() {
         let text = document(&entries(), &[PIPE], &used(&["PIPE"]));
         assert!(text.contains("| 6.16 | `IORING_OP_PIPE` | pipes | pipe2(2) |\n"), "{text}");
+        let later = document(&entries(), &[Note { from: Some((7, 1)), ..PIPE }], &used(&["PIPE"]));
+        assert!(later.contains("| 7.1 | `IORING_OP_PIPE` | pipes | pipe2(2) |\n"), "{later}");
+        assert!(later.contains("| 6.16 | **PIPE** |"), "{later}");
         assert!(text.contains("| 6.1 |  | DEFER_TASKRUN |  |  |  |  |\n"), "{text}");
         assert!(text.contains("| 6.16 | **PIPE** |"), "{text}");
     }

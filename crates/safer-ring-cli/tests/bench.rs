@@ -68,6 +68,10 @@ fn a_short_run_gives_a_table_json_and_html() {
         for name in ["raw", "raw-registered", "safer-ring/local", "safer-ring/shared"] {
             assert!(names.contains(&name), "{names:?}");
         }
+        // Its row, or why there is none: an older kernel, a limit of locked memory.
+        let absent = report["notes"].to_string().contains("safer-ring/registered: absent");
+        assert_ne!(names.contains(&"safer-ring/registered"), absent, "{}", report["notes"]);
+        assert!(rows(&report, "nop-qd1").iter().all(|row| row["impl"] != "safer-ring/registered"));
         let raw = rows(&report, "nop-qd1").into_iter().find(|row| row["impl"] == "raw").unwrap();
         assert_eq!(raw["x_raw"], 1.0);
         assert_eq!(raw["enters_per_op"], 1.0);

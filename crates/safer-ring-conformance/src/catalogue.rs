@@ -217,7 +217,7 @@ pub const PITFALLS: &[Entry] = &[
     ),
     ("a short read in a chain", By(&["a_short_read_ends_its_chain"])),
     ("a timer in a chain", By(&["a_timer_in_a_chain_is_refused"])),
-    ("registered files", Not("the library has none")),
+    ("registered files", Elsewhere(&["a_registered_file_is_given_back"])),
     (
         "buffered writes to one file are done one after the other",
         Not("a matter of speed; nothing can be seen"),
@@ -249,7 +249,7 @@ pub const PITFALLS: &[Entry] = &[
     ),
     (
         "provided and registered buffers",
-        Not("the library has none; its own pool: the_ring_lends_its_own_buffers"),
+        Elsewhere(&["direct_reads_name_registered_memory", "buffers_that_run_out_end_no_stream"]),
     ),
     (
         "notifications of zero-copy sends",
@@ -343,7 +343,10 @@ pub const PEER_BUGS: &[Entry] = &[
     ),
     (
         "Buffers given to the kernel for good are freed when unregistering fails.",
-        Not("the library has none"),
+        Elsewhere(&[
+            "what_is_unregistered_is_read_as_before",
+            "a_pool_outlives_its_handle_in_the_ring",
+        ]),
     ),
     (
         "Zero-copy sends whose buffer is used again at once.",

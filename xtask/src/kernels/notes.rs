@@ -1,9 +1,13 @@
 //! What the library uses of what came after the oldest kernel, and what it does without.
 
+use super::Version;
+
 /// One row.
 pub(super) struct Note {
     pub(super) kind: &'static str,
     pub(super) name: &'static str,
+    /// First kernel with which the library uses it, if that is not the first that has it.
+    pub(super) from: Option<Version>,
     /// What the library uses it for.
     pub(super) purpose: &'static str,
     /// What it does on a kernel that lacks it.
@@ -16,7 +20,13 @@ const fn note(
     purpose: &'static str,
     without: &'static str,
 ) -> Note {
-    Note { kind, name, purpose, without }
+    Note { kind, name, from: None, purpose, without }
+}
+
+impl Note {
+    const fn from(self, major: u8, minor: u8) -> Note {
+        Note { from: Some((major, minor)), ..self }
+    }
 }
 
 const PLAIN: &str = "the plain system call, on the thread that submits";
@@ -80,6 +90,13 @@ pub(super) const NOTES: &[Note] = &[
         "no interrupt for completions; the best for shared rings",
         "the kernel interrupts the thread",
     ),
+    note(
+        "RegisterOp",
+        "BUFFERS2",
+        "`register_buffers`: a table of empty places, for the memory of pools",
+        "`RegisterError::Unsupported`; pools work, and the kernel pins pages in each direct transfer",
+    )
+    .from(5, 19),
     note("SetupFlag", "SINGLE_ISSUER", "needed by `DEFER_TASKRUN`", "`COOP_TASKRUN`"),
     note(
         "SetupFlag",
@@ -94,6 +111,13 @@ pub(super) const NOTES: &[Note] = &[
         "waiting is not counted as I/O wait",
         "a thread that waits counts as I/O wait, up to 100 % in top(1)",
     ),
+    note(
+        "RegisterOp",
+        "FILES2",
+        "files that a local ring reads and writes often",
+        "each operation looks its descriptor up; before 6.13 a file would stay open for some time after it has left its place",
+    )
+    .from(6, 15),
     note(
         "RegisterOp",
         "QUERY",

@@ -7,6 +7,7 @@ use super::machine::Machine;
 use super::plan::{SCENARIOS, Scenario};
 use super::run::Row;
 use super::stats::paired_ratio;
+use crate::imp::local::REGISTERED;
 use crate::imp::raw::RAW;
 use crate::imp::{self, Family, Imp};
 use crate::num::{float, whole};
@@ -122,7 +123,8 @@ pub(crate) fn summary_lines(report: &Report) -> Vec<SummaryLine> {
             },
         };
         let raw = best(|imp| *imp == RAW);
-        let ours = best(|imp| imp.family == Family::Ours);
+        // Registered memory is what a program has to ask for, here as in the raw loop.
+        let ours = best(|imp| imp.family == Family::Ours && *imp != REGISTERED);
         let cells = [cell(traditional), cell(raw), cell(ours)];
         SummaryLine { name, scenario, cells }
     };
@@ -254,6 +256,7 @@ pub(crate) mod tests {
     use crate::bench::plan::parse_scenario;
     use crate::bench::stats::{Ratio, Spread};
     use crate::imp::local::LOCAL;
+    use crate::imp::raw_registered::RAW_REGISTERED;
     use crate::imp::shared::{SHARED, SHARED_TASKS};
     use crate::imp::stdlib::STD;
     use crate::imp::tokio::TOKIO;
@@ -323,6 +326,15 @@ pub(crate) mod tests {
         assert_eq!(many.cells, ["not run"; 3].map(String::from));
         let drops = lines.iter().find(|l| l.name == "with cancellations").unwrap();
         assert_eq!(drops.cells[2], "? (shared-tasks)");
+    }
+
+    #[test]
+    fn rows_with_registered_memory_are_not_in_the_summary() {
+        let before = summary_lines(&sample());
+        let mut report = sample();
+        report.rows.push(row("read-4k-cached-qd32", &RAW_REGISTERED, 800.0, Some(0.8)));
+        report.rows.push(row("read-4k-cached-qd32", &REGISTERED, 850.0, Some(0.85)));
+        assert_eq!(summary_lines(&report), before);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::future::poll_fn;
 use std::io::{self, Write as _};
+use std::ops::DerefMut;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::task::Poll;
 
 use safer_ring::net::TcpStream;
-use safer_ring::{BufferPool, Fd, IoBuf as _, Mode, OpError, OwnedBuffer, RingOf};
+use safer_ring::{BufferPool, Fd, IoBuf as _, IoBufMut, Mode, OpError, OwnedBuffer, RingOf};
 
 use super::lane::Lane;
 use super::{check_message, closed, message, race};
@@ -46,6 +47,11 @@ pub(super) async fn nop_batches<M: Mode>(
     Ok(lane)
 }
 
+/// What the loops of the file scenarios need of a buffer: it may be lent, and its bytes can be seen.
+pub(super) trait Block: IoBufMut + DerefMut<Target = [u8]> {}
+
+impl<B: IoBufMut + DerefMut<Target = [u8]>> Block for B {}
+
 /// Page-aligned buffers for the lanes of a file scenario.
 pub(super) fn buffers(scenario: &Scenario, depth: usize) -> io::Result<Vec<OwnedBuffer>> {
     let aligned = |_| OwnedBuffer::aligned(scenario.block, BLOCK).map_err(io::Error::other);
@@ -53,13 +59,13 @@ pub(super) fn buffers(scenario: &Scenario, depth: usize) -> io::Result<Vec<Owned
 }
 
 /// Reads of a file, a batch at a time.
-pub(super) async fn read_batches<M: Mode>(
+pub(super) async fn read_batches<M: Mode, B: Block>(
     ring: RingOf<M>,
     file: Fd<M>,
-    mut buffers: Vec<OwnedBuffer>,
+    mut buffers: Vec<B>,
     mut offsets: Vec<Offsets>,
     (ops, mut lane): (u64, Lane),
-) -> io::Result<(Lane, Vec<OwnedBuffer>)> {
+) -> io::Result<(Lane, Vec<B>)> {
     let mut batch = ring.batch();
     let depth = count(buffers.len());
     let mut members = Vec::with_capacity(buffers.len());
@@ -72,7 +78,7 @@ pub(super) async fn read_batches<M: Mode>(
         batch.submit().await;
         for (member, at) in members.drain(..) {
             let (n, buffer) = member.await?;
-            check(buffer.get(..n).unwrap_or_default(), buffer.capacity(), at)?;
+            check(buffer.get(..n).unwrap_or_default(), buffer.capacity_mut(), at)?;
             buffers.push(buffer);
         }
         lane.stop(started, depth);
@@ -81,31 +87,31 @@ pub(super) async fn read_batches<M: Mode>(
 }
 
 /// Reads of a file, one at a time; several of these run side by side.
-pub(super) async fn reads<M: Mode>(
+pub(super) async fn reads<M: Mode, B: Block>(
     ring: RingOf<M>,
     file: Fd<M>,
-    mut buffer: OwnedBuffer,
+    mut buffer: B,
     mut offsets: Offsets,
     (ops, mut lane): (u64, Lane),
-) -> io::Result<(Lane, OwnedBuffer)> {
+) -> io::Result<(Lane, B)> {
     for _ in 0..ops {
         let (at, started) = (offsets.next(), lane.start());
         let n;
         (n, buffer) = ring.read_at_owned(&file, buffer, at).await?;
-        check(buffer.get(..n).unwrap_or_default(), buffer.capacity(), at)?;
+        check(buffer.get(..n).unwrap_or_default(), buffer.capacity_mut(), at)?;
         lane.stop(started, 1);
     }
     Ok((lane, buffer))
 }
 
 /// Writes of a file, one at a time; several of these run side by side.
-pub(super) async fn writes<M: Mode>(
+pub(super) async fn writes<M: Mode, B: Block>(
     ring: RingOf<M>,
     file: Fd<M>,
-    mut buffer: OwnedBuffer,
+    mut buffer: B,
     mut offsets: Offsets,
     (ops, mut lane): (u64, Lane),
-) -> io::Result<(Lane, OwnedBuffer)> {
+) -> io::Result<(Lane, B)> {
     for _ in 0..ops {
         let (at, started) = (offsets.next(), lane.start());
         mark(&mut buffer, at / count(BLOCK));

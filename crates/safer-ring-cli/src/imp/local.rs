@@ -10,14 +10,14 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, Stream};
-use safer_ring::{BackendChoice, BackendKind, Fd, Local, OwnedBuffer, Ring, RingOf};
+use safer_ring::{BackendChoice, BackendKind, BufferPool, Fd, Local, Ring, RingOf};
 
-use super::flows::{self, Race};
+use super::flows::{self, Block, Race};
 use super::lane::{Lane, merge_all};
 use super::{Context, Family, Imp, RingKind, Workload, lanes};
 use crate::bench::alloc::own_allocations;
 use crate::bench::plan::{Kind, MESSAGE, Scenario};
-use crate::data::Blocks;
+use crate::data::{BLOCK, Blocks};
 use crate::load::Load;
 use crate::num::count;
 
@@ -25,10 +25,25 @@ pub(crate) static LOCAL: Imp = Imp {
     name: "safer-ring/local",
     what: "RingOf<Local> on one thread, driven by its own block_on",
     family: Family::Ours,
-    ring: Some(RingKind { name: "safer-ring/local", describe }),
+    ring: Some(RING),
     absent_from: |scenario| scenario.multi_thread.then_some("a local ring belongs to one thread"),
     build,
 };
+
+pub(crate) static REGISTERED: Imp = Imp {
+    name: "safer-ring/registered",
+    what: "the same with buffers of a pool that is registered with the ring",
+    family: Family::Ours,
+    ring: Some(RING),
+    absent_from: |scenario| match scenario.kind {
+        Kind::Nop => Some("a no-operation has no buffer to register"),
+        Kind::Echo | Kind::Drop => Some("only transfers at an offset name registered memory"),
+        _ => (LOCAL.absent_from)(scenario),
+    },
+    build: build_registered,
+};
+
+const RING: RingKind = RingKind { name: "safer-ring/local", describe };
 
 pub(crate) static FALLBACK: Imp = Imp {
     name: "safer-ring/fallback",
@@ -63,13 +78,41 @@ fn build_on(
     match scenario.kind {
         Kind::Nop => Ok(Box::new(Nops { ring, scenario })),
         Kind::ReadCached | Kind::ReadDirect | Kind::WriteDirect => {
-            let (file, blocks) = context.file(scenario)?;
             let buffers = flows::buffers(scenario, lanes(scenario))?;
-            Ok(Box::new(Files { ring, scenario, file: handle(&file)?, blocks, buffers }))
+            files(ring, scenario, context, buffers)
         }
         Kind::Echo => Ok(Box::new(Echo::new(ring, scenario, context)?)),
         Kind::Drop => Ok(Box::new(Drops { ring, race: Some(Race::new(scenario)?) })),
     }
+}
+
+fn build_registered(
+    scenario: &'static Scenario,
+    context: &Context,
+) -> io::Result<Box<dyn Workload>> {
+    let ring = RingOf::<Local>::new(entries(scenario))?;
+    let pool =
+        BufferPool::contiguous(lanes(scenario), scenario.block, BLOCK).map_err(io::Error::other)?;
+    // Whatever the reason is: the row is absent, and says it.
+    ring.register_buffers(&pool)
+        .map_err(|error| io::Error::new(io::ErrorKind::Unsupported, error))?;
+    let mut buffers = Vec::new();
+    pool.take_many(lanes(scenario), &mut buffers);
+    for buffer in &mut buffers {
+        buffer.resize(scenario.block);
+    }
+    // The ring keeps the memory of the pool, and so does each of its buffers.
+    files(ring, scenario, context, buffers)
+}
+
+fn files<B: Block>(
+    ring: RingOf<Local>,
+    scenario: &'static Scenario,
+    context: &Context,
+    buffers: Vec<B>,
+) -> io::Result<Box<dyn Workload>> {
+    let (file, blocks) = context.file(scenario)?;
+    Ok(Box::new(Files { ring, scenario, file: handle(&file)?, blocks, buffers }))
 }
 
 fn handle(file: &File) -> io::Result<Fd<Local>> {
@@ -101,17 +144,17 @@ impl Workload for Nops {
     }
 }
 
-struct Files {
+struct Files<B> {
     ring: RingOf<Local>,
     scenario: &'static Scenario,
     file: Fd<Local>,
     blocks: Blocks,
-    buffers: Vec<OwnedBuffer>,
+    buffers: Vec<B>,
 }
 
 type Task<T> = Pin<Box<dyn Future<Output = io::Result<T>>>>;
 
-impl Files {
+impl<B: Block> Files<B> {
     fn batches(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
         let offsets =
             (0..u64::from(self.scenario.depth)).map(|n| self.blocks.lane(n, slice)).collect();
@@ -131,7 +174,7 @@ impl Files {
 
     fn side_by_side(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
         let share = ops / u64::from(self.scenario.depth);
-        let mut tasks: FuturesUnordered<Task<(Lane, OwnedBuffer)>> = FuturesUnordered::new();
+        let mut tasks: FuturesUnordered<Task<(Lane, B)>> = FuturesUnordered::new();
         for (number, buffer) in (0..).zip(self.buffers.drain(..)) {
             let lane = if number == 0 {
                 Lane::of_one_thread(self.scenario.sample_every(), share)
@@ -176,7 +219,7 @@ impl Files {
     }
 }
 
-impl Workload for Files {
+impl<B: Block> Workload for Files<B> {
     fn run(&mut self, ops: u64, slice: u64) -> io::Result<Lane> {
         if self.scenario.is_batch() {
             self.batches(ops, slice)

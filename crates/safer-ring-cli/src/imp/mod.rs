@@ -115,7 +115,7 @@ impl fmt::Debug for Imp {
 }
 
 /// Every implementation, in the order of the rows.
-pub(crate) static ALL: [&Imp; 12] = [
+pub(crate) static ALL: [&Imp; 13] = [
     &raw::RAW,
     &raw_registered::RAW_REGISTERED,
     &raw_multishot::RAW_MULTISHOT,
@@ -124,6 +124,7 @@ pub(crate) static ALL: [&Imp; 12] = [
     &tokio_fs::TOKIO_FS,
     &pread_pool::PREAD_POOL,
     &local::LOCAL,
+    &local::REGISTERED,
     &runtime::RUNTIME,
     &shared::SHARED,
     &shared::SHARED_TASKS,
@@ -240,6 +241,8 @@ mod tests {
                 assert!(present(imp), "{}, {imp:?}", scenario.name);
             }
             assert_eq!(present(&local::LOCAL), !scenario.multi_thread, "{}", scenario.name);
+            let registers = scenario.uses_file() && !scenario.multi_thread;
+            assert_eq!(present(&local::REGISTERED), registers, "{}", scenario.name);
         }
     }
 
