@@ -326,7 +326,7 @@ fn run_seed(config: Config, chains: bool, seen: &mut Seen) -> World {
     // A chain of two has to fit.
     let fewest = if chains { 2 } else { 1 };
     let entries = [fewest, 3, 64][usize::try_from(seed % 3).unwrap()];
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         let rings = (0..2).map(|_| world.ring_with(entries, entries).unwrap()).collect();
         run(&world, rings, chains, seen);
     } else {
@@ -423,10 +423,8 @@ fn a_table_of_a_world_has_as_many_places_as_that_of_a_kernel() {
         // One that is gone makes room.
         drop(pools.pop());
         ring.register_buffers(&one_more).unwrap();
-        assert!(matches!(
-            ring.register_buffers(&BufferPool::contiguous(1, 64, 64).unwrap()),
-            Err(_)
-        ));
+        let refused = ring.register_buffers(&BufferPool::contiguous(1, 64, 64).unwrap());
+        assert!(refused.is_err());
         ring.unregister_buffers(&pools[5]).unwrap();
         ring.register_buffers(&BufferPool::contiguous(1, 64, 64).unwrap()).unwrap();
         assert_eq!(world.findings(), [""; 0]);
