@@ -85,11 +85,12 @@ impl Features {
     }
 
     /// Whether the memory of a pool can be registered (`IORING_REGISTER_BUFFERS2`, kernel 5.19). Not on a restricted ring,
-    /// which refuses that.
+    /// which refuses that. In a simulated world it can.
     #[inline]
     pub fn has_registered_buffers(&self) -> bool {
         // Of the same kernel.
-        self.supports(opcode::SOCKET) && self.supports(opcode::READ_FIXED) && !self.restricted
+        let kernel = self.supports(opcode::SOCKET) && self.supports(opcode::READ_FIXED);
+        (kernel || self.backend == BackendKind::Sim) && !self.restricted
     }
 
     /// Whether a ring of one thread registers files by itself. Not where a kernel thread looks at entries when it comes to them:

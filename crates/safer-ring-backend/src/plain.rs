@@ -1,4 +1,5 @@
-//! Operations as plain system calls, for kernels that have no opcode for them.
+//! Operations as plain system calls: for kernels that have no opcode for them, and where they cost less than the ring's
+//! own call.
 //!
 //! Only calls that do not wait for anybody are here: they take as long as the same opcode would take
 //! inside `io_uring_enter`.

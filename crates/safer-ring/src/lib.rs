@@ -121,7 +121,8 @@ pub use safer_ring_backend::{
 };
 #[cfg(target_os = "linux")]
 pub use safer_ring_buf::{
-    Acquire, AllocError, BufferPool, IoBuf, IoBufMut, OwnedBuffer, PoolStats, PooledBuffer, Slice,
+    Acquire, AllocError, BufferPool, IoBuf, IoBufMut, OwnedBuffer, PoolMemory, PoolStats,
+    PooledBuffer, Slice,
 };
 
 #[cfg(target_os = "linux")]

@@ -125,7 +125,7 @@ impl<M: Mode> RingOf<M> {
     /// the pool and all its buffers are gone and another pool is registered; the memory is kept as long.
     ///
     /// ```
-    /// # use safer_ring::{BufferPool, File, Ring};
+    /// # use safer_ring::{BufferPool, Ring, fs::File};
     /// # async fn read(ring: Ring, file: File) -> std::io::Result<()> {
     /// let pool = BufferPool::contiguous(64, 1 << 20, 4096)?;
     /// if let Err(error) = ring.register_buffers(&pool) {

@@ -33,7 +33,7 @@
 //! * Files, directories, hard and symbolic links; cursors, `O_APPEND`, `O_TMPFILE`, `O_DSYNC`, holes; renames of all kinds;
 //!   syncs, and what a [crash](World::crash) leaves without them.
 //! * Pipes; stream sockets and datagrams by IP address and by Unix name, with connections, queues, ends and resets;
-//!   multishot receives, into buffers that the ring has lent; polls, splice and tee; chains, batches, cancellation, deadlines.
+//!   multishot receives, into buffers that the ring has lent; registered memory; polls, splice and tee; chains, batches, cancellation, deadlines.
 //! * What the types of [`net`](crate::net), [`fs`](crate::fs) and [`pipe`](crate::pipe) ask beside the ring: options and addresses
 //!   of sockets, cursors, second descriptors, names of hosts, entries of directories. A program that uses them runs as it is.
 //! * Time: timeouts, deadlines, draining and ages are by the world's clock, which jumps to the next event when every task

@@ -1,8 +1,9 @@
 //! A lane with a file of its own: every byte is the one that was written last.
 
 use std::io;
+use std::ops::Deref;
 
-use safer_ring::{Fd, Mode, OpenOptions};
+use safer_ring::{BufferPool, Fd, Mode, OpError, OpenOptions, PooledBuffer, RegisterError};
 
 use crate::fate::{Met, meet};
 use crate::run::{Lane, Verdict, bytes};
@@ -10,6 +11,11 @@ use crate::script::{Act, Fate};
 
 /// Bytes of the file, from its first write on.
 const SIZE: usize = 20_000;
+/// Bytes of a buffer of its pool: as much as a step moves at most.
+const ROOM: usize = 4096;
+
+/// How a read or write ended.
+type Moved<B> = Met<Result<(usize, B), OpError<B>>>;
 
 /// The file, and what must be in it; nothing where a write was dropped and nobody knows how far it came.
 struct Book<M: Mode> {
@@ -20,6 +26,10 @@ struct Book<M: Mode> {
     writes: usize,
     /// Writes that were dropped are on their way: where.
     loose: Vec<(usize, Vec<u8>)>,
+    /// Memory that may be registered.
+    pool: BufferPool,
+    /// Reads and writes have their buffers from there.
+    pooled: bool,
 }
 
 fn offset(at: usize) -> u64 {
@@ -32,7 +42,9 @@ pub(crate) async fn run<M: Mode>(lane: Lane<M>, acts: Vec<Act>) -> Verdict {
     let options = OpenOptions::new().read(true).write(true).create(true);
     let fd = lane.ring.open(path, &options).await;
     let fd = fd.map_err(|error| lane.wrong(format_args!("open: {error}")))?;
-    let mut book = Book { lane, fd, bytes: Vec::new(), writes: 0, loose: Vec::new() };
+    let pool = BufferPool::contiguous(3, ROOM, 64).map_err(|error| lane.wrong(error))?;
+    let (bytes, loose) = (Vec::new(), Vec::new());
+    let mut book = Book { lane, fd, bytes, writes: 0, loose, pool, pooled: false };
     book.fill().await?;
     for act in acts {
         match act {
@@ -40,6 +52,7 @@ pub(crate) async fn run<M: Mode>(lane: Lane<M>, acts: Vec<Act>) -> Verdict {
             Act::Sync => book.settle().await?,
             Act::Write { at, len, fate } => book.write(at, len, fate).await?,
             Act::Read { at, len, fate } => book.read(at, len, fate).await?,
+            Act::Register { on } => book.register(on)?,
             Act::Batch { at, len, count, dropped } => book.batch(at, len, count, dropped).await?,
             _ => {}
         }
@@ -102,8 +115,20 @@ impl<M: Mode> Book<M> {
             self.settle().await?;
         }
         let data = self.data(at, len);
+        if let Some(mut buffer) = self.buffer() {
+            if buffer.extend_from_slice(&data) < len {
+                return Err(self.lane.wrong("a buffer is too small"));
+            }
+            let operation = self.lane.ring.write_at_owned(&self.fd, buffer, offset(at));
+            return self.wrote(at, data, meet(operation, fate).await);
+        }
         let operation = self.lane.ring.write_at_owned(&self.fd, data.clone(), offset(at));
-        match meet(operation, fate).await {
+        self.wrote(at, data, meet(operation, fate).await)
+    }
+
+    fn wrote<B>(&mut self, at: usize, data: Vec<u8>, met: Moved<B>) -> Verdict {
+        let len = data.len();
+        match met {
             Met::Ended(Ok((count, _))) if count == 0 || count > len => {
                 Err(self.lane.wrong(format_args!("a write of {count} bytes")))
             }
@@ -128,8 +153,42 @@ impl<M: Mode> Book<M> {
         if !self.loose.is_empty() {
             self.settle().await?;
         }
+        if let Some(mut buffer) = self.buffer() {
+            buffer.resize(len);
+            let operation = self.lane.ring.read_at_owned(&self.fd, buffer, offset(at));
+            return self.has_read(at, meet(operation, fate).await);
+        }
         let operation = self.lane.ring.read_at_owned(&self.fd, vec![0; len], offset(at));
-        match meet(operation, fate).await {
+        self.has_read(at, meet(operation, fate).await)
+    }
+
+    /// A buffer of the pool, if that is used and has one.
+    fn buffer(&self) -> Option<PooledBuffer> {
+        if self.pooled { self.pool.take() } else { None }
+    }
+
+    /// Registers the pool, or undoes that. Buffers of dropped operations may be in flight.
+    fn register(&mut self, on: bool) -> Verdict {
+        self.pooled = true;
+        let taken = self.pool.stats().taken;
+        let done = if on {
+            self.lane.ring.register_buffers(&self.pool)
+        } else {
+            self.lane.ring.unregister_buffers(&self.pool)
+        };
+        match (on, done) {
+            (true, Ok(()) | Err(RegisterError::Limit(_))) | (false, Err(RegisterError::InUse)) => {
+                Ok(())
+            }
+            (false, Ok(())) if taken == 0 => Ok(()),
+            (_, done) => Err(self
+                .lane
+                .wrong(format_args!("registered: {on}, {taken} buffers in use: {done:?}"))),
+        }
+    }
+
+    fn has_read<B: Deref<Target = [u8]>>(&self, at: usize, met: Moved<B>) -> Verdict {
+        match met {
             Met::Ended(Ok((count, data))) => self.check(at, data.get(..count)),
             Met::Ended(Err(failed)) if failed.error.kind() == io::ErrorKind::TimedOut => Ok(()),
             Met::Ended(Err(failed)) => {

@@ -134,5 +134,6 @@ mod tests {
             totals.add(&first);
         }
         assert!(totals.pieces > 50 && totals.ends > 2, "{totals}");
+        assert!(totals.named > 50 && totals.registered > 5, "{totals}");
     }
 }

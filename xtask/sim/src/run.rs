@@ -75,6 +75,12 @@ pub(crate) struct Totals {
     pub(crate) pieces: usize,
     /// Multishot receives that ended without being asked to, or found no buffer.
     pub(crate) ends: usize,
+    /// Operations that named registered memory.
+    pub(crate) named: u64,
+    /// Times that memory was registered, as far as the traces go back, and that it was refused.
+    pub(crate) registered: usize,
+    pub(crate) unregistered: usize,
+    pub(crate) refused: usize,
     simulated: Duration,
 }
 
@@ -89,6 +95,10 @@ impl Totals {
         self.refusals += other.refusals;
         self.pieces += other.pieces;
         self.ends += other.ends;
+        self.named += other.named;
+        self.registered += other.registered;
+        self.unregistered += other.unregistered;
+        self.refused += other.refused;
         self.simulated += other.simulated;
     }
 }
@@ -98,7 +108,8 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} operations, {} of dropped futures, {} cancellations, {} of them too late, {} tried again, {} completions \
-             of nothing, {} refused enters, {} pieces of multishot receives, {} of these that ended early, {} s simulated",
+             of nothing, {} refused enters, {} pieces of multishot receives, {} of these that ended early, memory registered {} times and \
+             {} times not any more, refused {} times, named {} times, {} s simulated",
             self.operations,
             self.orphaned,
             self.cancels,
@@ -108,6 +119,10 @@ impl fmt::Display for Totals {
             self.refusals,
             self.pieces,
             self.ends,
+            self.registered,
+            self.unregistered,
+            self.refused,
+            self.named,
             self.simulated.as_secs(),
         )
     }
@@ -157,6 +172,10 @@ fn within<M: Mode>(world: &World, ring: RingOf<M>, script: &Script) -> Result<To
         refusals: end.enter_refusals,
         pieces: lines(|line| line.contains("recv multishot = ") && line.contains(" in buffer ")),
         ends: lines(|line| line.contains(", unasked") || line.contains("recv multishot = -105")),
+        named: end.registered_buffers,
+        registered: lines(|line| line.contains(" bytes in slot ") && !line.contains(": ")),
+        unregistered: lines(|line| line.contains(" registers nothing ") && !line.contains(": ")),
+        refused: lines(|line| line.contains(" registers ") && line.contains("ENOMEM")),
         simulated: world.now(),
     };
     if end.queued > 0 || end.orphans > 0 {

@@ -88,6 +88,11 @@ pub(crate) enum Act {
         dropped: usize,
     },
     Sync,
+    /// The pool of the lane is registered with its ring, or is not any more. Reads and writes have their buffers from it from the
+    /// first such step on.
+    Register {
+        on: bool,
+    },
     Create {
         name: u8,
         fate: Fate,
@@ -208,8 +213,9 @@ impl Dice {
             Kind::Accepts => Act::Accept { fate: self.fate() },
             Kind::File => {
                 let (at, len) = (self.below(16_000), self.below(4000) + 1);
-                match self.below(8) {
+                match self.below(10) {
                     0 => Act::Sync,
+                    8 | 9 => Act::Register { on: self.one_in(2) },
                     1 => {
                         let count = self.below(6) + 1;
                         Act::Batch { at, len: len / 6 + 1, count, dropped: self.below(count + 1) }
@@ -254,6 +260,7 @@ impl Dice {
             &mut config.slow_disk,
             &mut config.no_buffers,
             &mut config.multishot_ends,
+            &mut config.refused_registrations,
         ];
         for chance in chances {
             *chance = self.pick(&[0, 1, 2, 4], 1) * *chance / 2;

@@ -233,6 +233,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sim_crash", "its kernel is a simulated one"),
     ("sim_multishot", "its kernel is a simulated one"),
     ("sim_net", "its kernel is a simulated one"),
+    ("sim_registered", "its kernel is a simulated one"),
     ("sim_types", "its kernel is a simulated one"),
 ];
 

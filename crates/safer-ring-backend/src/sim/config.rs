@@ -47,6 +47,9 @@ pub struct Config {
     pub no_buffers: u32,
     /// Pieces with which a multishot receive ends (no `IORING_CQE_F_MORE`), although there may come more.
     pub multishot_ends: u32,
+    /// Calls that register memory and fail with `ENOMEM`, as beyond `RLIMIT_MEMLOCK`: the pool can be used all the same. How
+    /// often one is interrupted, and made again by the library, is [`Config::interrupts`].
+    pub refused_registrations: u32,
     /// Reads, writes and syncs of files that take up to [`Config::slowest_disk`].
     pub slow_disk: u32,
     /// The longest of these times.
@@ -79,6 +82,7 @@ impl Config {
             late_cancels: 300,
             no_buffers: 20,
             multishot_ends: 60,
+            refused_registrations: 200,
             slow_disk: 100,
             ..Self::calm(seed)
         }
@@ -102,6 +106,7 @@ impl Config {
             multishot: true,
             no_buffers: 0,
             multishot_ends: 0,
+            refused_registrations: 0,
             slow_disk: 0,
             slowest_disk: Duration::from_millis(200),
             disk_bytes: 1 << 30,

@@ -22,6 +22,7 @@ use super::lent::{Extra, Lent};
 use super::multishot::{Group, Many};
 use super::number;
 use super::pipes::Pipe;
+use super::registered::{Fixed, Slots};
 use super::rng::Rng;
 use super::sockets::Socket;
 use super::tree::Tree;
@@ -66,7 +67,7 @@ impl Effect {
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     /// A member of a chain, until the one before it has ended.
     Linked,
     /// Begins then.
@@ -100,7 +101,9 @@ pub(super) struct Flight {
     pub(super) interrupted: bool,
     /// Of a multishot receive.
     pub(super) many: Many,
-    state: State,
+    /// How it came to its memory.
+    pub(super) fixed: Fixed,
+    pub(super) state: State,
 }
 
 /// One ring's part.
@@ -114,6 +117,8 @@ struct RingState {
     ended: Option<u64>,
     /// Buffers that its receives pick from.
     group: Option<Group>,
+    /// Memory that is registered with it.
+    slots: Option<Slots>,
 }
 
 /// The kernel.
@@ -123,7 +128,7 @@ pub(crate) struct Kernel {
     pub(super) rng: Rng,
     pub(super) place: usize,
     now: u64,
-    flights: BTreeMap<u64, Flight>,
+    pub(super) flights: BTreeMap<u64, Flight>,
     rings: Vec<RingState>,
     next: u64,
     pub(super) ends: u64,
@@ -133,6 +138,8 @@ pub(crate) struct Kernel {
     pub(super) sockets: Vec<Socket>,
     /// Names of hosts, for look-ups.
     pub(super) hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// The last call that registered something was interrupted.
+    pub(super) interrupted_registration: bool,
     /// Something has changed that an operation may wait for.
     pub(super) changed: bool,
     /// What is wrong with the program or the library.
@@ -157,6 +164,7 @@ impl Kernel {
             pipes: Vec::new(),
             sockets: Vec::new(),
             hosts: BTreeMap::new(),
+            interrupted_registration: false,
             changed: false,
             findings: Vec::new(),
             lines: VecDeque::new(),
@@ -218,6 +226,7 @@ impl Kernel {
     pub(super) fn end_ring(&mut self, ring: usize) {
         self.flights.retain(|_, flight| flight.ring != ring);
         self.group_of(ring).into_iter().for_each(|group| *group = None);
+        self.slots_of(ring).into_iter().for_each(|slots| *slots = None);
         self.note(format_args!("ring {ring} closed"));
     }
 
@@ -225,11 +234,15 @@ impl Kernel {
         self.rings.get_mut(ring).map(|ring| &mut ring.group)
     }
 
-    /// Takes an operation.
+    pub(super) fn slots_of(&mut self, ring: usize) -> Option<&mut Option<Slots>> {
+        self.rings.get_mut(ring).map(|ring| &mut ring.slots)
+    }
+
+    /// Takes an operation, which may name its memory by a slot.
     ///
     /// # Safety
     /// As `Backend::submit`.
-    pub(super) unsafe fn take(&mut self, ring: usize, s: &Submission) {
+    pub(super) unsafe fn take(&mut self, ring: usize, s: &Submission, slot: Option<u16>) {
         // SAFETY: the contract is the same.
         let call = unsafe { call_of(s) };
         // SAFETY: likewise.
@@ -239,8 +252,11 @@ impl Kernel {
         let id = self.insert(ring, s.user_data, name, call, lent, (s.fd, s.other));
         if let Some(flight) = self.flights.get_mut(&id) {
             flight.polls_first = s.poll_first.is_some();
+            flight.fixed = slot.map_or(Fixed::No, Fixed::Slot);
             if begins_linked.is_some() {
                 flight.state = State::Linked;
+            } else {
+                self.find_memory(id);
             }
         }
         if let Some(before) = begins_linked.and_then(|before| self.flights.get_mut(&before)) {
@@ -292,6 +308,7 @@ impl Kernel {
             next: None,
             interrupted: false,
             many: Many::default(),
+            fixed: Fixed::No,
             state: State::Scheduled(due),
         };
         self.flights.insert(id, flight);
@@ -359,10 +376,14 @@ impl Kernel {
     }
 
     fn start(&mut self, id: u64) {
+        self.find_memory(id);
         let Some(flight) = self.flights.remove(&id) else { return };
         if let Call::Cancel { target } = flight.call {
             let answer = self.cancel(flight.ring, target);
             return self.finish(flight, Effect::of(answer));
+        }
+        if flight.fixed == Fixed::Wrong {
+            return self.finish(flight, Effect::error(Errno::FAULT));
         }
         match self.fault_of(&flight) {
             Some(errno) => {
@@ -466,6 +487,19 @@ impl Kernel {
         due.min()
     }
 
+    /// The same, as it matters to one ring: who waits for it does not take in what others are told.
+    pub(super) fn next_event_of(&self, ring: usize) -> Option<u64> {
+        if self.changed {
+            return Some(self.now);
+        }
+        let due = self.flights.values().filter_map(|flight| match flight.state {
+            State::Done(due, ..) if flight.ring == ring => Some(due),
+            State::Scheduled(due) => Some(due),
+            _ => None,
+        });
+        due.min()
+    }
+
     /// Whether completions of a ring are due.
     pub(super) fn has_due(&self, ring: usize) -> bool {
         let strangers = self.rings.get(ring).is_some_and(|ring| !ring.strangers.is_empty());
@@ -526,20 +560,6 @@ impl Kernel {
         state.strangers.push_back(Cqe { user_data, res, flags: 0 });
     }
 
-    /// What is in flight, in the order in which it came, for reports.
-    pub(super) fn in_flight(&self) -> Vec<String> {
-        let line = |flight: &Flight| {
-            let state = match flight.state {
-                State::Linked => "waits for its chain",
-                State::Scheduled(_) => "has not begun",
-                State::Waiting => "waits",
-                State::Done(..) => "has ended",
-            };
-            format!("ring {} #{} {}{}: {state}", flight.ring, flight.id, flight.name, On(flight.fd))
-        };
-        self.flights.values().map(line).collect()
-    }
-
     /// Everything in flight ends with this error, whatever it is: the power is gone.
     pub(super) fn end_all(&mut self, errno: Errno) {
         let live = self.flights.values().filter(|flight| {
@@ -552,42 +572,6 @@ impl Kernel {
                 self.finish(flight, Effect::error(errno));
             }
         }
-    }
-
-    /// Writes in flight that have not begun.
-    pub(super) fn writes_in_flight(&self) -> Vec<(RawFd, u64, Vec<u8>)> {
-        let write = |flight: &Flight| match (&flight.call, &flight.state) {
-            (Call::Write { offset }, State::Scheduled(_)) => {
-                Some((flight.fd, *offset, flight.lent.bytes()))
-            }
-            _ => None,
-        };
-        self.flights.values().filter_map(write).collect()
-    }
-}
-
-impl Flight {
-    pub(super) fn is_timer(&self) -> bool {
-        matches!(self.call, Call::Timer)
-    }
-
-    pub(super) fn is_cancel(&self) -> bool {
-        matches!(self.call, Call::Cancel { .. })
-    }
-
-    /// Whether a result ends its chain: an error, and less than was asked for (io_uring_enter(2), `IOSQE_IO_LINK`).
-    fn breaks_with(&self, res: i32) -> bool {
-        let Ok(moved) = usize::try_from(res) else { return true };
-        let waits_for_all = |flags: u32| flags & 0x100 != 0;
-        let wanted = match &self.call {
-            Call::Read { .. } | Call::Write { .. } => self.lent.room(),
-            Call::Recv { flags, .. } | Call::Send { flags, .. } if waits_for_all(*flags) => {
-                self.lent.room()
-            }
-            Call::Splice { len, .. } | Call::Tee { len } => usize::try_from(*len).unwrap_or(0),
-            _ => 0,
-        };
-        moved < wanted
     }
 }
 

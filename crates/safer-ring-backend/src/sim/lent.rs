@@ -13,6 +13,7 @@
 #![allow(unsafe_code, reason = "reads and writes lent memory")]
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use safer_ring_core::Op;
 
@@ -143,6 +144,13 @@ impl Lent {
     /// Bytes that it has room for, or has to send.
     pub(super) fn room(&self) -> usize {
         self.pieces.iter().map(|piece| piece.iov_len).sum()
+    }
+
+    /// Where its only piece is.
+    pub(super) fn range(&self) -> Range<usize> {
+        let [piece] = self.pieces.as_slice() else { return 0..0 };
+        let start = piece.iov_base.addr();
+        start..start.saturating_add(piece.iov_len)
     }
 
     /// The bytes to send, as they were when the operation was handed over.

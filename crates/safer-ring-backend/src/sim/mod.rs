@@ -10,8 +10,9 @@
 //! posts completions. So the table, the driver, the futures and the adapters are the ones that run on io_uring.
 //!
 //! * `world.rs`: the handle; `exec.rs`: tasks, and when the clock moves; `port.rs`: one ring's side.
-//! * `kernel.rs`: the life of an operation; `ops.rs`: what each one does; `faults.rs`: what goes wrong, and how often.
+//! * `kernel.rs`: the life of an operation, `flights.rs` what can be told of it; `ops.rs`: what each one does; `faults.rs`: what goes wrong, and how often.
 //! * `multishot.rs`: receives that complete again and again, and the buffers that they pick.
+//! * `registered.rs`: memory that operations name by its slot, and what the kernel checks of that.
 //! * `lent.rs`: the only access to lent memory; `tree.rs`, `disk.rs`, `files.rs`: a file system that can lose power;
 //!   `pipes.rs`, `sockets.rs` with `names.rs` and `options.rs`: the rest; `descriptors.rs`: numbers and what they lead to.
 //! * `beside.rs`: what is answered to system calls that do not go through a ring; who asks is in `../beside/`.
@@ -27,6 +28,7 @@ mod disk;
 mod exec;
 mod faults;
 mod files;
+mod flights;
 mod kernel;
 mod lent;
 mod multishot;
@@ -37,6 +39,7 @@ mod options;
 mod paths;
 mod pipes;
 mod port;
+mod registered;
 mod rng;
 mod sockets;
 #[cfg(test)]

@@ -24,9 +24,16 @@ const HOPELESS: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 enum Queued {
-    Operation(Submission),
-    Cancel { user_data: u64, target: u64 },
-    Timer { user_data: u64, after: Duration },
+    /// With the slot that it names its memory by.
+    Operation(Submission, Option<u16>),
+    Cancel {
+        user_data: u64,
+        target: u64,
+    },
+    Timer {
+        user_data: u64,
+        after: Duration,
+    },
 }
 
 /// The kernel as one ring sees it.
@@ -52,10 +59,20 @@ impl Port {
         Shelf::new(&self.machine, self.ring, number)
     }
 
+    /// Gives it a table of so many places for registered memory, all empty.
+    pub(crate) fn make_slots(&self, count: u32) -> Result<(), Errno> {
+        self.machine.lock().make_slots(self.ring, count)
+    }
+
+    /// Registers `len` bytes at an address in a slot; none at 0 empty it. Nothing is read there, or written, by that.
+    pub(crate) fn fill_slot(&self, slot: u16, start: usize, len: usize) -> Result<(), Errno> {
+        self.machine.lock().fill_slot(self.ring, slot, start, len)
+    }
+
     /// # Safety
     /// As `Backend::submit`.
-    pub(crate) unsafe fn submit(&mut self, submission: &Submission) {
-        self.queued.push_back(Queued::Operation(*submission));
+    pub(crate) unsafe fn submit(&mut self, submission: &Submission, slot: Option<u16>) {
+        self.queued.push_back(Queued::Operation(*submission, slot));
     }
 
     pub(crate) fn cancel(&mut self, user_data: u64, target: u64) {
@@ -69,7 +86,7 @@ impl Port {
     /// Takes back what was queued last; gives its name.
     pub(crate) fn retract(&mut self) -> Option<u64> {
         self.queued.pop_back().map(|queued| match queued {
-            Queued::Operation(submission) => submission.user_data,
+            Queued::Operation(submission, _) => submission.user_data,
             Queued::Cancel { user_data, .. } | Queued::Timer { user_data, .. } => user_data,
         })
     }
@@ -114,7 +131,7 @@ impl Port {
     /// Lets time go by until there is a completion.
     fn wait(&mut self, kernel: &mut Kernel, limit: u64) -> Result<(), Errno> {
         while !self.post.has_unread() {
-            match kernel.next_event() {
+            match kernel.next_event_of(self.ring) {
                 Some(next) if next <= limit => kernel.go_to(next),
                 None if limit == u64::MAX => return Err(Errno::INTR),
                 _ => {
@@ -134,9 +151,9 @@ impl Port {
         while taken < count || (taken > 0 && kernel.in_chain(self.ring)) {
             match self.queued.pop_front() {
                 None => break,
-                Some(Queued::Operation(submission)) => {
+                Some(Queued::Operation(submission, slot)) => {
                     // SAFETY: the copy of what one call of `submit` got, whose promise holds until the last completion.
-                    unsafe { kernel.take(self.ring, &submission) };
+                    unsafe { kernel.take(self.ring, &submission, slot) };
                 }
                 Some(Queued::Cancel { user_data, target }) => {
                     kernel.take_cancel(self.ring, user_data, target);

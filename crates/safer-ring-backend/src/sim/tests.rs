@@ -17,6 +17,7 @@ use super::kernel::Kernel;
 use crate::backend::Submission;
 
 mod multishot;
+mod registered;
 
 fn kernel() -> (Kernel, RawFd, RawFd) {
     let mut kernel = Kernel::new(&Config::calm(1));
@@ -43,7 +44,7 @@ fn submission(user_data: u64, op: Op, fd: RawFd, memory: &mut [u8]) -> Submissio
 
 fn take(kernel: &mut Kernel, submission: &Submission) {
     // SAFETY: the memory is a local of the test.
-    unsafe { kernel.take(0, submission) };
+    unsafe { kernel.take(0, submission, None) };
     kernel.run();
 }
 
@@ -128,7 +129,7 @@ fn a_chain_goes_on_after_success_and_ends_after_less() {
     ] {
         let member = Submission { link, ..submission(user_data, op, fd, memory) };
         // SAFETY: the memory is a local of the test.
-        unsafe { kernel.take(0, &member) };
+        unsafe { kernel.take(0, &member, None) };
         assert_eq!(kernel.in_chain(0), link);
     }
     kernel.run();

@@ -45,7 +45,7 @@ use crate::plain;
 use group::Buffers;
 use other::Other;
 pub(crate) use prep::{MAX_TRANSFER, transfer};
-use registered::Registered;
+use registered::{Registered, Table};
 pub(crate) use setup::used;
 use whole::{Next, Steps};
 
@@ -386,7 +386,8 @@ unsafe impl Backend for RingBackend {
         if !self.features.has_registered_buffers() {
             return Err(Errno::OPNOTSUPP);
         }
-        self.registered.buffers.add(&self.ring, memory)
+        let table = Table::of(&self.ring, self.engine.as_ref());
+        self.registered.buffers.add(&table, memory)
     }
 
     fn unregister_memory(&mut self, memory: &PoolMemory) -> Result<(), Errno> {
@@ -394,7 +395,8 @@ unsafe impl Backend for RingBackend {
         if self.pending() > 0 {
             return Err(Errno::BUSY);
         }
-        self.registered.buffers.remove(&self.ring, memory)
+        let table = Table::of(&self.ring, self.engine.as_ref());
+        self.registered.buffers.remove(&table, memory)
     }
 
     fn named(&self) -> Named {
@@ -487,8 +489,9 @@ impl RingBackend {
     unsafe fn submit_any(&mut self, submission: Submission) -> Submitted {
         let submission = &submission;
         if let Some(engine) = &mut self.engine {
+            let slot = self.registered.slot_of(submission);
             // SAFETY: the contract is the same.
-            unsafe { engine.submit(submission) };
+            unsafe { engine.submit(submission, slot) };
             self.count();
             return Submitted::Queued;
         }

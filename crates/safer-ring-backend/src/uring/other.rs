@@ -36,11 +36,17 @@ macro_rules! either {
 }
 
 impl Other {
+    /// `slot`: where its memory is registered. Only a world registers any.
+    ///
     /// # Safety
     /// As `Backend::submit`.
-    pub(super) unsafe fn submit(&mut self, submission: &Submission) {
-        // SAFETY: the contract is the same.
-        either!(self, other => unsafe { other.submit(submission) });
+    pub(super) unsafe fn submit(&mut self, submission: &Submission, slot: Option<u16>) {
+        match self {
+            // SAFETY: the contract is the same.
+            Other::Engine(engine) => unsafe { engine.submit(submission) },
+            // SAFETY: likewise.
+            Other::World(port) => unsafe { port.submit(submission, slot) },
+        }
     }
 
     pub(super) fn cancel(&mut self, user_data: u64, target: u64) {

@@ -243,8 +243,6 @@ impl RingBackend {
             opcodes,
             simulates_multishot: false,
         };
-        let registered =
-            Registered::new(purpose == Purpose::OneThread && features.registers_files());
         // Whether the kernel posts what a submission completes at once without being asked for it.
         let by_itself = ring.setup_flags() & (setup::DEFER_TASKRUN | setup::IOPOLL) == 0;
         let no_iowait = if features.has_feature(feat::NO_IOWAIT) { enter::NO_IOWAIT } else { 0 };
@@ -252,9 +250,10 @@ impl RingBackend {
             all_hot: !steps && prep::HOT.iter().all(|code| features.supports(*code)),
             steps: Steps::default(),
             needs_steps: steps,
-            sends_plainly: purpose == Purpose::ManyThreads
-                && !steps
-                && !features.has_setup_flag(setup::SQPOLL | setup::IOPOLL),
+            registered: Registered::new(
+                purpose == Purpose::OneThread && features.registers_files(),
+            ),
+            sends_plainly: may_send_plainly(purpose, &features),
             can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
             enter_flags: enter::GETEVENTS | no_iowait,
             fresh_flags: if by_itself { !enter::GETEVENTS } else { u32::MAX },
@@ -265,9 +264,15 @@ impl RingBackend {
             ring,
             features,
             buffers: Buffers::default(),
-            registered,
         })
     }
+}
+
+/// Whether a send that is alone is a plain call first. Not where what is sent early would have to be told of by the steps that
+/// an older kernel needs for all, and not where a kernel thread hands over without a call.
+fn may_send_plainly(purpose: Purpose, features: &Features) -> bool {
+    let plain = !features.has_setup_flag(setup::SQPOLL | setup::IOPOLL);
+    plain && purpose == Purpose::ManyThreads && features.supports(opcode::SENDMSG_ZC)
 }
 
 /// Again while a signal gets in the way: before 5.15 or so, registering waits until nobody else is in the ring.

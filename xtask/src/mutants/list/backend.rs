@@ -240,6 +240,13 @@ pub(super) const ALL: &[Mutant] = &[
         (FACE, Test("registered"), "pools_that_are_gone_make_room_for_others"),
     ),
     mutant(
+        "unregistered-memory-stays-in-its-slot",
+        "Memory that is unregistered leaves its slot in the kernel's table.",
+        "crates/safer-ring-backend/src/uring/registered/buffers.rs",
+        ("            fill(table, slot, nothing, memory)?;\n", "            let _ = (&table, slot, nothing);\n"),
+        (FACE, Test("sim_registered"), "registered_memory_comes_and_goes"),
+    ),
+    mutant(
         "ended-receive-not-armed-again",
         "A multishot receive that ends unasked is armed again.",
         "crates/safer-ring-backend/src/driver/multishot.rs",

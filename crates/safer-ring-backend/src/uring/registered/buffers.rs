@@ -13,9 +13,9 @@
 
 use safer_ring_buf::PoolMemory;
 use safer_ring_core::CURSOR;
-use safer_ring_sys::{Errno, Sqe, Uring, iovec, opcode};
+use safer_ring_sys::{Errno, Sqe, iovec, opcode};
 
-use crate::uring::setup::steadily;
+use super::table::Table;
 
 /// Places in the kernel's table.
 const SLOTS: u16 = 64;
@@ -58,44 +58,55 @@ impl Buffers {
     /// Lets the entry of a read or write name the memory at this address by its slot, if it has one.
     #[inline(never)]
     pub(super) fn name(&mut self, sqe: &mut Sqe, address: *mut u8) {
-        let address = address.addr();
-        // At the cursor there are pipes and terminals, which gain nothing by it.
-        if address.wrapping_sub(self.start) >= self.reach || sqe.off == CURSOR {
-            return;
-        }
-        let mine = |part: &&Part| (part.start..part.end).contains(&address);
-        let Some(part) = self.parts.iter().find(mine) else { return };
+        let Some(slot) = self.slot_of(address, sqe.off) else { return };
         sqe.opcode = match sqe.opcode {
             opcode::READ => opcode::READ_FIXED,
             _ => opcode::WRITE_FIXED,
         };
-        sqe.buf_index = part.slot;
+        sqe.buf_index = slot;
+    }
+
+    /// The slot that a read or write at this offset names for the memory at this address, if it has one.
+    #[inline(always)]
+    pub(super) fn slot_of(&mut self, address: *mut u8, offset: u64) -> Option<u16> {
+        let address = address.addr();
+        // At the cursor there are pipes and terminals, which gain nothing by it.
+        if address.wrapping_sub(self.start) >= self.reach || offset == CURSOR {
+            return None;
+        }
+        let mine = |part: &&Part| (part.start..part.end).contains(&address);
+        let slot = self.parts.iter().find(mine)?.slot;
         self.used += 1;
+        Some(slot)
     }
 
     /// Registers the memory of a pool; nothing happens if it is registered.
-    pub(in crate::uring) fn add(&mut self, ring: &Uring, memory: &PoolMemory) -> Result<(), Errno> {
+    pub(in crate::uring) fn add(
+        &mut self,
+        table: &Table<'_>,
+        memory: &PoolMemory,
+    ) -> Result<(), Errno> {
         if self.parts.iter().any(|part| part.memory == *memory) {
             return Ok(());
         }
         while let Some(over) = self.parts.iter().find(|part| part.memory.is_over()) {
             let over = over.memory.clone();
-            self.remove(ring, &over)?;
+            self.remove(table, &over)?;
         }
         if !self.has_table {
-            steadily(|| ring.register_buffers_sparse(SLOTS.into()))?;
+            table.make(SLOTS)?;
             self.has_table = true;
         }
-        let added = self.add_parts(ring, memory);
+        let added = self.add_parts(table, memory);
         if added.is_err() {
             // Its first parts, if it has several.
-            self.remove(ring, memory)?;
+            self.remove(table, memory)?;
         }
         self.measure();
         added
     }
 
-    fn add_parts(&mut self, ring: &Uring, memory: &PoolMemory) -> Result<(), Errno> {
+    fn add_parts(&mut self, table: &Table<'_>, memory: &PoolMemory) -> Result<(), Errno> {
         // No buffer lies in two slots.
         let stride = memory.stride().max(1);
         let most = LARGEST / stride * stride;
@@ -106,7 +117,7 @@ impl Buffers {
             let start = memory.start().wrapping_add(from);
             let len = most.min(memory.len() - from);
             let slot = self.free_slot().ok_or(Errno::NOSPC)?;
-            fill(ring, slot, iovec { iov_base: start.cast(), iov_len: len }, memory)?;
+            fill(table, slot, iovec { iov_base: start.cast(), iov_len: len }, memory)?;
             let (start, end) = (start.addr(), start.addr() + len);
             self.parts.push(Part { start, end, slot, memory: memory.clone() });
         }
@@ -120,13 +131,13 @@ impl Buffers {
     /// Undoes that. What is in flight keeps its pages.
     pub(in crate::uring) fn remove(
         &mut self,
-        ring: &Uring,
+        table: &Table<'_>,
         memory: &PoolMemory,
     ) -> Result<(), Errno> {
         while let Some(at) = self.parts.iter().position(|part| part.memory == *memory) {
             let nothing = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
             let slot = self.parts.get(at).map_or(0, |part| part.slot);
-            fill(ring, slot, nothing, memory)?;
+            fill(table, slot, nothing, memory)?;
             self.parts.swap_remove(at);
             self.measure();
         }
@@ -141,10 +152,8 @@ impl Buffers {
 }
 
 /// Fills a slot, or empties it.
-fn fill(ring: &Uring, slot: u16, part: iovec, _keep: &PoolMemory) -> Result<(), Errno> {
-    let part = [part];
+fn fill(table: &Table<'_>, slot: u16, part: iovec, _keep: &PoolMemory) -> Result<(), Errno> {
     // SAFETY: the part lies in the memory of a pool, which the caller keeps in `Buffers` until the slot is emptied or the
     // ring is closed. Operations that name it have a buffer of the pool as their lease, which keeps it as well.
-    let filled = steadily(|| unsafe { ring.buffers_update(slot.into(), &part) });
-    filled.map(drop)
+    unsafe { table.fill(slot, part) }
 }

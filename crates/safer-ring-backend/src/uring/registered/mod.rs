@@ -3,6 +3,7 @@
 
 mod buffers;
 mod files;
+mod table;
 
 use safer_ring_core::Op;
 use safer_ring_sys::Sqe;
@@ -10,6 +11,7 @@ use safer_ring_sys::Sqe;
 use crate::backend::Submission;
 use buffers::Buffers;
 use files::Files;
+pub(super) use table::Table;
 
 /// Both tables of one ring.
 pub(super) struct Registered {
@@ -34,5 +36,14 @@ impl Registered {
             self.buffers.name(sqe, submission.ptr);
         }
         self.files.name(sqe, submission)
+    }
+
+    /// The slot where the memory of a read or write is registered, for a kernel that is no kernel: it has no entry to name it in.
+    pub(super) fn slot_of(&mut self, submission: &Submission) -> Option<u16> {
+        let (Op::Read { offset } | Op::Write { offset }) = submission.op else { return None };
+        if !self.buffers.is_some() || submission.poll_first.is_some() {
+            return None;
+        }
+        self.buffers.slot_of(submission.ptr, offset)
     }
 }

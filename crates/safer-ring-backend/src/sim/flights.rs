@@ -1,0 +1,58 @@
+//! What of the operations in flight can be told by looking at them.
+
+use std::os::fd::RawFd;
+
+use super::calls::Call;
+use super::kernel::{Flight, Kernel, On, State};
+
+impl Kernel {
+    /// What is in flight, in the order in which it came, for reports.
+    pub(super) fn in_flight(&self) -> Vec<String> {
+        let line = |flight: &Flight| {
+            let state = match flight.state {
+                State::Linked => "waits for its chain",
+                State::Scheduled(_) => "has not begun",
+                State::Waiting => "waits",
+                State::Done(..) => "has ended",
+            };
+            format!("ring {} #{} {}{}: {state}", flight.ring, flight.id, flight.name, On(flight.fd))
+        };
+        self.flights.values().map(line).collect()
+    }
+
+    /// Writes in flight that have not begun.
+    pub(super) fn writes_in_flight(&self) -> Vec<(RawFd, u64, Vec<u8>)> {
+        let write = |flight: &Flight| match (&flight.call, &flight.state) {
+            (Call::Write { offset }, State::Scheduled(_)) => {
+                Some((flight.fd, *offset, flight.lent.bytes()))
+            }
+            _ => None,
+        };
+        self.flights.values().filter_map(write).collect()
+    }
+}
+
+impl Flight {
+    pub(super) fn is_timer(&self) -> bool {
+        matches!(self.call, Call::Timer)
+    }
+
+    pub(super) fn is_cancel(&self) -> bool {
+        matches!(self.call, Call::Cancel { .. })
+    }
+
+    /// Whether a result ends its chain: an error, and less than was asked for (io_uring_enter(2), `IOSQE_IO_LINK`).
+    pub(super) fn breaks_with(&self, res: i32) -> bool {
+        let Ok(moved) = usize::try_from(res) else { return true };
+        let waits_for_all = |flags: u32| flags & 0x100 != 0;
+        let wanted = match &self.call {
+            Call::Read { .. } | Call::Write { .. } => self.lent.room(),
+            Call::Recv { flags, .. } | Call::Send { flags, .. } if waits_for_all(*flags) => {
+                self.lent.room()
+            }
+            Call::Splice { len, .. } | Call::Tee { len } => usize::try_from(*len).unwrap_or(0),
+            _ => 0,
+        };
+        moved < wanted
+    }
+}
