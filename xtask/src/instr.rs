@@ -17,9 +17,10 @@ const TOLERANCE_RATIO: f64 = 0.03;
 const TOLERANCE_INSTRUCTIONS: f64 = 3.0;
 /// The row that a budget counts from: the same work by hand, in the same harness.
 const RAW: &str = "raw";
-/// What the library itself may cost: implementation, scenario, most instructions per operation above [`RAW`].
+/// What the library itself may cost: implementation, scenario, most instructions per operation above [`RAW`]. A read alone may have
+/// 450 in all; 8 of them let it name a file that is registered, which saves the kernel more than that.
 const BUDGETS: &[(&str, &str, f64)] =
-    &[("safer-ring/local", "read-4k-cached-qd1", 206.0), ("safer-ring/local", "nop-qd64", 200.0)];
+    &[("safer-ring/local", "read-4k-cached-qd1", 213.0), ("safer-ring/local", "nop-qd64", 200.0)];
 /// The exit code with which the benchmark says that it cannot count here.
 const CANNOT_COUNT: i32 = 3;
 

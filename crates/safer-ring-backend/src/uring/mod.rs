@@ -387,7 +387,7 @@ unsafe impl Backend for RingBackend {
             return Err(Errno::OPNOTSUPP);
         }
         let table = Table::of(&self.ring, self.engine.as_ref());
-        self.registered.buffers.add(&table, memory)
+        self.registered.add(&table, memory)
     }
 
     fn unregister_memory(&mut self, memory: &PoolMemory) -> Result<(), Errno> {
@@ -396,14 +396,11 @@ unsafe impl Backend for RingBackend {
             return Err(Errno::BUSY);
         }
         let table = Table::of(&self.ring, self.engine.as_ref());
-        self.registered.buffers.remove(&table, memory)
+        self.registered.remove(&table, memory)
     }
 
     fn named(&self) -> Named {
-        Named {
-            buffers: self.registered.buffers.used(),
-            files: self.registered.files.taken().into(),
-        }
+        self.registered.named()
     }
 
     fn unregister_files(&mut self) {

@@ -250,9 +250,7 @@ impl RingBackend {
             all_hot: !steps && prep::HOT.iter().all(|code| features.supports(*code)),
             steps: Steps::default(),
             needs_steps: steps,
-            registered: Registered::new(
-                purpose == Purpose::OneThread && features.registers_files(),
-            ),
+            registered: registered(purpose, &features),
             sends_plainly: may_send_plainly(purpose, &features),
             can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
             enter_flags: enter::GETEVENTS | no_iowait,
@@ -266,6 +264,11 @@ impl RingBackend {
             buffers: Buffers::default(),
         })
     }
+}
+
+/// Files are registered for one thread only: another one that closed a file could not make it leave its place.
+fn registered(purpose: Purpose, features: &Features) -> Registered {
+    Registered::new(purpose == Purpose::OneThread && features.registers_files())
 }
 
 /// Whether a send that is alone is a plain call first. Not where what is sent early would have to be told of by the steps that

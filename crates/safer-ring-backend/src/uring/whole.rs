@@ -184,6 +184,26 @@ mod tests {
 
     const NAME: u64 = (7 << 32) | 0x21;
 
+    #[test]
+    fn a_send_that_was_begun_outside_of_the_ring_ends_as_a_whole() {
+        let send =
+            Sqe { opcode: opcode::SEND, addr: 100, len: 10, user_data: NAME, ..Sqe::default() };
+        let mut steps = Steps::default();
+        let mut rest = send;
+        steps.begin_late(4, &mut rest);
+        assert_eq!((rest.addr, rest.len, rest.user_data), (104, 6, NAME ^ STEP));
+        assert_eq!(steps.cancel(NAME), NAME ^ STEP, "it is cancelled under its other name");
+        let cqe = |res| Cqe { user_data: NAME ^ STEP, res, ..Cqe::default() };
+        let told = |res| Next::Tell(Cqe { user_data: NAME, res, ..Cqe::default() });
+        assert_eq!(steps.resume(cqe(6)), told(10));
+        assert!(steps.is_empty());
+        // One of which the rest fails has sent what it has sent.
+        let mut rest = send;
+        steps.begin_late(4, &mut rest);
+        assert_eq!(steps.resume(cqe(-Errno::CONNRESET.raw_os_error())), told(4));
+        assert!(steps.is_empty());
+    }
+
     /// A receive of ten bytes at address 100.
     fn begun() -> (Steps, Sqe) {
         let mut sqe = Sqe {

@@ -45,18 +45,16 @@ struct Part {
 
 impl Buffers {
     /// Entries that named registered memory.
-    pub(in crate::uring) fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         self.used
     }
 
     /// Whether there is anything.
-    #[inline(always)]
     pub(super) fn is_some(&self) -> bool {
         self.reach != 0
     }
 
     /// Lets the entry of a read or write name the memory at this address by its slot, if it has one.
-    #[inline(never)]
     pub(super) fn name(&mut self, sqe: &mut Sqe, address: *mut u8) {
         let Some(slot) = self.slot_of(address, sqe.off) else { return };
         sqe.opcode = match sqe.opcode {
@@ -67,7 +65,6 @@ impl Buffers {
     }
 
     /// The slot that a read or write at this offset names for the memory at this address, if it has one.
-    #[inline(always)]
     pub(super) fn slot_of(&mut self, address: *mut u8, offset: u64) -> Option<u16> {
         let address = address.addr();
         // At the cursor there are pipes and terminals, which gain nothing by it.
@@ -81,11 +78,7 @@ impl Buffers {
     }
 
     /// Registers the memory of a pool; nothing happens if it is registered.
-    pub(in crate::uring) fn add(
-        &mut self,
-        table: &Table<'_>,
-        memory: &PoolMemory,
-    ) -> Result<(), Errno> {
+    pub(super) fn add(&mut self, table: &Table<'_>, memory: &PoolMemory) -> Result<(), Errno> {
         if self.parts.iter().any(|part| part.memory == *memory) {
             return Ok(());
         }
@@ -98,11 +91,11 @@ impl Buffers {
             self.has_table = true;
         }
         let added = self.add_parts(table, memory);
+        self.measure();
         if added.is_err() {
             // Its first parts, if it has several.
             self.remove(table, memory)?;
         }
-        self.measure();
         added
     }
 
@@ -129,11 +122,7 @@ impl Buffers {
     }
 
     /// Undoes that. What is in flight keeps its pages.
-    pub(in crate::uring) fn remove(
-        &mut self,
-        table: &Table<'_>,
-        memory: &PoolMemory,
-    ) -> Result<(), Errno> {
+    pub(super) fn remove(&mut self, table: &Table<'_>, memory: &PoolMemory) -> Result<(), Errno> {
         while let Some(at) = self.parts.iter().position(|part| part.memory == *memory) {
             let nothing = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
             let slot = self.parts.get(at).map_or(0, |part| part.slot);

@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use safer_ring_sys::{Sqe, Uring, sqe_flags};
 
-use crate::backend::Submission;
 use crate::engine::Class;
 use crate::uring::setup::steadily;
 
 /// Places in the kernel's table. It must not be larger than `RLIMIT_NOFILE`.
-const PLACES: u32 = 256;
+pub(super) const PLACES: u32 = 256;
 /// Reads and writes after which a file is registered: as many as pay for that.
 const RIPE: u32 = 64;
 
@@ -24,11 +23,22 @@ const NONE: u32 = u32::MAX;
 
 static NEXT_RING: AtomicU32 = AtomicU32::new(1);
 
+/// A key with which no file has a place.
+pub(super) fn nowhere() -> u64 {
+    Class::key(NONE)
+}
+
+/// The entry names its file by its place.
+#[inline(always)]
+pub(super) fn put_place(sqe: &mut Sqe, place: u32) {
+    sqe.fd = place.cast_signed();
+    sqe.flags |= sqe_flags::FIXED_FILE;
+}
+
 /// The table of one ring.
 pub(in crate::uring) struct Files {
     /// No other ring of this process ever has this number; or [`NONE`].
     ring: u32,
-    /// What [`Class::place_in`] wants to know of it.
     key: u64,
     /// The kernel has a table, or has refused it.
     asked: bool,
@@ -56,25 +66,24 @@ impl Files {
         self.taken
     }
 
-    /// Lets the entry of a read or write name its file by its place, if it has one. Tells whether it should get one.
-    #[inline(always)]
-    pub(super) fn name(&self, sqe: &mut Sqe, submission: &Submission) -> bool {
-        let Some(class) = Class::of(submission) else { return false };
-        match class.place_in(self.key, PLACES) {
-            Some(place) => {
-                sqe.fd = place.cast_signed();
-                sqe.flags |= sqe_flags::FIXED_FILE;
-                false
-            }
-            None if self.ring == NONE => false,
-            None => self.count(class, submission.fd),
-        }
+    /// What [`Class::place_in`] wants to know of this table.
+    pub(super) fn key(&self) -> u64 {
+        self.key
     }
 
-    /// One more operation of a file without a place.
-    #[inline(never)]
-    fn count(&self, class: &Class, fd: i32) -> bool {
-        class.uses_until(RIPE) == Some(RIPE) && class.is_file(fd)
+    /// Lets the entry of a read or write name its file by its place, if it has one. Tells whether it should get one.
+    pub(super) fn name(&self, sqe: &mut Sqe, class: &Class) -> bool {
+        match class.place_in(self.key, PLACES) {
+            Some(place) => {
+                put_place(sqe, place);
+                false
+            }
+            // One more operation of a file without a place.
+            None if self.ring != NONE => {
+                class.uses_until(RIPE) == Some(RIPE) && class.is_file(sqe.fd)
+            }
+            None => false,
+        }
     }
 
     /// Registers a file, if there is room and the kernel agrees; else operations go on by its descriptor.

@@ -5,24 +5,59 @@ mod buffers;
 mod files;
 mod table;
 
+use safer_ring_buf::PoolMemory;
 use safer_ring_core::Op;
-use safer_ring_sys::Sqe;
+use safer_ring_sys::{Errno, Sqe};
 
-use crate::backend::Submission;
+use crate::backend::{Named, Submission};
+use crate::engine::Class;
 use buffers::Buffers;
-use files::Files;
+use files::{Files, PLACES, put_place};
 pub(super) use table::Table;
 
 /// Both tables of one ring.
 pub(super) struct Registered {
-    pub(super) buffers: Buffers,
+    buffers: Buffers,
     pub(super) files: Files,
+    /// What a file's place is looked up with on the short way, which is for files alone: where memory is registered as well,
+    /// no file is found by it.
+    key: u64,
+    /// There is nothing, and there will be no file.
+    nothing: bool,
 }
 
 impl Registered {
     /// Nothing, so far; `files` tells whether there may be any.
     pub(super) fn new(files: bool) -> Self {
-        Self { buffers: Buffers::default(), files: Files::new(files) }
+        let mut new =
+            Self { buffers: Buffers::default(), files: Files::new(files), key: 0, nothing: false };
+        new.measure();
+        new
+    }
+
+    fn measure(&mut self) {
+        let memory = self.buffers.is_some();
+        self.key = if memory { files::nowhere() } else { self.files.key() };
+        self.nothing = !memory && self.files.ring().is_none();
+    }
+
+    /// Registers the memory of a pool; nothing happens if it is registered.
+    pub(super) fn add(&mut self, table: &Table<'_>, memory: &PoolMemory) -> Result<(), Errno> {
+        let added = self.buffers.add(table, memory);
+        self.measure();
+        added
+    }
+
+    /// Undoes that. What is in flight keeps its pages.
+    pub(super) fn remove(&mut self, table: &Table<'_>, memory: &PoolMemory) -> Result<(), Errno> {
+        let removed = self.buffers.remove(table, memory);
+        self.measure();
+        removed
+    }
+
+    /// What there is, and has been named.
+    pub(super) fn named(&self) -> Named {
+        Named { buffers: self.buffers.used(), files: self.files.taken().into() }
     }
 
     /// Lets an entry name what is registered of what it names. It is changed where it lies: nearly all are pushed as they
@@ -32,10 +67,18 @@ impl Registered {
         if !matches!(submission.op, Op::Read { .. } | Op::Write { .. }) {
             return false;
         }
-        if self.buffers.is_some() {
-            self.buffers.name(sqe, submission.ptr);
+        let Some(class) = Class::of(submission) else { return false };
+        if let Some(place) = class.place_in(self.key, PLACES) {
+            put_place(sqe, place);
+            return false;
         }
-        self.files.name(sqe, submission)
+        !self.nothing && self.name_any(sqe, class, submission.ptr)
+    }
+
+    #[inline(never)]
+    fn name_any(&mut self, sqe: &mut Sqe, class: &Class, memory: *mut u8) -> bool {
+        self.buffers.name(sqe, memory);
+        self.files.name(sqe, class)
     }
 
     /// The slot where the memory of a read or write is registered, for a kernel that is no kernel: it has no entry to name it in.
