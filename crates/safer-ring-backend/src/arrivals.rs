@@ -11,7 +11,7 @@ use crate::error::Failure;
 use crate::fd::{Fd, Guard as _, Taker, cancel_takers};
 use crate::mode::Mode;
 use crate::plain;
-use crate::runtime::Arrived;
+use crate::runtime::{Arrived, is_task};
 use crate::stream::{NO_TICKET, Next, Ticket};
 
 /// Asks for what a multishot receive takes in (`IORING_RECV_MULTISHOT`, kernel 6.0), and arms it when there is none.
@@ -87,14 +87,20 @@ impl<M: Mode> Arrivals<M> {
                     drop(old);
                     return Poll::Pending;
                 }
-                Next::Arm if self.is_told() => {
-                    if let Some(arrival) = ready!(self.poll_told(waker)) {
-                        return Poll::Ready(arrival);
+                Next::Arm => match self.is_told(waker) {
+                    Some(true) => {
+                        if let Some(arrival) = ready!(self.poll_told(waker)) {
+                            return Poll::Ready(arrival);
+                        }
                     }
-                }
-                Next::Arm if !self.fresh && self.arm() => self.fresh = true,
-                // Once more would end as it did.
-                Next::Arm | Next::Other => {
+                    Some(false) if !self.fresh && self.arm() => self.fresh = true,
+                    // Once more would end as it did; and what is armed would stay when it is known.
+                    Some(false) | None => {
+                        self.fresh = false;
+                        return Poll::Ready(Arrival::Receive);
+                    }
+                },
+                Next::Other => {
                     self.fresh = false;
                     return Poll::Ready(Arrival::Receive);
                 }
@@ -102,33 +108,44 @@ impl<M: Mode> Arrivals<M> {
         }
     }
 
-    /// Whether a runtime tells what arrives.
+    /// Whether a runtime tells what arrives, to a task that needs that runtime in any case: whoever else waits must not depend
+    /// on somebody being in its poller. `None` if that is not known yet.
     #[inline]
-    fn is_told(&mut self) -> bool {
+    fn is_told(&mut self, waker: &Waker) -> Option<bool> {
+        if matches!(self.told, Told::Never) || !is_task(waker)? {
+            return Some(false);
+        }
         if matches!(self.told, Told::Unknown) {
             // Looked at once without being told: it may not be a connected socket.
             let arrived = Arrived::new(self.guard.raw());
             self.told = arrived.map_or(Told::Never, |arrived| Told::By { arrived, some: true });
         }
-        !matches!(self.told, Told::Never)
+        Some(!matches!(self.told, Told::Never))
     }
 
     /// Takes what the runtime has told of. `None` when there was nothing, or the runtime has ended.
     fn poll_told(&mut self, waker: &Waker) -> Poll<Option<Arrival>> {
-        let Told::By { arrived, some } = &mut self.told else { return Poll::Ready(None) };
+        let Self { guard, ticket, told: Told::By { arrived, some }, pool, .. } = self else {
+            return Poll::Ready(None);
+        };
         if !*some {
-            match ready!(arrived.poll(waker)) {
-                Some(()) => *some = true,
-                None => {
+            match arrived.poll(waker) {
+                Poll::Ready(Some(())) => *some = true,
+                Poll::Ready(None) => {
                     self.told = Told::Never;
                     return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    let (there, old) = guard.with_stream(|stream| stream.listen(waker, ticket));
+                    drop(old);
+                    return if there { Poll::Ready(None) } else { Poll::Pending };
                 }
             }
         }
         // Without a buffer it waits where receives do that have none.
-        let Some(buffer) = self.pool.take() else { return Poll::Ready(Some(Arrival::Receive)) };
+        let Some(buffer) = pool.take() else { return Poll::Ready(Some(Arrival::Receive)) };
         let room = buffer.capacity();
-        Poll::Ready(match plain::receive(self.guard.as_fd(), buffer) {
+        Poll::Ready(match plain::receive(guard.as_fd(), buffer) {
             // The end is told again, as often as somebody asks.
             Ok(end) if end.is_empty() => Some(Arrival::Receive),
             Ok(buffer) => {

@@ -11,9 +11,15 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 
 #[cfg(feature = "tokio")]
-pub(crate) use self::tokio::Arrived;
+pub(crate) use self::tokio::{Arrived, is_task};
 use crate::listener;
 use crate::shared::SharedCell;
+
+/// Without tokio there are no tasks of it.
+#[cfg(not(feature = "tokio"))]
+pub(crate) fn is_task(_: &Waker) -> Option<bool> {
+    Some(false)
+}
 
 /// Without tokio there is no poller that tells of sockets.
 #[cfg(not(feature = "tokio"))]

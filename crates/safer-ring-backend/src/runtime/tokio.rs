@@ -1,7 +1,10 @@
 //! The poller of a tokio runtime.
 
+use std::future::poll_fn;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -50,6 +53,48 @@ fn register<T: AsRawFd>(descriptor: T) -> Option<(AsyncFd<T>, Id)> {
     made.ok().map(|made| (made, runtime))
 }
 
+/// The table of the wakers of tokio's tasks, as an address; 0 until it has been learnt.
+static TASKS: AtomicUsize = AtomicUsize::new(0);
+/// A task that is to learn it is on its way.
+static LEARNING: AtomicBool = AtomicBool::new(false);
+
+/// Lets another one try if it does not get to run.
+struct Learning;
+
+impl Drop for Learning {
+    fn drop(&mut self) {
+        LEARNING.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Whether this is the waker of a task of tokio, which makes progress only if the runtime runs. `None` if that is not known
+/// yet: there is no way to ask, so a task that does nothing else looks at its own, once in the process.
+pub(crate) fn is_task(waker: &Waker) -> Option<bool> {
+    if !is_here() {
+        return Some(false);
+    }
+    match TASKS.load(Ordering::Relaxed) {
+        0 => {
+            learn();
+            None
+        }
+        known => Some(ptr::from_ref(waker.vtable()).addr() == known),
+    }
+}
+
+#[cold]
+fn learn() {
+    let Ok(runtime) = Handle::try_current() else { return };
+    if !LEARNING.swap(true, Ordering::Relaxed) {
+        let learning = Learning;
+        runtime.spawn(poll_fn(move |context| {
+            let _learning = &learning;
+            TASKS.store(ptr::from_ref(context.waker().vtable()).addr(), Ordering::Relaxed);
+            Poll::Ready(())
+        }));
+    }
+}
+
 /// A socket in the poller of a runtime, which tells when something has arrived.
 #[derive(Debug)]
 pub(crate) struct Arrived(AsyncFd<Number>);
@@ -68,7 +113,7 @@ impl Arrived {
     /// Puts a socket into the poller of the calling thread's runtime, for as long as this lives, which must not be longer than
     /// the socket is open. `None` if there is no runtime, or it takes nothing, or has that socket already.
     pub(crate) fn new(socket: RawFd) -> Option<Self> {
-        is_here().then(|| register(Number(socket))).flatten().map(|(socket, _)| Self(socket))
+        register(Number(socket)).map(|(socket, _)| Self(socket))
     }
 
     /// Whether something has arrived since the last time that this was so; `None` if the runtime has ended.
