@@ -21,6 +21,9 @@ use crate::{Fd, ReadRingBuffer, RingBuffer, RingOf};
 /// On a socket one entry of the ring serves all receives (`IORING_RECV_MULTISHOT`, kernel 6.0), and the kernel picks the buffer
 /// when something has arrived: one that waits for its peer holds none. What arrives is taken in ahead of the calls. When 32
 /// buffers wait it is cancelled, and what the kernel does not take in until it hears of that waits in the socket.
+/// In a task of tokio, with the feature `tokio`, the runtime's poller tells of what arrives in place of that entry, and it is taken
+/// when it is asked for: nothing is in flight then, and nothing is taken ahead.
+///
 /// Otherwise (pipes, the fallback, rings that are [`restricted`](crate::Builder::restricted), older kernels) it is one receive
 /// after the other, and one that waits holds a buffer.
 ///
