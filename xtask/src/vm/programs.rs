@@ -156,7 +156,6 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("io_hyper"),
     face("io_streams"),
     face("multishot"),
-    face("told").once(),
     face("aio"),
     face("aio_ends"),
     face("contract"),

@@ -10,32 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 
-#[cfg(feature = "tokio")]
-pub(crate) use self::tokio::{Arrived, is_task};
 use crate::listener;
 use crate::shared::SharedCell;
-
-/// Without tokio there are no tasks of it.
-#[cfg(not(feature = "tokio"))]
-pub(crate) fn is_task(_: &Waker) -> Option<bool> {
-    Some(false)
-}
-
-/// Without tokio there is no poller that tells of sockets.
-#[cfg(not(feature = "tokio"))]
-#[derive(Debug)]
-pub(crate) enum Arrived {}
-
-#[cfg(not(feature = "tokio"))]
-impl Arrived {
-    pub(crate) fn new(_: RawFd) -> Option<Self> {
-        None
-    }
-
-    pub(crate) fn poll(&self, _: &Waker) -> std::task::Poll<Option<()>> {
-        match *self {}
-    }
-}
 
 /// Which runtime the calling thread has that can hear, as far as it can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

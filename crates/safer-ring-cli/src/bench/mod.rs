@@ -27,7 +27,7 @@ use run::Row;
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
-    /// Shorter rounds and a smaller file: under a minute and a half in all
+    /// Shorter rounds and a smaller file: about a minute in all
     #[arg(long, conflicts_with = "instr")]
     quick: bool,
     /// Write the figures to FILE as JSON
