@@ -409,18 +409,20 @@ impl WithSettings for LocalRing {
     }
 }
 
+/// Limits on locked memory do not bind root. The number belongs to nobody, and each test has its own, so nothing else counts.
+fn as_nobody(command: &mut Command, uid: u32) {
+    // SAFETY: geteuid(2) takes nothing.
+    if unsafe { libc::geteuid() } == 0 {
+        command.uid(uid);
+    }
+}
+
 #[test]
 fn with_little_lockable_memory_a_ring_is_smaller_or_refused() {
     const NAME: &str = "with_little_lockable_memory_a_ring_is_smaller_or_refused";
     if !is_child(NAME) {
         return within_deadline(|| {
-            in_a_child(NAME, |command| {
-                // SAFETY: geteuid(2) takes nothing.
-                if unsafe { libc::geteuid() } == 0 {
-                    // The limit does not bind root. The number belongs to nobody, so nothing else counts.
-                    command.uid(4_242_424);
-                }
-            });
+            in_a_child(NAME, |command| as_nobody(command, 4_242_424));
         });
     }
     let limit = |bytes: u64| {
@@ -457,13 +459,7 @@ fn a_pool_beyond_the_limit_of_locked_memory_is_refused_and_works() {
     const NAME: &str = "a_pool_beyond_the_limit_of_locked_memory_is_refused_and_works";
     if !is_child(NAME) {
         return within_deadline(|| {
-            in_a_child(NAME, |command| {
-                // SAFETY: geteuid(2) takes nothing.
-                if unsafe { libc::geteuid() } == 0 {
-                    // The limit does not bind root. The number belongs to nobody, so nothing else counts.
-                    command.uid(4_242_425);
-                }
-            });
+            in_a_child(NAME, |command| as_nobody(command, 4_242_425));
         });
     }
     let ring = of_the_kernel().entries(8).local().build().unwrap();

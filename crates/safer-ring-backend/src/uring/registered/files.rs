@@ -39,7 +39,6 @@ pub(super) fn put_place(sqe: &mut Sqe, place: u32) {
 pub(in crate::uring) struct Files {
     /// No other ring of this process ever has this number; or [`NONE`].
     ring: u32,
-    key: u64,
     /// The kernel has a table, or has refused it.
     asked: bool,
     /// Places without a file, of those below `reached`.
@@ -52,8 +51,7 @@ pub(in crate::uring) struct Files {
 impl Files {
     pub(super) fn new(may: bool) -> Self {
         let ring = if may { NEXT_RING.fetch_add(1, Ordering::Relaxed) } else { NONE };
-        let key = Class::key(ring);
-        Self { ring, key, asked: false, free: Vec::new(), reached: 0, taken: 0 }
+        Self { ring, asked: false, free: Vec::new(), reached: 0, taken: 0 }
     }
 
     /// The number that [`Class::place`] gives with the places in this table, if there may be one.
@@ -68,12 +66,12 @@ impl Files {
 
     /// What [`Class::place_in`] wants to know of this table.
     pub(super) fn key(&self) -> u64 {
-        self.key
+        Class::key(self.ring)
     }
 
     /// Lets the entry of a read or write name its file by its place, if it has one. Tells whether it should get one.
     pub(super) fn name(&self, sqe: &mut Sqe, class: &Class) -> bool {
-        match class.place_in(self.key, PLACES) {
+        match class.place_in(self.key(), PLACES) {
             Some(place) => {
                 put_place(sqe, place);
                 false
