@@ -14,6 +14,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use safer_ring_buf::{IoBuf, IoBufMut, PooledBuffer};
 use safer_ring_core::Op;
 use safer_ring_sys::{Errno, opcode};
 
@@ -95,6 +96,27 @@ pub(crate) unsafe fn perform(s: &Submission) -> Option<i32> {
         _ => return None,
     };
     Some(if result < 0 { -Errno::last().raw_os_error() } else { result })
+}
+
+/// Receives into a buffer what is there: recv(2) that does not wait.
+///
+/// # Errors
+/// Its errors, `EAGAIN` where nothing is there, with the buffer as it was.
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    buffer: PooledBuffer,
+) -> Result<PooledBuffer, (Errno, PooledBuffer)> {
+    let (lease, rest) = buffer.lend();
+    let (ptr, room) = (lease.ptr().cast(), lease.capacity());
+    // SAFETY: the lease has room for so many bytes, and nobody else uses them.
+    let count = unsafe { libc::recv(fd.as_raw_fd(), ptr, room, libc::MSG_DONTWAIT) };
+    let Ok(count) = usize::try_from(count) else {
+        let errno = Errno::last();
+        // SAFETY: both come from the call above, and nothing was written.
+        return Err((errno, unsafe { PooledBuffer::reclaim(lease, rest) }));
+    };
+    // SAFETY: both come from the call above; recv(2) has filled so many bytes from the start.
+    Ok(unsafe { PooledBuffer::reclaim_filled(lease, rest, count) })
 }
 
 /// Sends what can be sent at once: send(2) that neither waits nor raises a signal.

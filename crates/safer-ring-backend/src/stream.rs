@@ -370,6 +370,14 @@ impl<H> Stream<H> {
         }
     }
 
+    /// For who is told elsewhere of what arrives: it is told of what is put here as well. Gives whether there is something already,
+    /// and the waker that this one replaces.
+    pub(crate) fn listen(&mut self, waker: &Waker, ticket: &mut Ticket) -> (bool, Option<Waker>) {
+        let there = !self.items.is_empty() || !self.takers.is_empty();
+        let Answer::Wait(old) = self.wait(waker, ticket) else { return (there, None) };
+        (there, old)
+    }
+
     /// Whether so much waits that no more is to be taken in ahead of it.
     pub(crate) fn is_full(&self) -> bool {
         self.items.len() >= MOST_AHEAD

@@ -21,6 +21,9 @@ use crate::{Fd, ReadRingBuffer, RingBuffer, RingOf};
 /// On a socket one entry of the ring serves all receives (`IORING_RECV_MULTISHOT`, kernel 6.0), and the kernel picks the buffer
 /// when something has arrived: one that waits for its peer holds none. What arrives is taken in ahead of the calls. When 32
 /// buffers wait it is cancelled, and what the kernel does not take in until it hears of that waits in the socket.
+/// In a task of tokio, with the feature `tokio`, the runtime's poller tells of what arrives in place of that entry, and it is taken
+/// when it is asked for: nothing is in flight then, and nothing is taken ahead.
+///
 /// Otherwise (pipes, the fallback, rings that are [`restricted`](crate::Builder::restricted), older kernels) it is one receive
 /// after the other, and one that waits holds a buffer.
 ///
@@ -48,7 +51,7 @@ impl<M: Mode> RecvStream<M> {
     }
 
     fn of_socket(ring: &RingOf<M>, fd: &Fd<M>) -> Self {
-        let arrivals = Arrivals::new(ring.inner(), fd);
+        let arrivals = Arrivals::new(ring.inner(), fd, ring.lender().pool());
         Self { ring: ring.clone(), fd: fd.clone(), arrivals, receive: None }
     }
 
@@ -61,10 +64,12 @@ impl<M: Mode> RecvStream<M> {
     /// [`RecvStream::next`] for futures that are written by hand.
     pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<RingBuffer>>> {
         let Self { ring, fd, arrivals, receive } = self;
-        if let (Some(arrivals), None) = (arrivals, &receive)
-            && let Arrival::Buffer(buffer) = ready!(arrivals.poll(cx.waker()))
-        {
-            return Poll::Ready(Some(Ok(RingBuffer(buffer))));
+        if let (Some(arrivals), None) = (arrivals, &receive) {
+            match ready!(arrivals.poll(cx.waker())) {
+                Arrival::Buffer(buffer) => return Poll::Ready(Some(Ok(RingBuffer(buffer)))),
+                Arrival::Failed(failure) => return Poll::Ready(Some(Err(failure.into()))),
+                Arrival::Receive => {}
+            }
         }
         let operation = receive.get_or_insert_with(|| ring.read_ring_buffer(fd));
         let received = ready!(Pin::new(operation).poll(cx));

@@ -7,6 +7,8 @@ use std::future::Future;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::alone::cpu_time;
@@ -129,18 +131,31 @@ fn shared_block_on() {
     pollster::block_on(in_one_future(ring));
 }
 
-/// A task for each receive.
+/// A task for each receive, which is in flight or waits in the poller of the runtime.
 fn in_tasks<F: Future<Output = ()> + Send + 'static>(
     mut builder: tokio::runtime::Builder,
     ring: &Ring,
+    in_flight: bool,
     receive: impl Fn(Ring, UnixStream) -> F,
 ) {
     let runtime = builder.worker_threads(4).enable_all().build().unwrap();
     let (near, far) = pairs();
     runtime.block_on(async {
-        let start = |near| tokio::spawn(receive(ring.clone(), near));
+        let parked = Arc::new(AtomicU64::new(0));
+        let start = |near| {
+            let (parked, receive) = (Arc::clone(&parked), receive(ring.clone(), near));
+            tokio::spawn(async move {
+                parked.fetch_add(1, Ordering::Relaxed);
+                receive.await;
+                parked.fetch_sub(1, Ordering::Relaxed);
+            })
+        };
         let tasks: Vec<_> = near.into_iter().map(start).collect();
-        measure(|| ring.snapshot().in_flight, tokio::time::sleep).await;
+        let parked = || {
+            let there = parked.load(Ordering::Relaxed);
+            if in_flight { there.min(ring.snapshot().in_flight) } else { there }
+        };
+        measure(parked, tokio::time::sleep).await;
         release(&far);
         for task in tasks {
             task.await.unwrap();
@@ -149,7 +164,7 @@ fn in_tasks<F: Future<Output = ()> + Send + 'static>(
 }
 
 fn on_tokio(builder: tokio::runtime::Builder) {
-    in_tasks(builder, &Ring::new(256).unwrap(), receive);
+    in_tasks(builder, &Ring::new(256).unwrap(), true, receive);
 }
 
 #[cfg(feature = "tokio")]
@@ -162,14 +177,13 @@ fn adapters_on_tokio() {
         assert_eq!(stream.read(&mut bytes).await.unwrap(), 1);
     };
     let builder = tokio::runtime::Builder::new_multi_thread();
-    in_tasks(builder, &Ring::new(256).unwrap(), move |ring, near| Box::pin(read(ring, near)));
+    // The runtime tells them what arrives.
+    let ring = Ring::new(256).unwrap();
+    in_tasks(builder, &ring, false, move |ring, near| Box::pin(read(ring, near)));
 }
 
 #[cfg(feature = "runtime")]
 fn two_threads() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use safer_ring::{Runtime, runtime};
 
     let runtime = Runtime::builder().threads(2).build().unwrap();

@@ -156,6 +156,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("io_hyper"),
     face("io_streams"),
     face("multishot"),
+    face("told").once(),
     face("aio"),
     face("aio_ends"),
     face("contract"),

@@ -4,12 +4,18 @@
 mod smol;
 #[cfg(feature = "tokio")]
 mod tokio;
+#[cfg(not(feature = "tokio"))]
+mod untold;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 
+#[cfg(feature = "tokio")]
+pub(crate) use self::tokio::{Arrived, task_of};
+#[cfg(not(feature = "tokio"))]
+pub(crate) use self::untold::{Arrived, task_of};
 use crate::listener;
 use crate::shared::SharedCell;
 

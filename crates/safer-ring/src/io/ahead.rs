@@ -55,11 +55,15 @@ impl<M: Mode> Ahead<M> {
             self.from = self.buffer.len();
         }
         if self.reading.get().is_none() {
-            if let Some(arrivals) = self.arrivals.get()
-                && let Arrival::Buffer(buffer) = ready!(arrivals.poll(cx.waker()))
-            {
-                (self.picked, self.from) = (Some(buffer), 0);
-                return Poll::Ready(Ok(self.rest()));
+            if let Some(arrivals) = self.arrivals.get() {
+                match ready!(arrivals.poll(cx.waker())) {
+                    Arrival::Buffer(buffer) => {
+                        (self.picked, self.from) = (Some(buffer), 0);
+                        return Poll::Ready(Ok(self.rest()));
+                    }
+                    Arrival::Failed(failure) => return Poll::Ready(Err(failure.into())),
+                    Arrival::Receive => {}
+                }
             }
             let buffer = self.empty_buffer();
             *self.reading.get() = Some(begin(buffer));

@@ -95,7 +95,8 @@ impl<S: Endpoint> AsyncStream<S> {
     /// least 1 byte and at most 1 GiB.
     pub fn with_capacities(read: usize, write: usize, stream: S) -> Self {
         let Handle { ring, fd } = stream.handle();
-        let arrivals = if S::SOCKET { Arrivals::new(ring.inner(), fd) } else { None };
+        let arrivals =
+            if S::SOCKET { Arrivals::new(ring.inner(), fd, ring.lender().pool()) } else { None };
         let ahead = Ahead::new(read.clamp(1, LARGEST), arrivals);
         Self { stream, ahead, writer: Writer::new(write.clamp(1, LARGEST)) }
     }

@@ -1,0 +1,286 @@
+//! Streams of receives in tasks of tokio, whose poller tells them what arrives: on a real kernel.
+#![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use common::{of_the_kernel, pattern, within_deadline};
+use safer_ring::{Fd, RecvStream, Ring};
+use tokio::runtime::{Builder, Runtime};
+
+fn threads() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn ring() -> Ring {
+    of_the_kernel().entries(16).build().unwrap()
+}
+
+/// A connected socket, and its peer.
+fn pair() -> (Fd, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (Fd::new(listener.accept().unwrap().0), far)
+}
+
+/// One message, for the way that a stream has from then on: a runtime is known after the first receive.
+async fn greet(stream: &mut RecvStream, far: &mut TcpStream) {
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
+        far.write_all(b"hello").unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap()[..], *b"hello");
+    }
+}
+
+/// Runs `body` as a task of a runtime with two threads.
+fn in_a_task(body: impl Future<Output = ()> + Send + 'static) {
+    within_deadline(|| threads().block_on(async { tokio::spawn(body).await.unwrap() }));
+}
+
+/// Whether streams are told here: the ring has them in another way than one by one.
+fn tells(ring: &Ring) -> bool {
+    ring.features().has_multishot_receive()
+}
+
+#[test]
+fn what_arrives_is_taken_without_an_entry() {
+    in_a_task(async {
+        let (ring, (near, mut far)) = (ring(), pair());
+        let mut stream = ring.recv_stream(&near);
+        greet(&mut stream, &mut far).await;
+        let before = ring.snapshot().submitted;
+        for n in 0..100u8 {
+            far.write_all(&[n; 10]).unwrap();
+            assert_eq!(stream.next().await.unwrap().unwrap()[..], [n; 10]);
+        }
+        if tells(&ring) {
+            assert_eq!(ring.snapshot().submitted, before);
+        }
+        // One that waits has nothing in flight, and is woken.
+        let waits = tokio::spawn(async move { stream.next().await.unwrap().unwrap().to_vec() });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if tells(&ring) {
+            assert_eq!(ring.snapshot().in_flight, 0);
+        }
+        far.write_all(b"late").unwrap();
+        assert_eq!(waits.await.unwrap(), b"late");
+    });
+}
+
+#[test]
+fn a_stream_that_began_to_wait_before_its_task_was_known_is_told_later() {
+    in_a_task(async {
+        let (ring, (near, mut far)) = (ring(), pair());
+        let mut stream = ring.recv_stream(&near);
+        // No task: what waits is armed in the ring.
+        let sender = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            far.write_all(b"blocked").unwrap();
+            far
+        });
+        assert_eq!(pollster::block_on(stream.next()).unwrap().unwrap()[..], *b"blocked");
+        let mut far = sender.join().unwrap();
+        greet(&mut stream, &mut far).await;
+        let waits = tokio::spawn(async move { stream.next().await.unwrap().unwrap().to_vec() });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if tells(&ring) {
+            assert_eq!(ring.snapshot().in_flight, 0);
+        }
+        far.write_all(b"told").unwrap();
+        assert_eq!(waits.await.unwrap(), b"told");
+    });
+}
+
+#[test]
+fn a_stream_leaves_a_runtime_that_nobody_runs() {
+    within_deadline(|| {
+        let (ring, (near, mut far)) = (ring(), pair());
+        let mut stream = ring.recv_stream(&near);
+        let idle = Builder::new_current_thread().enable_all().build().unwrap();
+        (stream, far) = idle.block_on(async {
+            let greeted = tokio::spawn(async move {
+                greet(&mut stream, &mut far).await;
+                (stream, far)
+            });
+            greeted.await.unwrap()
+        });
+        // It lives, and nobody is in its poller.
+        threads().block_on(async {
+            tokio::spawn(async move { greet(&mut stream, &mut far).await }).await.unwrap();
+        });
+        drop(idle);
+    });
+}
+
+#[test]
+fn much_that_arrives_is_taken_in_order_to_the_end() {
+    in_a_task(async {
+        let (ring, (near, mut far)) = (ring(), pair());
+        let mut stream = ring.recv_stream(&near);
+        greet(&mut stream, &mut far).await;
+        let all = pattern(3_000_000);
+        let sent = all.clone();
+        let sender = std::thread::spawn(move || far.write_all(&sent).unwrap());
+        let mut got = Vec::new();
+        while let Some(some) = stream.next().await {
+            got.extend_from_slice(&some.unwrap());
+        }
+        sender.join().unwrap();
+        assert!(got == all);
+        assert!(stream.next().await.is_none(), "the end stays");
+    });
+}
+
+#[test]
+fn a_stream_that_goes_takes_nothing_with_it() {
+    in_a_task(async {
+        let (ring, (near, mut far)) = (ring(), pair());
+        let mut stream = ring.recv_stream(&near);
+        greet(&mut stream, &mut far).await;
+        for n in 0..50u8 {
+            drop(futures_util::poll!(stream.next()));
+            drop(stream);
+            far.write_all(&[n; 3]).unwrap();
+            let (count, bytes) = ring.recv(&near, vec![0; 8]).await.unwrap();
+            assert_eq!((count, &bytes[..3]), (3, &[n; 3][..]));
+            stream = ring.recv_stream(&near);
+            far.write_all(b"next").unwrap();
+            assert_eq!(stream.next().await.unwrap().unwrap()[..], *b"next");
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_is_told_is_woken_for_what_is_given_back() {
+    in_a_task(async {
+        let (ring, (near, mut far)) = (ring(), pair());
+        let mut stream = ring.recv_stream(&near);
+        greet(&mut stream, &mut far).await;
+        let waits = tokio::spawn(async move { stream.next().await.unwrap().unwrap().to_vec() });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        near.unread(b"back".to_vec());
+        assert_eq!(waits.await.unwrap(), b"back");
+    });
+}
+
+#[test]
+fn the_error_of_a_connection_is_told_once() {
+    in_a_task(async {
+        let (ring, (near, mut far)) = (ring(), pair());
+        let mut stream = ring.recv_stream(&near);
+        greet(&mut stream, &mut far).await;
+        // Unread bytes make a reset of the close.
+        ring.send(&near, b"unread".to_vec()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop(far);
+        let error = stream.next().await.unwrap().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+        assert!(stream.next().await.is_none());
+    });
+}
+
+#[test]
+fn two_streams_of_a_socket_share_what_arrives() {
+    in_a_task(async {
+        let (ring, (near, mut far)) = (ring(), pair());
+        let mut tasks = Vec::new();
+        for _ in 0..2 {
+            let mut stream = ring.recv_stream(&near);
+            tasks.push(tokio::spawn(async move {
+                let mut got = 0;
+                while let Some(some) = stream.next().await {
+                    got += some.unwrap().len();
+                }
+                got
+            }));
+        }
+        for _ in 0..200 {
+            far.write_all(&[7; 100]).unwrap();
+            tokio::task::yield_now().await;
+        }
+        drop(far);
+        let mut got = 0;
+        for task in tasks {
+            got += task.await.unwrap();
+        }
+        assert_eq!(got, 20_000);
+    });
+}
+
+#[test]
+fn a_task_that_blocks_its_only_thread_on_a_stream_goes_on() {
+    within_deadline(|| {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            tokio::spawn(async {
+                let (ring, (near, mut far)) = (ring(), pair());
+                let mut stream = ring.recv_stream(&near);
+                greet(&mut stream, &mut far).await;
+                let sender = std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(100));
+                    far.write_all(b"rescue").unwrap();
+                    far
+                });
+                // Nobody is in the poller of this runtime meanwhile.
+                let got = pollster::block_on(stream.next()).unwrap().unwrap();
+                assert_eq!(got[..], *b"rescue");
+                drop(sender.join().unwrap());
+            })
+            .await
+            .unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_stream_outlives_the_runtime_that_told_it() {
+    within_deadline(|| {
+        let (ring, (near, mut far)) = (ring(), pair());
+        let mut stream = ring.recv_stream(&near);
+        let first = threads();
+        (stream, far) = first.block_on(async {
+            let greeted = tokio::spawn(async move {
+                greet(&mut stream, &mut far).await;
+                (stream, far)
+            });
+            greeted.await.unwrap()
+        });
+        drop(first);
+        for _ in 0..2 {
+            let next = threads();
+            (stream, far) = next.block_on(async {
+                let greeted = tokio::spawn(async move {
+                    greet(&mut stream, &mut far).await;
+                    (stream, far)
+                });
+                greeted.await.unwrap()
+            });
+        }
+        far.write_all(b"without").unwrap();
+        assert_eq!(pollster::block_on(stream.next()).unwrap().unwrap()[..], *b"without");
+    });
+}
+
+#[test]
+fn a_send_that_does_not_fit_goes_on_in_the_ring() {
+    in_a_task(async {
+        let (ring, (near, mut far)) = (ring(), pair());
+        const MSG_WAITALL: u32 = 0x100;
+        let all = pattern(8_000_000);
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            let mut got = vec![0; 8_000_000];
+            far.read_exact(&mut got).unwrap();
+            got
+        });
+        let (sent, all) = ring.send_with(&near, all, MSG_WAITALL).await.unwrap();
+        if ring.features().supports(safer_ring::sys::opcode::SENDMSG_ZC) {
+            assert_eq!(sent, 8_000_000);
+            assert!(reader.join().unwrap() == all);
+        }
+    });
+}
