@@ -134,6 +134,22 @@ pub(crate) unsafe fn send(s: &Submission, flags: u32) -> i32 {
         .unwrap_or_else(|| -Errno::last().raw_os_error())
 }
 
+/// Reads what is in memory: preadv2(2) that does not wait for a disk.
+///
+/// # Errors
+/// `EAGAIN` where it would wait, `EOPNOTSUPP` where a file cannot tell.
+///
+/// # Safety
+/// As `Backend::submit`, for the length of the call.
+pub(crate) unsafe fn read(s: &Submission, offset: u64) -> Result<u32, Errno> {
+    let len = usize::try_from(transfer(s.capacity)).unwrap_or(0);
+    let vector = libc::iovec { iov_base: s.ptr.cast(), iov_len: len };
+    let at = offset.cast_signed();
+    // SAFETY: so many bytes are lent at `ptr`.
+    let read = unsafe { libc::preadv2(s.fd, &raw const vector, 1, at, libc::RWF_NOWAIT) };
+    u32::try_from(read).map_err(|_| Errno::last())
+}
+
 /// An address that was taken with `expose_provenance` as a pointer again.
 #[expect(clippy::as_conversions, reason = "all targets have 64-bit addresses")]
 pub(crate) fn pointer(address: u64) -> *const libc::c_char {

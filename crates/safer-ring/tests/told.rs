@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -262,25 +262,5 @@ fn a_stream_outlives_the_runtime_that_told_it() {
         }
         far.write_all(b"without").unwrap();
         assert_eq!(pollster::block_on(stream.next()).unwrap().unwrap()[..], *b"without");
-    });
-}
-
-#[test]
-fn a_send_that_does_not_fit_goes_on_in_the_ring() {
-    in_a_task(async {
-        let (ring, (near, mut far)) = (ring(), pair());
-        const MSG_WAITALL: u32 = 0x100;
-        let all = pattern(8_000_000);
-        let reader = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(50));
-            let mut got = vec![0; 8_000_000];
-            far.read_exact(&mut got).unwrap();
-            got
-        });
-        let (sent, all) = ring.send_with(&near, all, MSG_WAITALL).await.unwrap();
-        if ring.features().supports(safer_ring::sys::opcode::SENDMSG_ZC) {
-            assert_eq!(sent, 8_000_000);
-            assert!(reader.join().unwrap() == all);
-        }
     });
 }

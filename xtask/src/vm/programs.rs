@@ -157,6 +157,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("io_streams"),
     face("multishot"),
     face("told").once(),
+    face("plain_calls").once(),
     face("aio"),
     face("aio_ends"),
     face("contract"),

@@ -54,12 +54,26 @@ impl Kind {
 }
 
 /// What is known of a descriptor. Wrong knowledge costs time, and nothing else: `O_DIRECT` can be changed behind it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Class {
     known: AtomicU8,
     /// Where it is registered: the number of a ring in the upper half, its place there in the lower. Without a ring: how many
     /// times it was used. Written by the one thread of the rings that register files.
     place: AtomicU64,
+    /// Reads that go to a ring before the next is tried as a plain call. Two threads that count at once count one.
+    in_ring: AtomicU8,
+}
+
+/// Reads of a new descriptor that do not ask what it is, which costs three calls: many are read once and closed.
+const FIRST_READS: u8 = 4;
+/// Reads that go to the ring after one that was not in memory.
+const AFTER_A_MISS: u8 = 31;
+
+impl Default for Class {
+    fn default() -> Self {
+        let (known, place) = (AtomicU8::new(0), AtomicU64::new(0));
+        Self { known, place, in_ring: AtomicU8::new(FIRST_READS) }
+    }
 }
 
 /// The bits of the place.
@@ -135,6 +149,23 @@ impl Class {
         }
         self.set_place(0, uses + 1);
         Some(uses + 1)
+    }
+
+    /// Whether a read of `fd`, to which this belongs, is to be tried as a plain call that does not wait.
+    #[inline]
+    pub(crate) fn reads_plainly(&self, fd: RawFd) -> bool {
+        let left = self.in_ring.load(Ordering::Relaxed);
+        if left > 0 {
+            self.in_ring.store(left - 1, Ordering::Relaxed);
+            return false;
+        }
+        self.may_nowait(false) && self.kind(fd) == Kind::File
+    }
+
+    /// What such a call was for is not in memory.
+    #[cold]
+    pub(crate) fn read_missed(&self) {
+        self.in_ring.store(AFTER_A_MISS, Ordering::Relaxed);
     }
 
     /// Whether `RWF_NOWAIT` is worth a try.

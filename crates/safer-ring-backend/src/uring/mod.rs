@@ -28,7 +28,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use safer_ring_buf::{Lease, PoolMemory, PooledBuffer};
-use safer_ring_core::Op;
+use safer_ring_core::{CURSOR, Op};
 use safer_ring_sys::{
     Cqe, Cqe32, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
 };
@@ -72,8 +72,8 @@ pub struct RingBackend {
     steps: Steps,
     /// The kernel needs them for all that ask for all of their bytes.
     needs_steps: bool,
-    /// A send that is alone is a plain call first: many threads share no system call.
-    sends_plainly: bool,
+    /// A send or read that is alone is a plain call first: many threads share no system call.
+    calls_plainly: bool,
     buffers: Buffers,
     registered: Registered,
 }
@@ -240,12 +240,18 @@ unsafe impl Backend for RingBackend {
 
     #[inline(always)]
     unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
-        if let Op::Send { flags } = submission.op
-            && submission.alone
-            && self.sends_plainly
-        {
-            // SAFETY: the contract is the same.
-            return unsafe { self.submit_send(*submission, flags) };
+        if submission.alone && self.calls_plainly {
+            match submission.op {
+                // SAFETY: the contract is the same.
+                Op::Send { flags } => return unsafe { self.submit_send(*submission, flags) },
+                Op::Read { offset } if offset != CURSOR => {
+                    // SAFETY: the contract is the same.
+                    if let Some(result) = unsafe { read_plainly(submission, offset) } {
+                        return Submitted::Done(result);
+                    }
+                }
+                _ => {}
+            }
         }
         if self.all_hot
             && submission.poll_first.is_none()
@@ -434,6 +440,27 @@ unsafe impl Backend for RingBackend {
     fn has_news(&self) -> bool {
         self.ready() || self.engine.as_ref().is_some_and(|engine| engine.has_news())
     }
+}
+
+/// A read at an offset that nothing would share its system call with, if all of it is in memory.
+///
+/// # Safety
+/// As [`Backend::submit`].
+#[inline]
+unsafe fn read_plainly(submission: &Submission, offset: u64) -> Option<i32> {
+    let class = Class::of(submission)?;
+    if submission.poll_first.is_some() || !class.reads_plainly(submission.fd) {
+        return None;
+    }
+    // SAFETY: the contract of `submit` covers the length of the call.
+    match unsafe { plain::read(submission, offset) } {
+        Ok(count) if count == transfer(submission.capacity) => return i32::try_from(count).ok(),
+        // The end of the file, or of what is in memory: the ring tells which. So it does for errors.
+        Ok(_) | Err(Errno::AGAIN) => class.read_missed(),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => class.no_nowait(false),
+        Err(_) => {}
+    }
+    None
 }
 
 impl RingBackend {

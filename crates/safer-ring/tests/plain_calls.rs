@@ -1,0 +1,152 @@
+//! Operations of shared rings that are plain calls first, since nothing would share an entry's system call: on a real kernel.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use common::{file_with, in_memory, of_the_kernel, pattern, within_deadline};
+use safer_ring::sys::opcode;
+use safer_ring::{Fd, Ring};
+
+/// Reads of a descriptor before one is tried as a plain call, and more.
+const SOME: u64 = 20;
+/// Reads after a miss that are not tried, and more.
+const MANY: u64 = 100;
+
+fn ring() -> Ring {
+    of_the_kernel().entries(16).build().unwrap()
+}
+
+/// Whether operations are plain calls here; says so if not.
+fn calls_plainly(ring: &Ring) -> bool {
+    let plain = ring.features().supports(opcode::SENDMSG_ZC);
+    if !plain {
+        println!("skipped: before kernel 6.0 every operation has an entry");
+    }
+    plain
+}
+
+/// Whether files can tell what is in memory.
+fn files_tell() -> bool {
+    let tell = !in_memory(&std::env::temp_dir());
+    if !tell {
+        println!("skipped: files are in memory here, and do not tell that");
+    }
+    tell
+}
+
+/// Reads all of `content` so many times; gives how many of these were plain calls.
+async fn read(ring: &Ring, file: &Fd, content: &[u8], times: u64) -> u64 {
+    let before = ring.snapshot().plain_calls;
+    for _ in 0..times {
+        let buffer = Vec::with_capacity(content.len());
+        let (n, buffer) = ring.read_at_owned(file, buffer, 0).await.unwrap();
+        assert!(n == content.len() && buffer == content);
+    }
+    ring.snapshot().plain_calls - before
+}
+
+#[test]
+fn reads_of_what_is_in_memory_are_plain_calls() {
+    within_deadline(|| {
+        pollster::block_on(async {
+            let (ring, content) = (ring(), pattern(4096));
+            let file = file_with(&content);
+            let plain = read(&ring, &file, &content, SOME).await;
+            if calls_plainly(&ring) && files_tell() {
+                assert!((1..SOME).contains(&plain), "{plain}");
+                assert_eq!(read(&ring, &file, &content, SOME).await, SOME);
+                assert_eq!(ring.snapshot().enters, SOME - plain);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_read_that_is_not_all_in_memory_is_the_rings() {
+    within_deadline(|| {
+        pollster::block_on(async {
+            let (ring, content) = (ring(), pattern(1 << 20));
+            let file = file_with(&content);
+            read(&ring, &file, &content, SOME).await;
+            rustix::fs::fsync(&file).unwrap();
+            for part in [0..4096, 0..1 << 20, 1 << 19..1 << 20] {
+                // Its second half at most is forgotten, or all of it.
+                let len = std::num::NonZero::new(content.len() as u64 - part.start);
+                rustix::fs::fadvise(&file, part.start, len, rustix::fs::Advice::DontNeed).unwrap();
+                read(&ring, &file, &content, 2).await;
+            }
+            let again = read(&ring, &file, &content, MANY).await;
+            if calls_plainly(&ring) && files_tell() {
+                assert!(again > 0, "it is in memory again");
+            }
+        });
+    });
+}
+
+#[test]
+fn the_end_of_a_file_is_the_rings() {
+    within_deadline(|| {
+        pollster::block_on(async {
+            let (ring, content) = (ring(), pattern(5000));
+            let file = file_with(&content);
+            read(&ring, &file, &content, SOME).await;
+            for (at, there) in [(0, 5000), (4096, 904), (5000, 0), (9000, 0)] {
+                for _ in 0..MANY {
+                    let buffer = Vec::with_capacity(8192);
+                    let (n, buffer) = ring.read_at_owned(&file, buffer, at).await.unwrap();
+                    assert_eq!((n, buffer.len()), (there, there));
+                    assert!(buffer == content[content.len() - there..]);
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn errors_of_reads_come_with_the_buffer() {
+    within_deadline(|| {
+        pollster::block_on(async {
+            let ring = ring();
+            let directory: Fd = Fd::new(std::fs::File::open("/").unwrap());
+            let write_only = std::fs::File::options().write(true).open("/dev/null").unwrap();
+            let write_only: Fd = Fd::new(write_only);
+            for _ in 0..SOME {
+                let error = ring.read_at_owned(&directory, vec![7; 9], 0).await.unwrap_err();
+                assert_eq!(error.error.raw_os_error(), Some(libc::EISDIR));
+                assert_eq!(error.buffer, [7; 9]);
+                let error = ring.read_at_owned(&write_only, vec![7; 9], 0).await.unwrap_err();
+                assert_eq!(error.error.raw_os_error(), Some(libc::EBADF));
+                assert_eq!(error.buffer, [7; 9]);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_send_that_does_not_fit_goes_on_in_the_ring() {
+    within_deadline(|| {
+        pollster::block_on(async {
+            const MSG_WAITALL: u32 = 0x100;
+            let ring = ring();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let near: Fd = Fd::new(listener.accept().unwrap().0);
+            let all = pattern(8_000_000);
+            let reader = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(50));
+                let mut got = vec![0; 8_000_000];
+                far.read_exact(&mut got).unwrap();
+                got
+            });
+            let (sent, all) = ring.send_with(&near, all, MSG_WAITALL).await.unwrap();
+            if calls_plainly(&ring) {
+                assert_eq!(sent, 8_000_000);
+                assert!(reader.join().unwrap() == all);
+            }
+        });
+    });
+}
