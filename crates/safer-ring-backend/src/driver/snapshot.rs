@@ -82,8 +82,8 @@ pub struct Snapshot {
     pub enters: u64,
     /// Calls of `io_uring_enter` that the kernel refused for lack of resources.
     pub enter_refusals: u64,
-    /// Operations run as a plain system call: since the kernel has no opcode for them, or since it costs less (sends that nothing
-    /// else is handed over with, of shared rings).
+    /// Operations run as a plain system call: since the kernel has no opcode for them, or since it costs less (sends and
+    /// reads that nothing else is handed over with, of shared rings).
     pub plain_calls: u64,
     /// Reads and writes that named registered memory (`READ_FIXED`, `WRITE_FIXED`).
     pub registered_buffers: u64,

@@ -2,7 +2,7 @@
 //!
 //! They are buffers of a pool. One lies here as raw parts while the kernel may pick it; the completion that names it makes
 //! it whole again, with what was received, and another one takes its place. Few are lent at first; more each time that
-//! receives find none.
+//! receives find none, and fewer when less comes at a time.
 //!
 //! # Safety
 //! A lent buffer is touched by nobody until a completion names it. Should receives be in flight that the driver cannot
@@ -24,6 +24,8 @@ const SIZE: usize = 16 * 1024;
 const COUNT: u16 = 1024;
 /// Buffers that are lent at first.
 const FIRST: usize = 32;
+/// Enters after which it is looked whether fewer buffers would do.
+const WHILE: u32 = 256;
 /// The number of the only group: one that raw entries will not happen to use.
 const GROUP: u16 = 0x5afe;
 
@@ -62,18 +64,22 @@ impl Buffers {
     }
 
     /// The buffer that a completion names, with the bytes that it says; nothing if it names none that is lent.
-    pub(super) fn take(&mut self, flags: u32, count: usize) -> Option<PooledBuffer> {
+    /// `enters`: so many times has the ring been entered.
+    pub(super) fn take(&mut self, flags: u32, count: usize, enters: u32) -> Option<PooledBuffer> {
         match self {
-            Buffers::There(group) | Buffers::Refused(group) => group.take(flags, count),
+            Buffers::There(group) | Buffers::Refused(group) => {
+                group.count(enters);
+                group.take(flags, count)
+            }
             Buffers::Unknown | Buffers::Never => None,
         }
     }
 
-    /// A receive has ended with this error.
-    pub(super) fn failed(&mut self, errno: Errno) {
+    /// A receive has ended with this error; `enters` as in [`Buffers::take`].
+    pub(super) fn failed(&mut self, errno: Errno, enters: u32) {
         match (errno, std::mem::take(self)) {
             (Errno::NOBUFS, Buffers::There(mut group)) => {
-                group.grow();
+                group.grow(enters);
                 *self = Buffers::There(group);
             }
             (Errno::INVAL | Errno::OPNOTSUPP | Errno::ACCESS, Buffers::There(group)) => {
@@ -89,6 +95,37 @@ impl Buffers {
     }
 }
 
+/// How many buffers were picked between two enters.
+#[derive(Debug, Default)]
+struct Burst {
+    enters: u32,
+    picked: usize,
+    /// The most of some time.
+    most: usize,
+    /// Enters after which buffers were picked, in that time.
+    times: u32,
+}
+
+impl Burst {
+    /// Counts one that was picked after so many enters. Gives the most that were picked after one, once in a while.
+    #[inline]
+    fn count(&mut self, enters: u32) -> Option<usize> {
+        let most = if enters == self.enters { None } else { self.begin(enters) };
+        self.picked += 1;
+        most
+    }
+
+    fn begin(&mut self, enters: u32) -> Option<usize> {
+        self.enters = enters;
+        self.most = self.most.max(std::mem::take(&mut self.picked));
+        self.times += 1;
+        (self.times == WHILE).then(|| {
+            self.times = 0;
+            std::mem::take(&mut self.most)
+        })
+    }
+}
+
 pub(super) struct Group {
     ring: Source,
     /// By the number that a completion names.
@@ -98,6 +135,9 @@ pub(super) struct Group {
     pool: BufferPool,
     /// How many are to be lent at a time; fewer, down to half of it, before more are.
     wanted: usize,
+    burst: Burst,
+    /// After so many enters were the last receives that found none.
+    grown: u32,
     /// Empty: the place for buffers between the pool and the kernel.
     spare: Vec<PooledBuffer>,
 }
@@ -119,7 +159,16 @@ impl Group {
         let lent = std::iter::repeat_with(|| None).take(usize::from(COUNT)).collect();
         let free = (0..COUNT).rev().collect();
         let pool = BufferPool::new(usize::from(COUNT), SIZE);
-        let mut group = Self { ring, lent, free, pool, wanted: FIRST, spare: Vec::new() };
+        let mut group = Self {
+            ring,
+            lent,
+            free,
+            pool,
+            wanted: FIRST,
+            burst: Burst::default(),
+            grown: 0,
+            spare: Vec::new(),
+        };
         group.fill();
         group
     }
@@ -148,9 +197,22 @@ impl Group {
         self.ring.publish();
     }
 
-    /// Receives have found no buffer: more are lent from now on.
-    fn grow(&mut self) {
-        self.wanted = (2 * self.wanted).min(self.lent.len());
+    /// Lends fewer when fewer are picked at a time: the kernel takes them in turn, and those that are used often are in the
+    /// caches.
+    #[inline]
+    fn count(&mut self, enters: u32) {
+        if let Some(most) = self.burst.count(enters) {
+            // Half of them are there at least, before more are lent.
+            self.wanted = self.wanted.min((2 * most).next_power_of_two()).max(FIRST);
+        }
+    }
+
+    /// Receives have found no buffer: more are lent from now on. All that found none after one enter lacked the same ones.
+    fn grow(&mut self, enters: u32) {
+        if self.grown != enters {
+            self.grown = enters;
+            self.wanted = (2 * self.wanted).min(self.lent.len());
+        }
         self.fill();
     }
 
@@ -165,5 +227,23 @@ impl Group {
             self.fill();
         }
         Some(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_at_a_time_is_told_once_in_a_while() {
+        let mut burst = Burst::default();
+        for round in 0..3 {
+            for enter in 1..WHILE {
+                for _ in 0..=enter.min(9) {
+                    assert_eq!(burst.count(round * WHILE + enter), None);
+                }
+            }
+            assert_eq!(burst.count((round + 1) * WHILE), Some(10));
+        }
     }
 }

@@ -74,6 +74,8 @@ pub struct RingBackend {
     needs_steps: bool,
     /// A send or read that is alone is a plain call first: many threads share no system call.
     calls_plainly: bool,
+    /// Calls of `enter`, as a measure of what comes in at a time.
+    enters: u32,
     buffers: Buffers,
     registered: Registered,
 }
@@ -284,6 +286,7 @@ unsafe impl Backend for RingBackend {
 
     #[inline(always)]
     fn enter(&mut self, wait: Wait) -> Result<(), Errno> {
+        self.enters = self.enters.wrapping_add(1);
         if self.special {
             return self.enter_special(wait);
         }
@@ -346,25 +349,10 @@ unsafe impl Backend for RingBackend {
         }
     }
 
+    #[inline(always)]
     fn resume(&mut self, cqe: Cqe) -> Option<Cqe> {
-        if self.steps.is_empty() {
-            return Some(cqe);
-        }
-        let sqe = match self.steps.resume(cqe) {
-            Next::Tell(cqe) => return Some(cqe),
-            Next::Again(sqe) => sqe,
-        };
-        if self.ring.sq_room() == 0 {
-            // What an error leaves makes no room, and then this was the last step.
-            let _ = self.enter(Wait::No);
-        }
-        if self.ring.sq_room() == 0 {
-            return Some(self.steps.give_up(&sqe));
-        }
-        self.push(&sqe);
-        // Now: nobody else may have a reason to enter. What an error leaves goes with the next.
-        let _ = self.enter(Wait::No);
-        None
+        // In registers: what is passed in memory is read back in another width than it was written in, which waits.
+        if self.steps.is_empty() { Some(cqe) } else { self.resume_step(cqe) }
     }
 
     fn gather(&mut self) {
@@ -377,11 +365,11 @@ unsafe impl Backend for RingBackend {
     }
 
     fn take_picked(&mut self, flags: u32, count: usize) -> Option<PooledBuffer> {
-        self.buffers.take(flags, count)
+        self.buffers.take(flags, count, self.enters)
     }
 
     fn multishot_failed(&mut self, errno: Errno) {
-        self.buffers.failed(errno);
+        self.buffers.failed(errno, self.enters);
     }
 
     fn leak_buffers(&mut self) {
@@ -464,6 +452,25 @@ unsafe fn read_plainly(submission: &Submission, offset: u64) -> Option<i32> {
 }
 
 impl RingBackend {
+    #[cold]
+    fn resume_step(&mut self, cqe: Cqe) -> Option<Cqe> {
+        let sqe = match self.steps.resume(cqe) {
+            Next::Tell(cqe) => return Some(cqe),
+            Next::Again(sqe) => sqe,
+        };
+        if self.ring.sq_room() == 0 {
+            // What an error leaves makes no room, and then this was the last step.
+            let _ = self.enter(Wait::No);
+        }
+        if self.ring.sq_room() == 0 {
+            return Some(self.steps.give_up(&sqe));
+        }
+        self.push(&sqe);
+        // Now: nobody else may have a reason to enter. What an error leaves goes with the next.
+        let _ = self.enter(Wait::No);
+        None
+    }
+
     /// The kernel holds completions back for lack of room: there is room now.
     #[cold]
     fn fetch_overflowed(&mut self) -> bool {

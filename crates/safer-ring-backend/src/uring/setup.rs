@@ -146,6 +146,7 @@ impl RingBackend {
             steps: Steps::default(),
             needs_steps: false,
             calls_plainly: false,
+            enters: 0,
             buffers: Buffers::default(),
             registered: Registered::new(false),
         })
@@ -185,6 +186,7 @@ impl RingBackend {
             steps: Steps::default(),
             needs_steps: false,
             calls_plainly: false,
+            enters: 0,
             buffers: Buffers::default(),
             registered: Registered::new(false),
         })
@@ -261,6 +263,7 @@ impl RingBackend {
             wide: features.has_setup_flag(setup::CQE32),
             ring,
             features,
+            enters: 0,
             buffers: Buffers::default(),
         })
     }

@@ -21,8 +21,11 @@ use super::post::{Letter, Post};
 use super::task::{Deliver, Desk, Guarded, JoinHandle, quietly};
 use crate::local;
 
-/// Tasks that are run before the ring and the letter box are looked at.
-const TASKS_PER_LOOK: u32 = 64;
+/// Tasks that are run before the ring and the letter box are looked at, if so many are ready.
+const TASKS_PER_LOOK: usize = 64;
+/// The same where more are ready: else each look would take in more than is worked off, and all that peers have sent would wait
+/// here, in buffers that are missing elsewhere.
+const MOST_PER_LOOK: usize = 512;
 /// How long the end of a thread waits for wakers that other threads are firing.
 const WAKERS_LIMIT: Duration = Duration::from_millis(500);
 
@@ -233,7 +236,8 @@ impl Tasks for Turns<'_> {
             self.0.collect();
         }
         let mut polled = 0;
-        while polled < TASKS_PER_LOOK {
+        let ready = self.0.ready.borrow().len();
+        for _ in 0..ready.clamp(TASKS_PER_LOOK, MOST_PER_LOOK) {
             let task = self.0.ready.borrow_mut().pop_front();
             let Some(task) = task else { return (polled, false) };
             polled += 1;
