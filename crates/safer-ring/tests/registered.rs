@@ -132,9 +132,10 @@ fn only_positional_transfers_name_it<E: Exec>() {
 
 fn pools_that_are_gone_make_room_for_others<E: Exec>() {
     with_ring::<E>(8, async |ring| {
-        let file = file_with(&pattern(4096));
         // More than the kernel's table of a ring holds.
         for turn in 1..=200 {
+            // Another file each time: on a shared ring, reads of one that is in memory become plain calls.
+            let file = file_with(&pattern(4096));
             let pool = pool(1, 4096);
             let counted = u64::from(registers(&ring, &pool));
             let (n, buffer) = ring.read_at_owned(&file, pool.take().unwrap(), 0).await.unwrap();

@@ -10,6 +10,10 @@ use crate::backend::Backend;
 use crate::fd::Guard;
 use crate::uring::RingBackend;
 
+/// The least time for a timer of the kernel: what is due sooner, or soon after, ends with it, where each would cost a turn. As much
+/// as the kernel's own for threads that sleep (prctl(2), `PR_SET_TIMERSLACK`).
+const SLACK_NS: u64 = 50_000;
+
 impl<K: Guard> Driver<K, RingBackend> {
     /// Makes sure the kernel posts a completion when the table's next deadline is due: for waiters
     /// that sleep in a poller, which knows nothing of the deadlines.
@@ -28,6 +32,7 @@ impl<K: Guard> Driver<K, RingBackend> {
             }
         }
         let left = deadline.saturating_sub(self.backend.now_ns());
+        let left = if self.backend.is_simulated() { left } else { left.max(SLACK_NS) };
         let free = self.timers.iter().position(Option::is_none);
         let index = free.unwrap_or(self.timers.len());
         let left = Duration::from_nanos(left);

@@ -100,6 +100,11 @@ impl RingBackend {
         self.engine.as_ref().is_none_or(Other::has_bell)
     }
 
+    /// Whether its time is that of a simulated world.
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self.engine, Some(Other::World(_)))
+    }
+
     /// Whether a kernel thread takes what is queued.
     pub(crate) fn has_sqpoll(&self) -> bool {
         self.features.has_setup_flag(setup_flag::SQPOLL)

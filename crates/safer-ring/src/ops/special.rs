@@ -90,8 +90,9 @@ impl<M: Mode> RingOf<M> {
         self.start(payload::poll(fd, interest.0))
     }
 
-    /// Ends after `duration` of the monotonic clock, not before. The ring keeps all of its timers in one heap
-    /// and asks the kernel for the next one only.
+    /// Ends after `duration` of the monotonic clock, not before; on a shared ring that is 50 microseconds at least, and those that
+    /// are due soon after the first end with it. The ring keeps all of its timers in one heap and asks the kernel for the
+    /// next one only.
     ///
     /// # Errors
     /// `Failure::Forked` in a child process. A timer cannot be a member of a chain (`Failure::Exhausted`).
