@@ -155,6 +155,7 @@ impl<M: Mode> Arrivals<M> {
                 None
             }
             Err((Errno::INTR, _)) => None,
+            Err((Errno::NOTSOCK, _)) => Some(Arrival::Receive),
             Err((errno, _)) => Some(Arrival::Failed(Failure::Os(errno))),
         })
     }

@@ -49,7 +49,7 @@ pub struct Submission {
     pub capacity: usize,
     /// The next operation runs only if this one succeeds in full (`IOSQE_IO_LINK`).
     pub link: bool,
-    /// Nothing that is handed over at the same time would share its system call.
+    /// On a ring of many threads: nothing that is handed over at the same time would share its system call.
     pub alone: bool,
     /// Wait for these poll events in place of the operation.
     pub poll_first: Option<u32>,
@@ -212,13 +212,14 @@ pub unsafe trait Backend {
         Err(Errno::OPNOTSUPP)
     }
 
-    /// The buffer of the group that a completion with these flags names, with so many bytes in it.
-    fn take_picked(&mut self, _flags: u32, _count: usize) -> Option<PooledBuffer> {
+    /// The buffer of the group that a completion with these flags names, with so many bytes in it. `enters`: how often the ring has
+    /// been entered, as a measure of what comes at a time.
+    fn take_picked(&mut self, _flags: u32, _count: usize, _enters: u64) -> Option<PooledBuffer> {
         None
     }
 
     /// A multishot receive has ended with an error: of too few buffers, or of a kernel that does not know it.
-    fn multishot_failed(&mut self, _errno: Errno) {}
+    fn multishot_failed(&mut self, _errno: Errno, _enters: u64) {}
 
     /// Operations are left behind that may use the buffers of the group.
     fn leak_buffers(&mut self) {}

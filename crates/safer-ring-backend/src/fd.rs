@@ -40,6 +40,9 @@ use crate::stream::{Answer, NO_TICKET, Sides, Stream, Ticket};
 pub trait Guard: Clone + AsFd + 'static {
     /// Leads to the kernel ring of an operation without keeping it open.
     type Home: Clone + 'static;
+    /// Whether many threads have operations on it, each in a kernel ring of its own.
+    #[doc(hidden)]
+    const MANY_THREADS: bool;
 
     /// Takes over `fd`, for one handle.
     fn of(fd: Descriptor) -> Self;
@@ -130,6 +133,7 @@ impl AsFd for SharedHandle {
 
 impl Guard for Rc<LocalHandle> {
     type Home = rc::Weak<LocalCell>;
+    const MANY_THREADS: bool = false;
 
     fn of(fd: Descriptor) -> Self {
         let (marks, users) = (Cell::new(Sides::NONE), Cell::new(1));
@@ -182,6 +186,7 @@ impl Guard for Rc<LocalHandle> {
 
 impl Guard for Arc<SharedHandle> {
     type Home = sync::Weak<SharedCell>;
+    const MANY_THREADS: bool = true;
 
     fn of(fd: Descriptor) -> Self {
         let (marks, users) = (AtomicU8::new(0), AtomicUsize::new(1));

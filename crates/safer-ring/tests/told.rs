@@ -184,6 +184,23 @@ fn the_error_of_a_connection_is_told_once() {
 }
 
 #[test]
+fn what_is_no_socket_is_read() {
+    in_a_task(async {
+        let ring = ring();
+        let (near, mut far) = std::io::pipe().unwrap();
+        let near: Fd = Fd::new(std::os::fd::OwnedFd::from(near));
+        let mut stream = ring.recv_stream(&near);
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            far.write_all(b"hello").unwrap();
+            assert_eq!(stream.next().await.unwrap().unwrap()[..], *b"hello");
+        }
+        drop(far);
+        assert!(stream.next().await.is_none());
+    });
+}
+
+#[test]
 fn two_streams_of_a_socket_share_what_arrives() {
     in_a_task(async {
         let (ring, (near, mut far)) = (ring(), pair());

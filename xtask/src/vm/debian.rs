@@ -39,8 +39,8 @@ pub(super) fn fetch(
     if kept.is_file() {
         return Ok(Ok(kept));
     }
-    let work = cache.join(format!("{name}.new"));
-    // What an interrupted run has left.
+    // Two processes may fetch the same at the same time; an interrupted one may have left something.
+    let work = cache.join(format!("{name}.{}.new", std::process::id()));
     let _ = std::fs::remove_dir_all(&work);
     let make = |path: &Path| {
         std::fs::create_dir_all(path).map_err(|e| format!("cannot make {}: {e}", path.display()))

@@ -240,7 +240,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let Some(key) = self.table.insert_in_flight(op, resources, group) else { return no_key() };
         self.alone.fresh += 1;
         let user_data = key.user_data(Tag::Operation);
-        let submission = Submission { user_data, alone: group.is_none(), ..words };
+        // Known to the compiler on a local ring, whose hand-over others share.
+        let alone = K::MANY_THREADS && group.is_none();
+        let submission = Submission { user_data, alone, ..words };
         let submitted = submit_owned(&mut self.backend, &submission);
         if let Submitted::Done(result) = submitted {
             self.immediate.push((user_data, result));

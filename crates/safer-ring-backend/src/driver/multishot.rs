@@ -71,7 +71,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             }
             return;
         };
-        let Some(buffer) = picked(&mut self.backend, completion) else { return };
+        let Some(buffer) = picked(&mut self.backend, completion, self.counters.enters) else {
+            return;
+        };
         if fd.users() == 0 {
             return self.drop_buffer(buffer);
         }
@@ -96,7 +98,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         completion: Completion,
     ) {
         resources.fd = None;
-        let buffer = picked(&mut self.backend, completion);
+        let buffer = picked(&mut self.backend, completion, self.counters.enters);
         let load = match (Errno::from_result(completion.res), buffer) {
             (Ok(0), buffer) => {
                 buffer.into_iter().for_each(|buffer| self.drop_buffer(buffer));
@@ -104,7 +106,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             }
             (Ok(_), buffer) => buffer.map(Load::Picked),
             (Err(errno), _) => {
-                self.backend.multishot_failed(errno);
+                self.backend.multishot_failed(errno, self.counters.enters);
                 is_news(errno).then_some(Load::Error(errno))
             }
         };
@@ -120,7 +122,8 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 fn picked(
     backend: &mut impl Backend,
     Completion { res, flags }: Completion,
+    enters: u64,
 ) -> Option<PooledBuffer> {
     let count = payload::bytes(u32::try_from(res).unwrap_or(0));
-    backend.take_picked(flags, count)
+    backend.take_picked(flags, count, enters)
 }

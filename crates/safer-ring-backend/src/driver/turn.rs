@@ -96,12 +96,12 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         if self.table.has_queued() { room } else { 0 }
     }
 
-    #[cold]
+    #[inline(never)]
     fn finish_immediate(&mut self) {
         while let Some((user_data, result)) = self.immediate.pop() {
             self.counters.plain_calls += 1;
             self.complete(user_data, result, 0);
-            if self.immediate.is_empty() {
+            if self.immediate.is_empty() && self.table.has_queued() {
                 // One that was interrupted is queued again, and no completion would bring anybody here.
                 self.stage_queued();
             }

@@ -64,8 +64,8 @@ impl Buffers {
     }
 
     /// The buffer that a completion names, with the bytes that it says; nothing if it names none that is lent.
-    /// `enters`: so many times has the ring been entered.
-    pub(super) fn take(&mut self, flags: u32, count: usize, enters: u32) -> Option<PooledBuffer> {
+    /// `enters` as in [`Backend::take_picked`](crate::backend::Backend::take_picked).
+    pub(super) fn take(&mut self, flags: u32, count: usize, enters: u64) -> Option<PooledBuffer> {
         match self {
             Buffers::There(group) | Buffers::Refused(group) => {
                 group.count(enters);
@@ -76,7 +76,7 @@ impl Buffers {
     }
 
     /// A receive has ended with this error; `enters` as in [`Buffers::take`].
-    pub(super) fn failed(&mut self, errno: Errno, enters: u32) {
+    pub(super) fn failed(&mut self, errno: Errno, enters: u64) {
         match (errno, std::mem::take(self)) {
             (Errno::NOBUFS, Buffers::There(mut group)) => {
                 group.grow(enters);
@@ -98,7 +98,7 @@ impl Buffers {
 /// How many buffers were picked between two enters.
 #[derive(Debug, Default)]
 struct Burst {
-    enters: u32,
+    enters: u64,
     picked: usize,
     /// The most of some time.
     most: usize,
@@ -109,13 +109,13 @@ struct Burst {
 impl Burst {
     /// Counts one that was picked after so many enters. Gives the most that were picked after one, once in a while.
     #[inline]
-    fn count(&mut self, enters: u32) -> Option<usize> {
+    fn count(&mut self, enters: u64) -> Option<usize> {
         let most = if enters == self.enters { None } else { self.begin(enters) };
         self.picked += 1;
         most
     }
 
-    fn begin(&mut self, enters: u32) -> Option<usize> {
+    fn begin(&mut self, enters: u64) -> Option<usize> {
         self.enters = enters;
         self.most = self.most.max(std::mem::take(&mut self.picked));
         self.times += 1;
@@ -137,7 +137,7 @@ pub(super) struct Group {
     wanted: usize,
     burst: Burst,
     /// After so many enters were the last receives that found none.
-    grown: u32,
+    grown: u64,
     /// Empty: the place for buffers between the pool and the kernel.
     spare: Vec<PooledBuffer>,
 }
@@ -200,7 +200,7 @@ impl Group {
     /// Lends fewer when fewer are picked at a time: the kernel takes them in turn, and those that are used often are in the
     /// caches.
     #[inline]
-    fn count(&mut self, enters: u32) {
+    fn count(&mut self, enters: u64) {
         if let Some(most) = self.burst.count(enters) {
             // Half of them are there at least, before more are lent.
             self.wanted = self.wanted.min((2 * most).next_power_of_two()).max(FIRST);
@@ -208,7 +208,7 @@ impl Group {
     }
 
     /// Receives have found no buffer: more are lent from now on. All that found none after one enter lacked the same ones.
-    fn grow(&mut self, enters: u32) {
+    fn grow(&mut self, enters: u64) {
         if self.grown != enters {
             self.grown = enters;
             self.wanted = (2 * self.wanted).min(self.lent.len());

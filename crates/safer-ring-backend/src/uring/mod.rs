@@ -74,8 +74,6 @@ pub struct RingBackend {
     needs_steps: bool,
     /// A send or read that is alone is a plain call first: many threads share no system call.
     calls_plainly: bool,
-    /// Calls of `enter`, as a measure of what comes in at a time.
-    enters: u32,
     buffers: Buffers,
     registered: Registered,
 }
@@ -247,17 +245,10 @@ unsafe impl Backend for RingBackend {
 
     #[inline(always)]
     unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
-        if submission.alone && self.calls_plainly {
-            match submission.op {
-                // SAFETY: the contract is the same.
-                Op::Send { flags } => return unsafe { self.submit_send(*submission, flags) },
-                Op::Read { offset } if offset != CURSOR => {
-                    // SAFETY: the contract is the same.
-                    if let Some(result) = unsafe { read_plainly(submission, offset) } {
-                        return Submitted::Done(result);
-                    }
-                }
-                _ => {}
+        if may_be_plain(submission) && self.calls_plainly {
+            // SAFETY: the contract is the same.
+            if let Some(done) = unsafe { self.submit_plainly(*submission) } {
+                return done;
             }
         }
         if self.all_hot
@@ -291,7 +282,6 @@ unsafe impl Backend for RingBackend {
 
     #[inline(always)]
     fn enter(&mut self, wait: Wait) -> Result<(), Errno> {
-        self.enters = self.enters.wrapping_add(1);
         if self.special {
             return self.enter_special(wait);
         }
@@ -369,12 +359,12 @@ unsafe impl Backend for RingBackend {
             .number((&self.ring, self.engine.as_ref()), self.features.has_multishot_receive())
     }
 
-    fn take_picked(&mut self, flags: u32, count: usize) -> Option<PooledBuffer> {
-        self.buffers.take(flags, count, self.enters)
+    fn take_picked(&mut self, flags: u32, count: usize, enters: u64) -> Option<PooledBuffer> {
+        self.buffers.take(flags, count, enters)
     }
 
-    fn multishot_failed(&mut self, errno: Errno) {
-        self.buffers.failed(errno, self.enters);
+    fn multishot_failed(&mut self, errno: Errno, enters: u64) {
+        self.buffers.failed(errno, enters);
     }
 
     fn leak_buffers(&mut self) {
@@ -435,19 +425,31 @@ unsafe impl Backend for RingBackend {
     }
 }
 
-/// A read at an offset that nothing would share its system call with, if all of it is in memory.
+/// Whether it is one of those that may be plain calls first, and nothing would share an entry's system call with it.
+#[inline(always)]
+fn may_be_plain(submission: &Submission) -> bool {
+    match submission.op {
+        Op::Send { .. } => submission.alone,
+        Op::Read { offset } => submission.alone && offset != CURSOR,
+        _ => false,
+    }
+}
+
+/// A read at an offset, if all of it is in memory.
 ///
 /// # Safety
 /// As [`Backend::submit`].
 #[inline]
-unsafe fn read_plainly(submission: &Submission, offset: u64) -> Option<i32> {
+unsafe fn read_plainly(submission: &Submission, offset: u64) -> Option<Submitted> {
     let class = Class::of(submission)?;
     if submission.poll_first.is_some() || !class.reads_plainly(submission.fd) {
         return None;
     }
     // SAFETY: the contract of `submit` covers the length of the call.
     match unsafe { plain::read(submission, offset) } {
-        Ok(count) if count == transfer(submission.capacity) => return i32::try_from(count).ok(),
+        Ok(count) if count == transfer(submission.capacity) => {
+            return i32::try_from(count).ok().map(Submitted::Done);
+        }
         // The end of the file, or of what is in memory: the ring tells which. So it does for errors.
         Ok(_) | Err(Errno::AGAIN) => class.read_missed(),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => class.no_nowait(false),
@@ -487,34 +489,43 @@ impl RingBackend {
         self.ready()
     }
 
-    /// A send that nothing would share its system call with: send(2) costs less than an `enter`, and what it cannot send at once
-    /// goes to the ring.
+    /// A plain call, which costs less than an `enter` that nothing is shared with. What it cannot do at once goes to the ring.
     ///
     /// # Safety
     /// As [`Backend::submit`].
     #[inline(never)]
-    unsafe fn submit_send(&mut self, submission: Submission, flags: u32) -> Submitted {
+    unsafe fn submit_plainly(&mut self, submission: Submission) -> Option<Submitted> {
+        match submission.op {
+            // SAFETY: the contract is the same.
+            Op::Send { flags } => unsafe { self.send_plainly(&submission, flags) },
+            // SAFETY: the contract is the same.
+            Op::Read { offset } => unsafe { read_plainly(&submission, offset) },
+            _ => None,
+        }
+    }
+
+    /// A send. Of one for all of its bytes, those that are left are queued.
+    ///
+    /// # Safety
+    /// As [`Backend::submit`].
+    #[inline]
+    unsafe fn send_plainly(&mut self, submission: &Submission, flags: u32) -> Option<Submitted> {
         const MSG_WAITALL: u32 = 0x100;
         const PLAIN: u32 = MSG_WAITALL | 0x4000;
-        let again = -Errno::AGAIN.raw_os_error();
-        let sent = if flags & !PLAIN == 0 && submission.poll_first.is_none() {
-            // SAFETY: the contract of `submit` covers the length of the call.
-            unsafe { plain::send(&submission, flags & !MSG_WAITALL) }
-        } else {
-            again
-        };
-        let short = sent >= 0 && usize::try_from(sent).is_ok_and(|sent| sent < submission.init);
+        if flags & !PLAIN != 0 || submission.poll_first.is_some() {
+            return None;
+        }
+        // SAFETY: the contract of `submit` covers the length of the call.
+        let sent = unsafe { plain::send(submission, flags & !MSG_WAITALL) };
+        let short = usize::try_from(sent).is_ok_and(|sent| sent < submission.init);
         if short && flags & MSG_WAITALL != 0 {
-            let mut sqe = prep::prepare(&submission);
+            let mut sqe = prep::prepare(submission);
             self.steps.begin_late(sent, &mut sqe);
             self.push(&sqe);
-            return Submitted::Queued;
+            return Some(Submitted::Queued);
         }
-        if sent != again && sent != -Errno::INTR.raw_os_error() {
-            return Submitted::Done(sent);
-        }
-        // SAFETY: the contract is the same.
-        unsafe { self.submit(&Submission { alone: false, ..submission }) }
+        let again = [Errno::AGAIN, Errno::INTR].iter().any(|errno| sent == -errno.raw_os_error());
+        (!again).then_some(Submitted::Done(sent))
     }
 
     /// Any operation (by value, so that the short way need not keep it in memory), looked up among what the kernel supports.

@@ -146,7 +146,6 @@ impl RingBackend {
             steps: Steps::default(),
             needs_steps: false,
             calls_plainly: false,
-            enters: 0,
             buffers: Buffers::default(),
             registered: Registered::new(false),
         })
@@ -186,7 +185,6 @@ impl RingBackend {
             steps: Steps::default(),
             needs_steps: false,
             calls_plainly: false,
-            enters: 0,
             buffers: Buffers::default(),
             registered: Registered::new(false),
         })
@@ -263,7 +261,6 @@ impl RingBackend {
             wide: features.has_setup_flag(setup::CQE32),
             ring,
             features,
-            enters: 0,
             buffers: Buffers::default(),
         })
     }
