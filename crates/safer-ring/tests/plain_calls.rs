@@ -76,7 +76,8 @@ fn a_read_that_is_not_all_in_memory_is_the_rings() {
             let file = file_with(&content);
             read(&ring, &file, &content, SOME).await;
             rustix::fs::fsync(&file).unwrap();
-            for start in [0, LEN / 2] {
+            // The first is tried as a plain call, and finds a part.
+            for start in [LEN / 2, 0] {
                 let rest = NonZero::new(LEN - start);
                 rustix::fs::fadvise(&file, start, rest, Advice::DontNeed).unwrap();
                 read(&ring, &file, &content, 2).await;

@@ -219,6 +219,28 @@ pub(super) const ALL: &[Mutant] = &[
         (BACKEND, Lib, "what_arrives_lies_behind_what_is_there"),
     ),
     mutant(
+        "told-stream-deaf-to-its-handle",
+        "A stream that a runtime tells of arrivals hears of what is put into its handle as well.",
+        "crates/safer-ring-backend/src/stream.rs",
+        (
+            "        let Answer::Wait(old) = self.wait(waker, ticket) else { return (there, None) };
+        (there, old)\n",
+            "        let _ = (waker, ticket);
+        (there, None)\n",
+        ),
+        (FACE, Test("told"), "a_stream_that_is_told_is_woken_for_what_is_given_back"),
+    ),
+    mutant(
+        "read-in-part",
+        "A plain read that finds a part in memory is left to the ring.",
+        "crates/safer-ring-backend/src/uring/mod.rs",
+        (
+            "        Ok(count) if count == transfer(submission.capacity) => {\n",
+            "        Ok(count) if count > 0 => {\n",
+        ),
+        (FACE, Test("plain_calls"), "a_read_that_is_not_all_in_memory_is_the_rings"),
+    ),
+    mutant(
         "slow-reader-not-waited-for",
         "A multishot receive does not take in more and more of what nobody reads.",
         "crates/safer-ring-backend/src/stream.rs",
