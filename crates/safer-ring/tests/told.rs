@@ -36,6 +36,29 @@ async fn greet(stream: &mut RecvStream, far: &mut TcpStream) {
     }
 }
 
+/// A stream that has been greeted in this task, with its ring, its socket and the peer.
+async fn told() -> (Ring, Fd, TcpStream, RecvStream) {
+    let (ring, (near, mut far)) = (ring(), pair());
+    let mut stream = ring.recv_stream(&near);
+    greet(&mut stream, &mut far).await;
+    (ring, near, far, stream)
+}
+
+/// [`greet`] as a task of a runtime.
+fn greet_in(
+    runtime: &Runtime,
+    mut stream: RecvStream,
+    mut far: TcpStream,
+) -> (RecvStream, TcpStream) {
+    runtime.block_on(async {
+        let greeted = tokio::spawn(async move {
+            greet(&mut stream, &mut far).await;
+            (stream, far)
+        });
+        greeted.await.unwrap()
+    })
+}
+
 /// Runs `body` as a task of a runtime with two threads.
 fn in_a_task(body: impl Future<Output = ()> + Send + 'static) {
     within_deadline(|| threads().block_on(async { tokio::spawn(body).await.unwrap() }));
@@ -49,9 +72,7 @@ fn tells(ring: &Ring) -> bool {
 #[test]
 fn what_arrives_is_taken_without_an_entry() {
     in_a_task(async {
-        let (ring, (near, mut far)) = (ring(), pair());
-        let mut stream = ring.recv_stream(&near);
-        greet(&mut stream, &mut far).await;
+        let (ring, _near, mut far, mut stream) = told().await;
         let before = ring.snapshot().submitted;
         for n in 0..100u8 {
             far.write_all(&[n; 10]).unwrap();
@@ -101,17 +122,9 @@ fn a_stream_leaves_a_runtime_that_nobody_runs() {
         let (ring, (near, mut far)) = (ring(), pair());
         let mut stream = ring.recv_stream(&near);
         let idle = Builder::new_current_thread().enable_all().build().unwrap();
-        (stream, far) = idle.block_on(async {
-            let greeted = tokio::spawn(async move {
-                greet(&mut stream, &mut far).await;
-                (stream, far)
-            });
-            greeted.await.unwrap()
-        });
+        (stream, far) = greet_in(&idle, stream, far);
         // It lives, and nobody is in its poller.
-        threads().block_on(async {
-            tokio::spawn(async move { greet(&mut stream, &mut far).await }).await.unwrap();
-        });
+        drop(greet_in(&threads(), stream, far));
         drop(idle);
     });
 }
@@ -119,9 +132,7 @@ fn a_stream_leaves_a_runtime_that_nobody_runs() {
 #[test]
 fn much_that_arrives_is_taken_in_order_to_the_end() {
     in_a_task(async {
-        let (ring, (near, mut far)) = (ring(), pair());
-        let mut stream = ring.recv_stream(&near);
-        greet(&mut stream, &mut far).await;
+        let (_ring, _near, mut far, mut stream) = told().await;
         let all = pattern(3_000_000);
         let sent = all.clone();
         let sender = std::thread::spawn(move || far.write_all(&sent).unwrap());
@@ -138,9 +149,7 @@ fn much_that_arrives_is_taken_in_order_to_the_end() {
 #[test]
 fn a_stream_that_goes_takes_nothing_with_it() {
     in_a_task(async {
-        let (ring, (near, mut far)) = (ring(), pair());
-        let mut stream = ring.recv_stream(&near);
-        greet(&mut stream, &mut far).await;
+        let (ring, near, mut far, mut stream) = told().await;
         for n in 0..50u8 {
             drop(futures_util::poll!(stream.next()));
             drop(stream);
@@ -157,9 +166,7 @@ fn a_stream_that_goes_takes_nothing_with_it() {
 #[test]
 fn a_stream_that_is_told_is_woken_for_what_is_given_back() {
     in_a_task(async {
-        let (ring, (near, mut far)) = (ring(), pair());
-        let mut stream = ring.recv_stream(&near);
-        greet(&mut stream, &mut far).await;
+        let (_ring, near, _far, mut stream) = told().await;
         let waits = tokio::spawn(async move { stream.next().await.unwrap().unwrap().to_vec() });
         tokio::time::sleep(Duration::from_millis(50)).await;
         near.unread(b"back".to_vec());
@@ -170,9 +177,7 @@ fn a_stream_that_is_told_is_woken_for_what_is_given_back() {
 #[test]
 fn the_error_of_a_connection_is_told_once() {
     in_a_task(async {
-        let (ring, (near, mut far)) = (ring(), pair());
-        let mut stream = ring.recv_stream(&near);
-        greet(&mut stream, &mut far).await;
+        let (ring, near, far, mut stream) = told().await;
         // Unread bytes make a reset of the close.
         ring.send(&near, b"unread".to_vec()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -259,23 +264,10 @@ fn a_stream_outlives_the_runtime_that_told_it() {
         let (ring, (near, mut far)) = (ring(), pair());
         let mut stream = ring.recv_stream(&near);
         let first = threads();
-        (stream, far) = first.block_on(async {
-            let greeted = tokio::spawn(async move {
-                greet(&mut stream, &mut far).await;
-                (stream, far)
-            });
-            greeted.await.unwrap()
-        });
+        (stream, far) = greet_in(&first, stream, far);
         drop(first);
         for _ in 0..2 {
-            let next = threads();
-            (stream, far) = next.block_on(async {
-                let greeted = tokio::spawn(async move {
-                    greet(&mut stream, &mut far).await;
-                    (stream, far)
-                });
-                greeted.await.unwrap()
-            });
+            (stream, far) = greet_in(&threads(), stream, far);
         }
         far.write_all(b"without").unwrap();
         assert_eq!(pollster::block_on(stream.next()).unwrap().unwrap()[..], *b"without");
