@@ -22,6 +22,9 @@ const TESTS: &str = "test";
 /// Mistakes that are planted in a run; all of them take too long for each.
 const MUTANTS: usize = 2;
 
+/// Lines of a failed step that are printed once more.
+const TOLD_AGAIN: usize = 80;
+
 /// What is measured, to be looked at; that every scenario runs is one of the tests.
 const BENCHES: &str = "nop-qd64,read-4k-cached-qd32,read-4k-direct-qd32,echo-64";
 
@@ -60,7 +63,8 @@ struct Step {
 struct Ended {
     name: String,
     time: Duration,
-    ok: bool,
+    /// What it said of its failure, if it failed.
+    failure: Option<String>,
 }
 
 /// Runs every step, also after one has failed: one run shows everything that is wrong.
@@ -79,8 +83,13 @@ pub(crate) fn run() -> Outcome {
     });
     let results = queue.results();
     print!("{}", summary(&results, start.elapsed()));
-    let failed: Vec<&str> =
-        results.iter().filter(|step| !step.ok).map(|step| step.name.as_str()).collect();
+    let mut failed = Vec::new();
+    for step in &results {
+        if let Some(failure) = &step.failure {
+            println!("==> why {} failed\n{failure}", step.name);
+            failed.push(step.name.as_str());
+        }
+    }
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }
 
@@ -142,21 +151,18 @@ impl Queue {
     fn end(&self, step: &Step, time: Duration, result: Outcome<Output>) {
         let mut state = self.lock();
         println!("==> {} ({:.1} s)", step.name, time.as_secs_f64());
-        let ok = match result {
+        let failure = match result {
             Ok(output) => {
-                print!("{}", String::from_utf8_lossy(&output.stdout));
-                eprint!("{}", String::from_utf8_lossy(&output.stderr));
-                if !output.status.success() {
-                    println!("{}: {}", step.name, output.status);
-                }
-                output.status.success()
+                let printed = String::from_utf8_lossy(&output.stdout);
+                let errors = String::from_utf8_lossy(&output.stderr);
+                print!("{printed}");
+                eprint!("{errors}");
+                (!output.status.success())
+                    .then(|| format!("{}\n{}", output.status, what_failed(&printed, &errors)))
             }
-            Err(message) => {
-                println!("{}: {message}", step.name);
-                false
-            }
+            Err(message) => Some(message),
         };
-        state.results.push(Ended { name: step.name.clone(), time, ok });
+        state.results.push(Ended { name: step.name.clone(), time, failure });
         if let Some(place) = state.building.iter().position(|builds| *builds == step.builds) {
             state.building.remove(place);
         }
@@ -276,6 +282,25 @@ fn perform(step: &Step, own: &Path) -> Outcome<Output> {
     command.output().map_err(|e| format!("cannot run {command:?}: {e}"))
 }
 
+/// What a failed step says of its failure: the parts of test programs about tests that failed, or the last it printed.
+/// A log of everything is long, and often only its end is looked at.
+fn what_failed(printed: &str, errors: &str) -> String {
+    let mut within = false;
+    let tests = printed.lines().filter(|line| {
+        within |= *line == "failures:";
+        let told = within;
+        within &= !line.starts_with("test result:");
+        told
+    });
+    let mut lines: Vec<&str> = tests.collect();
+    if lines.is_empty() {
+        lines = printed.lines().chain(errors.lines()).collect();
+        lines.drain(..lines.len().saturating_sub(TOLD_AGAIN));
+    }
+    lines.truncate(TOLD_AGAIN);
+    lines.join("\n")
+}
+
 /// A line for each step and one for the whole, which is less than the sum of its lanes.
 fn summary(results: &[Ended], whole: Duration) -> String {
     let line = |name: &str, time: Duration, word: &str| {
@@ -283,7 +308,9 @@ fn summary(results: &[Ended], whole: Duration) -> String {
     };
     let mut text: String = results
         .iter()
-        .map(|step| line(&step.name, step.time, if step.ok { "ok" } else { "FAILED" }))
+        .map(|step| {
+            line(&step.name, step.time, if step.failure.is_none() { "ok" } else { "FAILED" })
+        })
         .collect();
     text.push_str(&line("all", whole, ""));
     text
@@ -295,12 +322,12 @@ mod tests {
 
     #[test]
     fn the_summary_has_each_step_and_the_whole() {
-        let ended = |name: &str, milliseconds, ok| Ended {
+        let ended = |name: &str, milliseconds, failure: Option<&str>| Ended {
             name: name.to_owned(),
             time: Duration::from_millis(milliseconds),
-            ok,
+            failure: failure.map(str::to_owned),
         };
-        let results = [ended("fmt", 1500, true), ended("test", 60_000, false)];
+        let results = [ended("fmt", 1500, None), ended("test", 60_000, Some("one of them"))];
         assert_eq!(
             summary(&results, Duration::from_secs(60)),
             "    1.5 s  ok      fmt\n   60.0 s  FAILED  test\n   60.0 s          all\n"
@@ -325,8 +352,23 @@ mod tests {
         let queue = Queue::new(vec![wrong, own(Builds::Debug, "tidy")]);
         worker(&queue, Path::new("none"));
         let results = queue.results();
-        let told: Vec<_> = results.iter().map(|step| (step.name.as_str(), step.ok)).collect();
-        assert_eq!(told, [("wrong", false), ("tidy", false)], "there is no such program");
+        let told: Vec<_> =
+            results.iter().map(|step| (step.name.as_str(), step.failure.is_some())).collect();
+        assert_eq!(told, [("wrong", true), ("tidy", true)], "there is no such program");
+        let wrong = results[0].failure.as_deref().unwrap();
+        assert!(wrong.contains("no such command"), "{wrong}");
+    }
+
+    #[test]
+    fn the_failures_of_tests_are_told_once_more() {
+        let good = "running 1 test\ntest a ... ok\n\ntest result: ok. 1 passed\n";
+        let bad = "test b ... FAILED\n\nfailures:\n\n---- b ----\nwhy\n\nfailures:\n    b\n\ntest result: FAILED. 0\n";
+        let told = what_failed(&format!("{good}{bad}{good}{bad}"), "error: 1 target failed");
+        let once = "failures:\n\n---- b ----\nwhy\n\nfailures:\n    b\n\ntest result: FAILED. 0";
+        assert_eq!(told, format!("{once}\n{once}"));
+        assert_eq!(what_failed(good, "the last"), format!("{good}the last"));
+        let long = "x\n".repeat(TOLD_AGAIN + 1);
+        assert_eq!(what_failed(&long, "the last").lines().count(), TOLD_AGAIN);
     }
 
     #[test]

@@ -217,10 +217,13 @@ fn an_aborted_task_is_dropped_on_its_thread() {
         let (sender, receiver) = mpsc::channel();
         for thread in [0, 1] {
             let sender = sender.clone();
+            let begun = Arc::new(AtomicBool::new(false));
+            let begins = Arc::clone(&begun);
             let task = handle.spawn_on(thread, move || {
                 let (a, b) = unix_pair();
                 async move {
                     let _tells = Tells(sender);
+                    begins.store(true, Ordering::SeqCst);
                     runtime::ring().recv(&a, vec![0; 8]).await.unwrap();
                     drop(b);
                 }
@@ -228,7 +231,10 @@ fn an_aborted_task_is_dropped_on_its_thread() {
             let task = task.unwrap();
             let abort = task.abort_handle();
             runtime.block_on(async {
-                runtime::sleep(Duration::from_millis(5)).await;
+                // One that is aborted before it began has nothing that tells.
+                while !begun.load(Ordering::SeqCst) {
+                    runtime::sleep(Duration::from_millis(5)).await;
+                }
                 assert!(!abort.is_finished());
                 thread::spawn(move || abort.abort()).join().unwrap();
                 assert!(task.await.unwrap_err().is_cancelled());
