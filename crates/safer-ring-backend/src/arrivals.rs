@@ -9,7 +9,7 @@ use safer_ring_sys::Errno;
 
 use crate::error::Failure;
 use crate::fd::{Fd, Guard as _, Taker, cancel_takers};
-use crate::mode::Mode;
+use crate::mode::{Mode, PlainCall};
 use crate::plain;
 use crate::runtime::{Arrived, task_of};
 use crate::stream::{NO_TICKET, Next, Ticket};
@@ -123,7 +123,7 @@ impl<M: Mode> Arrivals<M> {
 
     /// Takes what the runtime has told of. `None` when there was nothing, or the runtime has ended.
     fn poll_told(&mut self, waker: &Waker) -> Poll<Option<Arrival>> {
-        let Self { guard, ticket, arrived: Some(arrived), pool, .. } = self else {
+        let Self { ring, guard, ticket, arrived: Some(arrived), pool, .. } = self else {
             return Poll::Ready(None);
         };
         let told = match arrived.poll(waker) {
@@ -148,6 +148,7 @@ impl<M: Mode> Arrivals<M> {
                 if buffer.len() < room {
                     told.all_taken();
                 }
+                M::count_plain(ring, PlainCall::Receive);
                 Some(Arrival::Buffer(buffer))
             }
             Err((Errno::AGAIN, _)) => {

@@ -49,8 +49,9 @@ pub struct Submission {
     pub capacity: usize,
     /// The next operation runs only if this one succeeds in full (`IOSQE_IO_LINK`).
     pub link: bool,
-    /// On a ring of many threads: nothing that is handed over at the same time would share its system call.
-    pub alone: bool,
+    /// Bytes of a send that a plain call has sent: the entry is for the rest. 0 but where
+    /// [`Backend::continues_sends`].
+    pub begun: u32,
     /// Wait for these poll events in place of the operation.
     pub poll_first: Option<u32>,
     /// What is known of `fd`; lives as long as that stays open.
@@ -158,6 +159,11 @@ pub unsafe trait Backend {
 
     /// Operations queued and not yet taken by the kernel.
     fn pending(&self) -> u32;
+
+    /// Whether it goes on with a send that a plain call has begun.
+    fn continues_sends(&self) -> bool {
+        false
+    }
 
     /// Whether they are taken without an `enter`, whenever it suits somebody else (`IORING_SETUP_SQPOLL`).
     fn takes_by_itself(&self) -> bool {

@@ -17,6 +17,16 @@ use crate::local::LocalCell;
 use crate::shared::{SharedCell, SharedHeld, SharedRing};
 use crate::sim::World;
 
+/// What a plain call was made for, in place of an entry of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(unnameable_types, reason = "part of a sealed trait")]
+pub enum PlainCall {
+    /// An operation, which has ended.
+    Operation,
+    /// A receive, in place of one that would wait in a ring.
+    Receive,
+}
+
 mod sealed {
     #[allow(unnameable_types, reason = "sealed: nobody else implements what asks for it")]
     pub trait Sealed {}
@@ -67,6 +77,15 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     }
     /// Makes sure that somebody will reap the completion of an operation that is now pending.
     fn park(driver: &mut Driver<Self::Guard>, cell: &Self::Cell);
+    /// Whether an operation that nothing is handed over with may be a plain call.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn calls_plainly(_: &Self::Ring) -> bool {
+        false
+    }
+    /// Counts such a call: of an operation that has ended in it, or of a stream of receives that was told what arrived.
+    #[doc(hidden)]
+    fn count_plain(_: &Self::Ring, _: PlainCall) {}
     /// The kernel rings that there are now.
     #[doc(hidden)]
     fn cells(ring: &Self::Ring) -> Vec<Self::Cell>;
@@ -206,6 +225,16 @@ impl Mode for Shared {
     #[inline]
     fn park(driver: &mut Driver<Self::Guard>, cell: &Self::Cell) {
         cell.park(driver);
+    }
+
+    #[inline(always)]
+    fn calls_plainly(ring: &Self::Ring) -> bool {
+        ring.calls_plainly()
+    }
+
+    #[inline]
+    fn count_plain(ring: &Self::Ring, call: PlainCall) {
+        ring.count_plain(call);
     }
 
     fn cells(ring: &Self::Ring) -> Vec<Self::Cell> {

@@ -12,14 +12,16 @@
 //! Tests: operations_without_an_opcode_run_as_plain_calls
 #![allow(unsafe_code, reason = "system calls with pointers to lent memory")]
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use safer_ring_buf::{IoBuf, IoBufMut, PooledBuffer};
-use safer_ring_core::Op;
+use safer_ring_buf::{IoBuf, IoBufMut, Lease, PooledBuffer};
+use safer_ring_core::{CURSOR, Op};
 use safer_ring_sys::{Errno, opcode};
 
 use crate::backend::Submission;
+use crate::engine::Class;
+use crate::payload::{NOSIGNAL, WAITALL, bytes};
 use crate::uring::transfer;
 
 /// Opcodes that a ring can do without: [`perform`] has all of their operations.
@@ -123,20 +125,65 @@ pub(crate) fn receive(
     Ok(unsafe { PooledBuffer::reclaim_filled(lease, rest, count) })
 }
 
+/// What became of an operation that was tried as a plain call.
+#[derive(Debug)]
+pub(crate) enum Plainly {
+    /// It is the ring's, as if nothing had been tried.
+    No,
+    /// So many bytes of a send that is for all of its bytes have been sent: the ring is to go on behind them.
+    Begun(u32),
+    Ended(Result<u32, Errno>),
+}
+
+/// Tries an operation that nothing is handed over with as a plain call, which costs less than an `enter` then. What it cannot do at
+/// once is the ring's.
+///
+/// # Safety
+/// As `Backend::submit`, for the length of the call.
+#[inline(never)]
+pub(crate) unsafe fn at_once(op: Op, fd: RawFd, class: &Class, lease: &Lease) -> Plainly {
+    match op {
+        // SAFETY: the contract is the same.
+        Op::Send { flags } => unsafe { send(flags, fd, lease) },
+        Op::Read { offset } if offset != CURSOR && class.reads_plainly(fd) => {
+            // SAFETY: the contract is the same.
+            match unsafe { read(offset, fd, lease) } {
+                Ok(count) if count == transfer(lease.capacity()) => {
+                    return Plainly::Ended(Ok(count));
+                }
+                // The end of the file, or of what is in memory: the ring tells which. So it does for errors.
+                Ok(_) | Err(Errno::AGAIN) => class.read_missed(),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => class.no_nowait(false),
+                Err(_) => {}
+            }
+            Plainly::No
+        }
+        _ => Plainly::No,
+    }
+}
+
 /// Sends what can be sent at once: send(2) that neither waits nor raises a signal.
 ///
 /// # Safety
 /// As `Backend::submit`, for the length of the call.
-pub(crate) unsafe fn send(s: &Submission, flags: u32) -> i32 {
-    let flags = flags.cast_signed() | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    let len = usize::try_from(transfer(s.init)).unwrap_or(0);
-    // SAFETY: so many bytes are lent at `ptr`, and initialised.
-    let sent =
-        unsafe { libc::syscall(libc::SYS_sendto, s.fd, s.ptr, len, flags, 0_usize, 0_usize) };
-    i32::try_from(sent)
-        .ok()
-        .filter(|sent| *sent >= 0)
-        .unwrap_or_else(|| -Errno::last().raw_os_error())
+#[inline]
+unsafe fn send(flags: u32, fd: RawFd, lease: &Lease) -> Plainly {
+    const PLAIN: u32 = WAITALL | NOSIGNAL;
+    const AT_ONCE: u32 = NOSIGNAL | libc::MSG_DONTWAIT.cast_unsigned();
+    if flags & !PLAIN != 0 {
+        return Plainly::No;
+    }
+    let len = transfer(lease.init_len());
+    // SAFETY: so many bytes are lent, and initialised.
+    let sent = unsafe {
+        let (ptr, len) = (lease.ptr(), bytes(len));
+        libc::syscall(libc::SYS_sendto, fd, ptr, len, AT_ONCE, 0_usize, 0_usize)
+    };
+    match u32::try_from(sent).map_err(|_| Errno::last()) {
+        Ok(sent) if sent < len && flags & WAITALL != 0 => Plainly::Begun(sent),
+        Err(Errno::AGAIN | Errno::INTR) => Plainly::No,
+        ended => Plainly::Ended(ended),
+    }
 }
 
 /// Reads what is in memory: preadv2(2) that does not wait for a disk.
@@ -146,14 +193,15 @@ pub(crate) unsafe fn send(s: &Submission, flags: u32) -> i32 {
 ///
 /// # Safety
 /// As `Backend::submit`, for the length of the call.
-pub(crate) unsafe fn read(s: &Submission, offset: u64) -> Result<u32, Errno> {
-    let len = usize::try_from(transfer(s.capacity)).unwrap_or(0);
-    let vector = libc::iovec { iov_base: s.ptr.cast(), iov_len: len };
-    // SAFETY: so many bytes are lent at `ptr`. The upper half of the offset is in the lower one's word on 64-bit systems.
+#[inline]
+unsafe fn read(offset: u64, fd: RawFd, lease: &Lease) -> Result<u32, Errno> {
+    let len = bytes(transfer(lease.capacity()));
+    let vector = libc::iovec { iov_base: lease.ptr().cast(), iov_len: len };
+    // SAFETY: so many bytes are lent. The upper half of the offset is in the lower one's word on 64-bit systems.
     let read = unsafe {
         libc::syscall(
             libc::SYS_preadv2,
-            s.fd,
+            fd,
             &raw const vector,
             1_usize,
             offset,

@@ -13,6 +13,9 @@
 
 mod bell;
 mod cells;
+mod plain_calls;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -20,6 +23,8 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use safer_ring_sys::fork;
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -33,9 +38,10 @@ use crate::notes;
 use crate::reactor::{self, Reactor};
 use crate::runtime::{self, Watcher};
 use crate::sim::{Home, World};
-use crate::uring::RingBackend;
+use crate::uring::{RingBackend, may_call_plainly};
 use crate::wake::conclude;
 use cells::Cells;
+use plain_calls::PlainCalls;
 
 type SharedDriver = Driver<Arc<SharedHandle>>;
 
@@ -50,6 +56,8 @@ pub struct SharedRing {
     config: Config,
     features: Features,
     report: Report,
+    /// The process that made it, if operations of it may be plain calls; 0 else.
+    plain_epoch: u32,
     cells: Mutex<Cells>,
     next_shared: AtomicUsize,
 }
@@ -63,6 +71,7 @@ pub struct SharedCell {
     /// Set once, when the cell joins its ring.
     ring: OnceLock<Weak<SharedRing>>,
     listener: Listener<Watcher>,
+    plain: PlainCalls,
     /// The kernel ring was closed on another thread than the one whose table has a place for it.
     left: AtomicBool,
     state: Mutex<State>,
@@ -168,6 +177,7 @@ impl SharedRing {
         notes::opened(&features);
         let ring = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            plain_epoch: if may_call_plainly(&features) { fork::current() } else { 0 },
             features,
             report,
             config,
@@ -201,6 +211,7 @@ impl SharedRing {
             if let Some(driver) = &lock(&cell.state).driver {
                 sum += driver.snapshot();
             }
+            cell.plain.add_to(&mut sum);
         }
         sum
     }
@@ -335,7 +346,8 @@ impl SharedCell {
         let (ring, state) = (OnceLock::new(), Mutex::new(state));
         let listener = Listener::default();
         let left = AtomicBool::new(false);
-        let cell = Arc::new(Self { id, reactor, world, ring, listener, left, state });
+        let plain = PlainCalls::default();
+        let cell = Arc::new(Self { id, reactor, world, ring, listener, plain, left, state });
         if let Some(driver) = &mut lock(&cell.state).driver {
             driver.set_home(Arc::downgrade(&cell));
         }
@@ -582,33 +594,5 @@ impl SharedCell {
                 self.rest(driver);
             }
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_keeps_its_kernel_ring_and_the_next_thread_takes_it_over() {
-        let ring = SharedRing::open(Config::new(8)).unwrap();
-        let first = ring.cell().unwrap().id();
-        assert_eq!(ring.cell().unwrap().id(), first);
-        let other = Arc::clone(&ring);
-        let second = std::thread::spawn(move || other.cell().unwrap().id()).join().unwrap();
-        assert_ne!(first, second);
-        let other = Arc::clone(&ring);
-        let third = std::thread::spawn(move || other.cell().unwrap().id()).join().unwrap();
-        assert_eq!(second, third, "the ring of the ended thread is reused");
-        assert_eq!(ring.snapshot().rings, 2);
-    }
-
-    #[test]
-    fn more_threads_than_rings_share_them() {
-        let ring = SharedRing::open(Config { max_rings: 1, ..Config::new(8) }).unwrap();
-        let first = ring.cell().unwrap().id();
-        let other = Arc::clone(&ring);
-        let second = std::thread::spawn(move || other.cell().unwrap().id()).join().unwrap();
-        assert_eq!(first, second);
     }
 }

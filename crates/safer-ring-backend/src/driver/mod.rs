@@ -137,6 +137,8 @@ pub struct Driver<K: Guard, B: Backend = RingBackend> {
     stand_in: Waker,
     root_woken: bool,
     alone: Alone,
+    /// Bytes that were sent of the operation that is submitted next.
+    begun: u32,
     /// Whether completions are announced to whoever watches this ring.
     loud: bool,
     /// The one who watches it is the wrong one for a thread that has left something in flight.
@@ -179,6 +181,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             stand_in: root::stand_in(),
             root_woken: false,
             alone: Alone::default(),
+            begun: 0,
             loud: false,
             unheard: false,
             epoch: fork::arm()?,
@@ -240,9 +243,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let Some(key) = self.table.insert_in_flight(op, resources, group) else { return no_key() };
         self.alone.fresh += 1;
         let user_data = key.user_data(Tag::Operation);
-        // Known to the compiler on a local ring, whose hand-over others share.
-        let alone = K::MANY_THREADS && group.is_none();
-        let submission = Submission { user_data, alone, ..words };
+        // Known to the compiler on a local ring, which makes no plain calls.
+        let begun = if K::MANY_THREADS { std::mem::take(&mut self.begun) } else { 0 };
+        let submission = Submission { user_data, begun, ..words };
         let submitted = submit_owned(&mut self.backend, &submission);
         if let Submitted::Done(result) = submitted {
             self.immediate.push((user_data, result));
@@ -555,7 +558,7 @@ pub(crate) fn output_of<K: Guard, P: Payload>(
 /// [`output_of`] of one that has failed, with a note of what it has asked for.
 #[cold]
 #[inline(never)]
-fn failed_output<K: Guard, P: Payload>(
+pub(crate) fn failed_output<K: Guard, P: Payload>(
     resources: ManuallyDrop<Resources<K>>,
     rest: P::Rest,
     done: Done,

@@ -83,7 +83,8 @@ pub struct Snapshot {
     /// Calls of `io_uring_enter` that the kernel refused for lack of resources.
     pub enter_refusals: u64,
     /// Operations run as a plain system call: since the kernel has no opcode for them, or since it costs less (sends and
-    /// reads that nothing else is handed over with, of shared rings).
+    /// reads that nothing else is handed over with, of shared rings); and buffers that a stream of receives has taken by one,
+    /// when a runtime told it that something had arrived.
     pub plain_calls: u64,
     /// Reads and writes that named registered memory (`READ_FIXED`, `WRITE_FIXED`).
     pub registered_buffers: u64,

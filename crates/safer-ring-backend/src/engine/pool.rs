@@ -208,7 +208,7 @@ mod tests {
             init: 1,
             capacity: 1,
             link: false,
-            alone: false,
+            begun: 0,
             poll_first: None,
             class: None,
         }

@@ -239,7 +239,7 @@ mod tests {
             init: 0,
             capacity: 0,
             link: false,
-            alone: false,
+            begun: 0,
             poll_first: None,
             class: None,
         }

@@ -82,6 +82,7 @@ impl<B: IoBufMut> Payload for Read<B> {
     super::gives_back!(B);
 
     const ASKS: Sides = Sides::TAKES;
+    const MAY_BE_PLAIN: bool = true;
 
     /// Told apart here, each is copied and described as what it is, with its unused bytes left out, not as any operation.
     #[allow(private_interfaces, reason = "as in the trait")]
@@ -139,6 +140,7 @@ impl<B: IoBuf> Payload for Write<B> {
     super::gives_back!(B);
 
     const ASKS: Sides = Sides::GIVES;
+    const MAY_BE_PLAIN: bool = true;
 
     /// As for [`Read`].
     #[allow(private_interfaces, reason = "as in the trait")]

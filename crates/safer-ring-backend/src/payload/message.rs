@@ -30,9 +30,9 @@ use crate::request::{Made, Request};
 use crate::stream::{Item, Load, Sides, written};
 
 /// `MSG_NOSIGNAL`.
-pub(super) const NOSIGNAL: u32 = 0x4000;
+pub(crate) const NOSIGNAL: u32 = 0x4000;
 /// `MSG_WAITALL`: a send goes on until all is sent, and a shorter one ends a chain.
-pub(super) const WAITALL: u32 = 0x100;
+pub(crate) const WAITALL: u32 = 0x100;
 /// `MSG_CMSG_CLOEXEC`: received descriptors close on exec.
 const CMSG_CLOEXEC: u32 = 0x4000_0000;
 const MSG_CTRUNC: i32 = 0x8;

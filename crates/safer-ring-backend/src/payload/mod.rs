@@ -30,8 +30,8 @@ pub use descriptor::{
     Accept, OpenFd, PipeEnds, Socket, accept, bind, connect, open, openat2, pipe, socket,
 };
 pub(crate) use kept::{advance, appends, given, keeps_rest, load};
-pub(crate) use message::message_bytes;
 pub use message::{Control, ControlMessage, Received, RecvMsg, SendMsg, recv_msg, send_msg};
+pub(crate) use message::{NOSIGNAL, WAITALL, message_bytes};
 pub use path::{FileType, Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
 pub(crate) use raw::sanitize;
 pub use raw::{Raw, RawCompletion, RawOutput, raw};
@@ -86,6 +86,10 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     /// Whether it can be a member of a chain.
     #[doc(hidden)]
     const LINKS: bool = true;
+
+    /// Whether it may be tried as a plain call ([`crate::plain::at_once`]).
+    #[doc(hidden)]
+    const MAY_BE_PLAIN: bool = false;
 
     /// What comes back when it was cancelled: the buffer or buffers, or nothing.
     type Lent: 'static;

@@ -36,7 +36,7 @@ fn submission(user_data: u64, op: Op, fd: RawFd, memory: &mut [u8]) -> Submissio
         init: memory.len(),
         capacity: memory.len(),
         link: false,
-        alone: false,
+        begun: 0,
         poll_first: None,
         class: None,
     }

@@ -2,6 +2,7 @@
 
 #[cfg(safer_ring_loom)]
 mod announce;
+mod begun;
 mod bell;
 mod faults;
 mod faulty;

@@ -28,7 +28,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use safer_ring_buf::{Lease, PoolMemory, PooledBuffer};
-use safer_ring_core::{CURSOR, Op};
+use safer_ring_core::Op;
 use safer_ring_sys::{
     Cqe, Cqe32, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
 };
@@ -46,7 +46,7 @@ use group::Buffers;
 use other::Other;
 pub(crate) use prep::{MAX_TRANSFER, transfer};
 use registered::{Registered, Table};
-pub(crate) use setup::used;
+pub(crate) use setup::{may_call_plainly, used};
 use whole::{Next, Steps};
 
 /// One ring: of the kernel, or of an engine in this program (`engine/`).
@@ -72,8 +72,8 @@ pub struct RingBackend {
     steps: Steps,
     /// The kernel needs them for all that ask for all of their bytes.
     needs_steps: bool,
-    /// A send or read that is alone is a plain call first: many threads share no system call.
-    calls_plainly: bool,
+    /// A send may have been begun by a plain call.
+    continues_sends: bool,
     buffers: Buffers,
     registered: Registered,
 }
@@ -245,14 +245,9 @@ unsafe impl Backend for RingBackend {
 
     #[inline(always)]
     unsafe fn submit(&mut self, submission: &Submission) -> Submitted {
-        if may_be_plain(submission) && self.calls_plainly {
-            // SAFETY: the contract is the same.
-            if let Some(done) = unsafe { self.submit_plainly(*submission) } {
-                return done;
-            }
-        }
         if self.all_hot
             && submission.poll_first.is_none()
+            && submission.begun == 0
             && let Some(sqe) = prep::hot(submission)
         {
             // SAFETY: the contract of `submit`: the operation's memory lives, and there is room. No ring here has large
@@ -311,6 +306,10 @@ unsafe impl Backend for RingBackend {
     #[inline]
     fn pending(&self) -> u32 {
         self.ring.sq_pending()
+    }
+
+    fn continues_sends(&self) -> bool {
+        self.continues_sends
     }
 
     fn takes_by_itself(&self) -> bool {
@@ -425,39 +424,6 @@ unsafe impl Backend for RingBackend {
     }
 }
 
-/// Whether it is one of those that may be plain calls first, and nothing would share an entry's system call with it.
-#[inline(always)]
-fn may_be_plain(submission: &Submission) -> bool {
-    match submission.op {
-        Op::Send { .. } => submission.alone,
-        Op::Read { offset } => submission.alone && offset != CURSOR,
-        _ => false,
-    }
-}
-
-/// A read at an offset, if all of it is in memory.
-///
-/// # Safety
-/// As [`Backend::submit`].
-#[inline]
-unsafe fn read_plainly(submission: &Submission, offset: u64) -> Option<Submitted> {
-    let class = Class::of(submission)?;
-    if submission.poll_first.is_some() || !class.reads_plainly(submission.fd) {
-        return None;
-    }
-    // SAFETY: the contract of `submit` covers the length of the call.
-    match unsafe { plain::read(submission, offset) } {
-        Ok(count) if count == transfer(submission.capacity) => {
-            return i32::try_from(count).ok().map(Submitted::Done);
-        }
-        // The end of the file, or of what is in memory: the ring tells which. So it does for errors.
-        Ok(_) | Err(Errno::AGAIN) => class.read_missed(),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => class.no_nowait(false),
-        Err(_) => {}
-    }
-    None
-}
-
 impl RingBackend {
     #[cold]
     fn resume_step(&mut self, cqe: Cqe) -> Option<Cqe> {
@@ -489,45 +455,6 @@ impl RingBackend {
         self.ready()
     }
 
-    /// A plain call, which costs less than an `enter` that nothing is shared with. What it cannot do at once goes to the ring.
-    ///
-    /// # Safety
-    /// As [`Backend::submit`].
-    #[inline(never)]
-    unsafe fn submit_plainly(&mut self, submission: Submission) -> Option<Submitted> {
-        match submission.op {
-            // SAFETY: the contract is the same.
-            Op::Send { flags } => unsafe { self.send_plainly(&submission, flags) },
-            // SAFETY: the contract is the same.
-            Op::Read { offset } => unsafe { read_plainly(&submission, offset) },
-            _ => None,
-        }
-    }
-
-    /// A send. Of one for all of its bytes, those that are left are queued.
-    ///
-    /// # Safety
-    /// As [`Backend::submit`].
-    #[inline]
-    unsafe fn send_plainly(&mut self, submission: &Submission, flags: u32) -> Option<Submitted> {
-        const MSG_WAITALL: u32 = 0x100;
-        const PLAIN: u32 = MSG_WAITALL | 0x4000;
-        if flags & !PLAIN != 0 || submission.poll_first.is_some() {
-            return None;
-        }
-        // SAFETY: the contract of `submit` covers the length of the call.
-        let sent = unsafe { plain::send(submission, flags & !MSG_WAITALL) };
-        let short = usize::try_from(sent).is_ok_and(|sent| sent < submission.init);
-        if short && flags & MSG_WAITALL != 0 {
-            let mut sqe = prep::prepare(submission);
-            self.steps.begin_late(sent, &mut sqe);
-            self.push(&sqe);
-            return Some(Submitted::Queued);
-        }
-        let again = [Errno::AGAIN, Errno::INTR].iter().any(|errno| sent == -errno.raw_os_error());
-        (!again).then_some(Submitted::Done(sent))
-    }
-
     /// Any operation (by value, so that the short way need not keep it in memory), looked up among what the kernel supports.
     ///
     /// # Safety
@@ -553,7 +480,9 @@ impl RingBackend {
             let result = unsafe { plain::perform(submission) };
             return Submitted::Done(result.unwrap_or(-Errno::OPNOTSUPP.raw_os_error()));
         }
-        if self.needs_steps {
+        if submission.begun > 0 {
+            self.steps.begin_late(submission.begun, &mut sqe);
+        } else if self.needs_steps {
             self.steps.begin(submission, || is_stream(submission), &mut sqe);
         }
         if submission.poll_first.is_none()
@@ -612,7 +541,7 @@ impl RingBackend {
             init: 0,
             capacity: 0,
             link: false,
-            alone: false,
+            begun: 0,
             poll_first: None,
             class: None,
         };

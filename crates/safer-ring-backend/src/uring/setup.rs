@@ -145,7 +145,7 @@ impl RingBackend {
             all_hot: false,
             steps: Steps::default(),
             needs_steps: false,
-            calls_plainly: false,
+            continues_sends: false,
             buffers: Buffers::default(),
             registered: Registered::new(false),
         })
@@ -184,7 +184,7 @@ impl RingBackend {
             all_hot: false,
             steps: Steps::default(),
             needs_steps: false,
-            calls_plainly: false,
+            continues_sends: false,
             buffers: Buffers::default(),
             registered: Registered::new(false),
         })
@@ -251,7 +251,7 @@ impl RingBackend {
             steps: Steps::default(),
             needs_steps: steps,
             registered: registered(purpose, &features),
-            calls_plainly: may_call_plainly(purpose, &features),
+            continues_sends: may_call_plainly(&features),
             can_wait_with_timeout: features.has_feature(feat::EXT_ARG),
             enter_flags: enter::GETEVENTS | no_iowait,
             fresh_flags: if by_itself { !enter::GETEVENTS } else { u32::MAX },
@@ -271,11 +271,13 @@ fn registered(purpose: Purpose, features: &Features) -> Registered {
     Registered::new(purpose == Purpose::OneThread && features.registers_files())
 }
 
-/// Whether a send or read that is alone is a plain call first. Not where what is sent early would have to be told of by the steps
-/// that an older kernel needs for all, and not where a kernel thread hands over without a call.
-fn may_call_plainly(purpose: Purpose, features: &Features) -> bool {
-    let plain = !features.has_setup_flag(setup::SQPOLL | setup::IOPOLL);
-    plain && purpose == Purpose::ManyThreads && features.supports(opcode::SENDMSG_ZC)
+/// Whether operations of a ring of many threads may be plain calls first ([`crate::plain::at_once`]). Not where what is sent early
+/// would have to be told of by the steps that an older kernel needs for all, and not where a kernel thread hands over without a
+/// call.
+pub(crate) fn may_call_plainly(features: &Features) -> bool {
+    features.backend == BackendKind::IoUring
+        && !features.has_setup_flag(setup::SQPOLL | setup::IOPOLL)
+        && features.supports(opcode::SENDMSG_ZC)
 }
 
 /// Again while a signal gets in the way: before 5.15 or so, registering waits until nobody else is in the ring.

@@ -14,11 +14,11 @@ use safer_ring_sys::{Cqe, Errno, Sqe, opcode};
 
 use super::prep::{POLLIN, poll_word};
 use crate::backend::Submission;
+use crate::payload::WAITALL;
 
 const MSG_OOB: u32 = 0x1;
 const MSG_PEEK: u32 = 0x2;
 const MSG_DONTWAIT: u32 = 0x40;
-const MSG_WAITALL: u32 = 0x100;
 const MSG_ERRQUEUE: u32 = 0x2000;
 const POLLOUT: u32 = 4;
 /// Makes of the name of an operation one that the table does not know: its tags use the bits below.
@@ -66,14 +66,14 @@ impl Steps {
         else {
             return;
         };
-        if flags & MSG_WAITALL == 0 || submission.link || submission.poll_first.is_some() {
+        if flags & WAITALL == 0 || submission.link || submission.poll_first.is_some() {
             return;
         }
         let special = MSG_OOB | MSG_PEEK | MSG_DONTWAIT | MSG_ERRQUEUE;
         let steps = matches!(submission.op, Op::Recv { .. } | Op::Send { .. })
             && flags & special == 0
             && stream();
-        sqe.op_flags = flags & !MSG_WAITALL;
+        sqe.op_flags = flags & !WAITALL;
         if steps {
             let (name, entry) = (submission.user_data, *sqe);
             sqe.user_data = name ^ STEP;
@@ -82,8 +82,9 @@ impl Steps {
     }
 
     /// Changes the entry of a send, `done` bytes of which were sent without the kernel's ring: it is for the rest.
-    pub(super) fn begin_late(&mut self, done: i32, sqe: &mut Sqe) {
-        let sent = u32::try_from(done).unwrap_or(0).min(sqe.len);
+    pub(super) fn begin_late(&mut self, begun: u32, sqe: &mut Sqe) {
+        let sent = begun.min(sqe.len);
+        let done = i32::try_from(sent).unwrap_or(i32::MAX);
         sqe.len -= sent;
         sqe.addr += u64::from(sent);
         let (name, entry) = (sqe.user_data, *sqe);
@@ -211,12 +212,12 @@ mod tests {
             fd: 5,
             addr: 100,
             len: 10,
-            op_flags: MSG_WAITALL,
+            op_flags: WAITALL,
             user_data: NAME,
             ..Sqe::default()
         };
         let mut steps = Steps::default();
-        steps.begin(&submission(Op::Recv { flags: MSG_WAITALL }, false), || true, &mut sqe);
+        steps.begin(&submission(Op::Recv { flags: WAITALL }, false), || true, &mut sqe);
         (steps, sqe)
     }
 
@@ -230,7 +231,7 @@ mod tests {
             init: 0,
             capacity: 10,
             link,
-            alone: false,
+            begun: 0,
             poll_first: None,
             class: None,
         }
@@ -289,13 +290,13 @@ mod tests {
 
     #[test]
     fn chains_keep_the_flag_and_messages_lose_it() {
-        let flagged = Sqe { op_flags: MSG_WAITALL, user_data: NAME, ..Sqe::default() };
+        let flagged = Sqe { op_flags: WAITALL, user_data: NAME, ..Sqe::default() };
         let mut steps = Steps::default();
         let mut sqe = flagged;
-        steps.begin(&submission(Op::Send { flags: MSG_WAITALL }, true), || true, &mut sqe);
+        steps.begin(&submission(Op::Send { flags: WAITALL }, true), || true, &mut sqe);
         assert_eq!(sqe, flagged);
         for (op, stream) in
-            [(Op::RecvMsg { flags: MSG_WAITALL }, true), (Op::Recv { flags: MSG_WAITALL }, false)]
+            [(Op::RecvMsg { flags: WAITALL }, true), (Op::Recv { flags: WAITALL }, false)]
         {
             let mut sqe = flagged;
             steps.begin(&submission(op, false), || stream, &mut sqe);

@@ -233,10 +233,10 @@ pub(super) const ALL: &[Mutant] = &[
     mutant(
         "read-in-part",
         "A plain read that finds a part in memory is left to the ring.",
-        "crates/safer-ring-backend/src/uring/mod.rs",
+        "crates/safer-ring-backend/src/plain.rs",
         (
-            "        Ok(count) if count == transfer(submission.capacity) => {\n",
-            "        Ok(count) if count > 0 => {\n",
+            "                Ok(count) if count == transfer(lease.capacity()) => {\n",
+            "                Ok(count) if count > 0 => {\n",
         ),
         (FACE, Test("plain_calls"), "a_read_that_is_not_all_in_memory_is_the_rings"),
     ),
