@@ -80,9 +80,14 @@ impl<K> Default for Aftermath<K> {
 }
 
 impl<K> Aftermath<K> {
-    /// One with room for the wakers of a few operations, which is what nearly every turn has.
+    /// One with room for what nearly every turn has: a few wakers, and what a few dropped futures leave.
     pub(crate) fn prepared() -> Self {
-        Self { wakers: Vec::with_capacity(8), ..Self::default() }
+        Self {
+            wakers: Vec::with_capacity(8),
+            dead: Vec::with_capacity(2),
+            retired: Vec::with_capacity(4),
+            ..Self::default()
+        }
     }
 }
 
@@ -168,7 +173,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         Ok(Self {
             table,
             backend,
-            aftermath: Aftermath { wakers: Vec::with_capacity(64), ..Aftermath::default() },
+            aftermath: Aftermath { wakers: Vec::with_capacity(64), ..Aftermath::prepared() },
             dirty: false,
             more: Vec::new(),
             last_halves: Vec::new(),
