@@ -12,6 +12,24 @@ pub(crate) fn naps_of_the_reactor() -> u64 {
     panic!("there is no reactor")
 }
 
+/// Runs a step, in which thousands of operations wait for somebody to hear of their end, until the reactor slept meanwhile, but for
+/// the looks that it takes now and then. On a busy machine a runtime may get no processor for so long that the reactor has to
+/// take its place, which it then keeps for a minute: five times is none of that.
+#[allow(dead_code, reason = "a part of it")]
+pub(crate) fn assert_it_sleeps(what: &str, mut step: impl FnMut(&mut dyn FnMut())) {
+    let mut found = Vec::new();
+    for _ in 0..5 {
+        let mut before = None;
+        step(&mut || before = Some(naps_of_the_reactor()));
+        let naps = naps_of_the_reactor() - before.expect("the step says when it begins");
+        if naps < 100 {
+            return;
+        }
+        found.push(naps);
+    }
+    panic!("{what}: the reactor was woken so many times: {found:?}");
+}
+
 /// The same; `None` as long as the thread has not begun.
 pub(crate) fn naps_if_begun() -> Option<u64> {
     let field = |text: &str, name: &str| {
