@@ -5,6 +5,7 @@
 //! collected and handed out ([`Driver::aftermath`]) for the wrapper to fire and drop once its lock or
 //! borrow is released.
 
+mod aftermath;
 mod memory;
 mod multishot;
 mod orphan;
@@ -36,6 +37,7 @@ use crate::root;
 use crate::uring::RingBackend;
 use crate::wake::conclude;
 
+pub(crate) use aftermath::{Aftermath, Nudge};
 pub use snapshot::{InFlight, Snapshot};
 use turn::{Alone, describe, submit_owned};
 
@@ -48,48 +50,6 @@ const MAX_IN_FLIGHT: u32 = 1 << 22;
 /// How long dropping a driver waits for what is in flight, in steps of [`DRAIN_STEP`].
 const DRAIN_STEPS: u32 = 20;
 const DRAIN_STEP: Duration = Duration::from_millis(10);
-
-/// A descriptor whose receives in other kernel rings are to ask it once more: one of them, or all.
-pub(crate) struct Nudge<K> {
-    pub(crate) fd: K,
-    pub(crate) all: bool,
-}
-
-/// What has to happen outside the driver's lock: wakers to fire, dead resources to drop.
-pub(crate) struct Aftermath<K> {
-    pub(crate) wakers: Vec<Waker>,
-    pub(crate) dead: Vec<Resources<K>>,
-    /// Wakers to drop without firing them.
-    pub(crate) retired: Vec<Waker>,
-    /// Descriptors for which something arrived, while another operation of its kind waits in another kernel ring.
-    pub(crate) nudges: Vec<Nudge<K>>,
-    /// What is to be told.
-    pub(crate) notes: Notes,
-}
-
-impl<K> Default for Aftermath<K> {
-    fn default() -> Self {
-        Self {
-            wakers: Vec::new(),
-            dead: Vec::new(),
-            retired: Vec::new(),
-            nudges: Vec::new(),
-            notes: Notes::default(),
-        }
-    }
-}
-
-impl<K> Aftermath<K> {
-    /// One with room for what nearly every turn has: a few wakers, and what a few dropped futures leave.
-    pub(crate) fn prepared() -> Self {
-        Self {
-            wakers: Vec::with_capacity(8),
-            dead: Vec::with_capacity(2),
-            retired: Vec::with_capacity(4),
-            ..Self::default()
-        }
-    }
-}
 
 /// An operation that was not taken in.
 pub(crate) struct Refused<K> {

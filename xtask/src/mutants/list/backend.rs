@@ -241,6 +241,16 @@ pub(super) const ALL: &[Mutant] = &[
         (FACE, Test("plain_calls"), "a_read_that_is_not_all_in_memory_is_the_rings"),
     ),
     mutant(
+        "begun-send-sent-again",
+        "A ring goes on behind what a plain call has sent.",
+        "crates/safer-ring-backend/src/plain.rs",
+        (
+            "        Ok(sent) if sent < len && flags & WAITALL != 0 => Plainly::Begun(sent),\n",
+            "        Ok(sent) if sent < len && flags & WAITALL != 0 => Plainly::No,\n",
+        ),
+        (FACE, Test("plain_calls"), "a_send_that_does_not_fit_goes_on_in_the_ring"),
+    ),
+    mutant(
         "slow-reader-not-waited-for",
         "A multishot receive does not take in more and more of what nobody reads.",
         "crates/safer-ring-backend/src/stream.rs",
