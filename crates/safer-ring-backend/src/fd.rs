@@ -40,9 +40,6 @@ use crate::stream::{Answer, NO_TICKET, Sides, Stream, Ticket};
 pub trait Guard: Clone + AsFd + 'static {
     /// Leads to the kernel ring of an operation without keeping it open.
     type Home: Clone + 'static;
-    /// Whether many threads have operations on it, each in a kernel ring of its own.
-    #[doc(hidden)]
-    const MANY_THREADS: bool;
 
     /// Takes over `fd`, for one handle.
     fn of(fd: Descriptor) -> Self;
@@ -133,7 +130,6 @@ impl AsFd for SharedHandle {
 
 impl Guard for Rc<LocalHandle> {
     type Home = rc::Weak<LocalCell>;
-    const MANY_THREADS: bool = false;
 
     fn of(fd: Descriptor) -> Self {
         let (marks, users) = (Cell::new(Sides::NONE), Cell::new(1));
@@ -186,7 +182,6 @@ impl Guard for Rc<LocalHandle> {
 
 impl Guard for Arc<SharedHandle> {
     type Home = sync::Weak<SharedCell>;
-    const MANY_THREADS: bool = true;
 
     fn of(fd: Descriptor) -> Self {
         let (marks, users) = (AtomicU8::new(0), AtomicUsize::new(1));

@@ -5,8 +5,6 @@
 //! `mem::replace` does, without copying the room of the other variants, which are ten times as large. The state
 //! is `ManuallyDrop`, so that overwriting it drops nothing.
 //!
-//! What is lent is shown to the kernel by a plain call before a ring has it.
-//!
 //! Tests: read_and_write_return_the_buffer, ten_thousand_operations_through_eight_entries
 #![allow(unsafe_code, reason = "moves one variant out of a state")]
 
@@ -21,11 +19,11 @@ use safer_ring_core::{Key, Op};
 use safer_ring_sys::Errno;
 
 use crate::chain::{Broken, Chain, Chained};
-use crate::driver::{Driver, Refused, failed_output, output_of};
+use crate::driver::{Driver, Refused, output_of};
 use crate::error::Failure;
-use crate::fd::{Guard, cancel_takers};
+use crate::fd::cancel_takers;
 use crate::member::Member;
-use crate::mode::{Mode, PlainCall};
+use crate::mode::Mode;
 use crate::payload::{self, Done, More, Payload};
 use crate::plain::{self, Plainly};
 use crate::request::{Parts, Request, Resources};
@@ -317,34 +315,19 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             return answer;
         }
         // Polled again after its end: there is nothing to give and nobody to wake.
-        let Some((ring, (op, resources, rest))) = self.take_ready() else {
+        let Some((ring, (op, resources, mut rest))) = self.take_ready() else {
             return Poll::Pending;
         };
-        let begun = match call_plainly::<M, P>(&ring, op, &resources) {
-            Plainly::No => 0,
-            Plainly::Begun(sent) => sent,
+        match plain::call::<M, P>(&ring, op, &resources) {
+            Plainly::No => {}
+            Plainly::Begun(sent) => return self.go_on(ring, (op, resources, rest), sent, waker),
             Plainly::Ended(result) => {
-                return Poll::Ready(ended_plainly::<M, P>(op, resources, rest, result));
+                return Poll::Ready(plain::ended::<M, P>(op, resources, rest, result));
             }
-        };
-        self.start_in(ring, (op, resources, rest), begun, waker)
-    }
-
-    /// Puts it into its ring. `begun`: bytes of a send that have been sent.
-    #[inline(always)]
-    fn start_in(
-        &mut self,
-        ring: M::Ring,
-        (op, resources, mut rest): Parts<M::Guard, P>,
-        begun: u32,
-        waker: &Waker,
-    ) -> Poll<P::Output> {
+        }
         // The ring stays open until the operation is in its table.
         let (cell, _hold) = match M::cell(ring) {
             Ok(cell) => cell,
-            Err(_) if begun > 0 => {
-                return Poll::Ready(ended_plainly::<M, P>(op, resources, rest, Ok(begun)));
-            }
             Err(failure) => {
                 let refused = Refused::new(failure, resources);
                 return Poll::Ready(payload::refuse::<M::Guard, P>(refused, rest));
@@ -354,11 +337,6 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             // A ring closes only after its last handle is gone, and this operation held one.
             return Poll::Pending;
         };
-        if begun > 0 && !driver.goes_on_after(begun) {
-            M::leave(&cell, driver);
-            // A send for all of its bytes may end short, as one that is cancelled does.
-            return Poll::Ready(ended_plainly::<M, P>(op, resources, rest, Ok(begun)));
-        }
         let key = match P::submit(&mut driver, op, resources, &rest, None) {
             Ok(key) => key,
             Err(refused) => {
@@ -400,6 +378,31 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         M::leave(&cell, driver);
         self.state = ManuallyDrop::new(State::Live(Live { cell, key, rest }));
         Poll::Pending
+    }
+
+    /// Goes on in its ring with a send, so many bytes of which have been sent.
+    #[cold]
+    fn go_on(
+        &mut self,
+        ring: M::Ring,
+        (op, mut resources, rest): Parts<M::Guard, P>,
+        sent: u32,
+        waker: &Waker,
+    ) -> Poll<P::Output> {
+        if let Ok((cell, _hold)) = M::cell(ring) {
+            let submitted = M::with(&cell, |driver| driver.submit_begun(op, resources, sent));
+            match submitted {
+                Some(Ok(key)) => {
+                    self.state = ManuallyDrop::new(State::Live(Live { cell, key, rest }));
+                    return self.poll_live(waker, None);
+                }
+                Some(Err(back)) => resources = back,
+                // As in `start`.
+                None => return Poll::Pending,
+            }
+        }
+        // A send for all of its bytes may end short, as one that is cancelled does.
+        Poll::Ready(plain::ended::<M, P>(op, resources, rest, Ok(sent)))
     }
 
     /// Polls an operation that has been put into the table; as a member of a chain, with what has become of
@@ -530,41 +533,6 @@ impl<M: Mode, P: Payload> Live<M, P> {
             }
         });
     }
-}
-
-/// [`plain::at_once`] of a request that has not been given to its ring, where that may be.
-#[inline(always)]
-fn call_plainly<M: Mode, P: Payload>(
-    ring: &M::Ring,
-    op: Op,
-    resources: &Resources<M::Guard>,
-) -> Plainly {
-    let Resources { lease, fd: Some(fd), .. } = resources else { return Plainly::No };
-    if !P::MAY_BE_PLAIN || !M::calls_plainly(ring) {
-        return Plainly::No;
-    }
-    // SAFETY: a `Request` pairs each op with memory of the right kind, which nobody else uses (invariant 4), and `fd` keeps the
-    // descriptor open; both outlive the call.
-    let went = unsafe { plain::at_once(op, fd.raw(), fd.class(), lease) };
-    if matches!(went, Plainly::Ended(_)) {
-        M::count_plain(ring, PlainCall::Operation);
-    }
-    went
-}
-
-/// The output of an operation that has ended in a plain call.
-#[inline]
-fn ended_plainly<M: Mode, P: Payload>(
-    op: Op,
-    resources: ManuallyDrop<Resources<M::Guard>>,
-    rest: P::Rest,
-    result: Result<u32, Errno>,
-) -> P::Output {
-    let done = Done { result: result.map_err(Failure::Os), flags: 0, more: More::default() };
-    if done.result.is_err() {
-        return failed_output::<M::Guard, P>(resources, rest, done, Some(op));
-    }
-    output_of::<M::Guard, P>(resources, rest, done)
 }
 
 /// What an operation that has succeeded leaves in its slot, where the driver can be given up before its output is made: no

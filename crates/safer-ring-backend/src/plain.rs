@@ -12,6 +12,7 @@
 //! Tests: operations_without_an_opcode_run_as_plain_calls
 #![allow(unsafe_code, reason = "system calls with pointers to lent memory")]
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
@@ -20,8 +21,13 @@ use safer_ring_core::{CURSOR, Op};
 use safer_ring_sys::{Errno, opcode};
 
 use crate::backend::Submission;
+use crate::driver::{failed_output, output_of};
 use crate::engine::Class;
-use crate::payload::{NOSIGNAL, WAITALL, bytes};
+use crate::error::Failure;
+use crate::fd::Guard as _;
+use crate::mode::{Mode, PlainCall};
+use crate::payload::{Done, More, NOSIGNAL, Payload, WAITALL, bytes};
+use crate::request::Resources;
 use crate::uring::transfer;
 
 /// Opcodes that a ring can do without: [`perform`] has all of their operations.
@@ -135,13 +141,48 @@ pub(crate) enum Plainly {
     Ended(Result<u32, Errno>),
 }
 
+/// [`at_once`] of a request that has not been given to its ring, where that may be.
+#[inline(always)]
+pub(crate) fn call<M: Mode, P: Payload>(
+    ring: &M::Ring,
+    op: Op,
+    resources: &Resources<M::Guard>,
+) -> Plainly {
+    let Resources { lease, fd: Some(fd), .. } = resources else { return Plainly::No };
+    if !P::MAY_BE_PLAIN || !M::calls_plainly(ring) {
+        return Plainly::No;
+    }
+    // SAFETY: a `Request` pairs each op with memory of the right kind, which nobody else uses (invariant 4), and `fd` keeps the
+    // descriptor open; both outlive the call.
+    let went = unsafe { at_once(op, fd.raw(), fd.class(), lease) };
+    if matches!(went, Plainly::Ended(_)) {
+        M::count_plain(ring, PlainCall::Operation);
+    }
+    went
+}
+
+/// The output of an operation that has ended in a plain call.
+#[inline]
+pub(crate) fn ended<M: Mode, P: Payload>(
+    op: Op,
+    resources: ManuallyDrop<Resources<M::Guard>>,
+    rest: P::Rest,
+    result: Result<u32, Errno>,
+) -> P::Output {
+    let done = Done { result: result.map_err(Failure::Os), flags: 0, more: More::default() };
+    if done.result.is_err() {
+        return failed_output::<M::Guard, P>(resources, rest, done, Some(op));
+    }
+    output_of::<M::Guard, P>(resources, rest, done)
+}
+
 /// Tries an operation that nothing is handed over with as a plain call, which costs less than an `enter` then. What it cannot do at
 /// once is the ring's.
 ///
 /// # Safety
 /// As `Backend::submit`, for the length of the call.
 #[inline(never)]
-pub(crate) unsafe fn at_once(op: Op, fd: RawFd, class: &Class, lease: &Lease) -> Plainly {
+unsafe fn at_once(op: Op, fd: RawFd, class: &Class, lease: &Lease) -> Plainly {
     match op {
         // SAFETY: the contract is the same.
         Op::Send { flags } => unsafe { send(flags, fd, lease) },

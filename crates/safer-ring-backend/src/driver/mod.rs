@@ -102,8 +102,6 @@ pub struct Driver<K: Guard, B: Backend = RingBackend> {
     stand_in: Waker,
     root_woken: bool,
     alone: Alone,
-    /// Bytes that were sent of the operation that is submitted next.
-    begun: u32,
     /// Whether completions are announced to whoever watches this ring.
     loud: bool,
     /// The one who watches it is the wrong one for a thread that has left something in flight.
@@ -146,7 +144,6 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             stand_in: root::stand_in(),
             root_woken: false,
             alone: Alone::default(),
-            begun: 0,
             loud: false,
             unheard: false,
             epoch: fork::arm()?,
@@ -182,7 +179,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     ) -> Result<Key, Refused<K>> {
         if self.is_ours() {
             if self.backend.has_room() && self.table.may_go_at_once() {
-                return Ok(self.submit_at_once(op, resources, group));
+                return Ok(self.submit_at_once(op, resources, group, 0));
             } else if self.table.make_room() {
                 let key = self.table.insert_into_room(op, resources);
                 if let Some(group) = group {
@@ -195,6 +192,22 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         Err(self.refuse(Box::new(ManuallyDrop::into_inner(resources))))
     }
 
+    /// [`Driver::submit`] of a send, so many bytes of which a plain call has sent: the ring goes on with the rest. Gives back what it
+    /// cannot go on with now.
+    #[cold]
+    pub(crate) fn submit_begun(
+        &mut self,
+        op: Op,
+        resources: ManuallyDrop<Resources<K>>,
+        begun: u32,
+    ) -> Result<Key, ManuallyDrop<Resources<K>>> {
+        let goes_on = self.is_ours()
+            && self.backend.continues_sends()
+            && self.backend.has_room()
+            && self.table.may_go_at_once();
+        if goes_on { Ok(self.submit_at_once(op, resources, None, begun)) } else { Err(resources) }
+    }
+
     /// Past the queue, which is empty, into the backend's.
     #[inline(always)]
     fn submit_at_once(
@@ -202,14 +215,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         op: Op,
         resources: ManuallyDrop<Resources<K>>,
         group: Option<Group>,
+        begun: u32,
     ) -> Key {
         // Described while the compiler knows the operation; the name comes with the slot.
         let words = describe(0, op, &resources, false, None);
         let Some(key) = self.table.insert_in_flight(op, resources, group) else { return no_key() };
         self.alone.fresh += 1;
         let user_data = key.user_data(Tag::Operation);
-        // Known to the compiler on a local ring, which makes no plain calls.
-        let begun = if K::MANY_THREADS { std::mem::take(&mut self.begun) } else { 0 };
         let submission = Submission { user_data, begun, ..words };
         let submitted = submit_owned(&mut self.backend, &submission);
         if let Submitted::Done(result) = submitted {

@@ -59,19 +59,6 @@ impl Alone {
 }
 
 impl<K: Guard, B: Backend> Driver<K, B> {
-    /// Says that a plain call has sent so many bytes of the send that is submitted next: the ring goes on with the rest. `false` if
-    /// it cannot now.
-    pub(crate) fn goes_on_after(&mut self, begun: u32) -> bool {
-        let goes_on = self.is_ours()
-            && self.backend.continues_sends()
-            && self.backend.has_room()
-            && self.table.may_go_at_once();
-        if goes_on {
-            self.begun = begun;
-        }
-        goes_on
-    }
-
     /// Moves what waits in the table into the backend's queue, as far as there is room. Gives the room in which the rest
     /// does not fit, if there is a rest.
     #[inline]

@@ -87,7 +87,7 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     const LINKS: bool = true;
 
-    /// Whether it may be tried as a plain call ([`crate::plain::at_once`]).
+    /// Whether it may be tried as a plain call ([`crate::plain::call`]).
     #[doc(hidden)]
     const MAY_BE_PLAIN: bool = false;
 

@@ -271,7 +271,7 @@ fn registered(purpose: Purpose, features: &Features) -> Registered {
     Registered::new(purpose == Purpose::OneThread && features.registers_files())
 }
 
-/// Whether operations of a ring of many threads may be plain calls first ([`crate::plain::at_once`]). Not where what is sent early
+/// Whether operations of a ring of many threads may be plain calls first ([`crate::plain::call`]). Not where what is sent early
 /// would have to be told of by the steps that an older kernel needs for all, and not where a kernel thread hands over without a
 /// call.
 pub(crate) fn may_call_plainly(features: &Features) -> bool {
