@@ -11,6 +11,7 @@ mod counting;
 
 use std::io;
 use std::os::unix::net::UnixStream;
+#[cfg(feature = "runtime")]
 use std::time::Duration;
 
 use counting::{Found, measure};
