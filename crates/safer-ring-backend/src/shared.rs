@@ -340,7 +340,7 @@ impl SharedCell {
         let driver = Driver::new(backend, features.entries).map_err(limit)?;
         let bell = bell.map(Arc::new);
         // Made now: else the first time that two threads are outside at once, which may be late, allocates.
-        let spares = (0..SPARES).map(|_| Aftermath::prepared()).collect();
+        let spares = (0..SPARES).map(|_| Aftermath::prepared(8)).collect();
         let state = State { driver: Some(driver), bell, closing: false, spares };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (ring, state) = (OnceLock::new(), Mutex::new(state));

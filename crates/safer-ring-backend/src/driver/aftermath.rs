@@ -36,10 +36,10 @@ impl<K> Default for Aftermath<K> {
 }
 
 impl<K> Aftermath<K> {
-    /// One with room for what nearly every turn has: a few wakers, and what a few dropped futures leave.
-    pub(crate) fn prepared() -> Self {
+    /// One with room for so many wakers, and for what a few dropped futures leave.
+    pub(crate) fn prepared(wakers: usize) -> Self {
         Self {
-            wakers: Vec::with_capacity(8),
+            wakers: Vec::with_capacity(wakers),
             dead: Vec::with_capacity(2),
             retired: Vec::with_capacity(4),
             ..Self::default()

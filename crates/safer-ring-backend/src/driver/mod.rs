@@ -131,7 +131,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         Ok(Self {
             table,
             backend,
-            aftermath: Aftermath { wakers: Vec::with_capacity(64), ..Aftermath::prepared() },
+            aftermath: Aftermath::prepared(64),
             dirty: false,
             more: Vec::new(),
             last_halves: Vec::new(),

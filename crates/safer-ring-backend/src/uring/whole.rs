@@ -81,7 +81,7 @@ impl Steps {
         }
     }
 
-    /// Changes the entry of a send, `done` bytes of which were sent without the kernel's ring: it is for the rest.
+    /// Changes the entry of a send, `begun` bytes of which were sent without the kernel's ring: it is for the rest.
     pub(super) fn begin_late(&mut self, begun: u32, sqe: &mut Sqe) {
         let sent = begun.min(sqe.len);
         let done = i32::try_from(sent).unwrap_or(i32::MAX);
