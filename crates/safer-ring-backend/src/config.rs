@@ -74,6 +74,8 @@ pub struct Config {
     pub iopoll: bool,
     /// Completions of 32 bytes, whose second half raw entries get.
     pub wide_completions: bool,
+    /// Submissions of 128 bytes, whose second half raw entries fill.
+    pub wide_entries: bool,
     /// Most worker threads of the kernel: bounded (files) and unbounded (everything else).
     pub io_wq_limits: Option<[u32; 2]>,
     /// Let the kernel refuse each opcode that this library does not use itself.
@@ -103,6 +105,7 @@ impl Config {
             sqpoll: None,
             iopoll: false,
             wide_completions: false,
+            wide_entries: false,
             io_wq_limits: None,
             restricted: false,
             without_setup_flags: 0,
@@ -116,7 +119,7 @@ impl Config {
 
     /// Whether it asks for a mode of io_uring that no other backend has, nor each kernel.
     pub(crate) fn has_mode(&self) -> bool {
-        self.sqpoll.is_some() || self.iopoll || self.wide_completions
+        self.sqpoll.is_some() || self.iopoll || self.wide_completions || self.wide_entries
     }
 
     /// Refuses what no kernel could grant, before any system call.

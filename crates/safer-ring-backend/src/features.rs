@@ -107,18 +107,6 @@ impl Features {
     }
 }
 
-const SETUP_NAMES: [(u32, &str); 9] = [
-    (setup::IOPOLL, "IOPOLL"),
-    (setup::SQPOLL, "SQPOLL"),
-    (setup::CQSIZE, "CQSIZE"),
-    (setup::SUBMIT_ALL, "SUBMIT_ALL"),
-    (setup::COOP_TASKRUN, "COOP_TASKRUN"),
-    (setup::TASKRUN_FLAG, "TASKRUN_FLAG"),
-    (setup::SINGLE_ISSUER, "SINGLE_ISSUER"),
-    (setup::DEFER_TASKRUN, "DEFER_TASKRUN"),
-    (setup::NO_SQARRAY, "NO_SQARRAY"),
-];
-
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.backend == BackendKind::Sim {
@@ -129,7 +117,7 @@ impl fmt::Display for Features {
         }
         write!(f, "io_uring, {} entries, {} completions, setup ", self.entries, self.completions)?;
         let mut separator = "";
-        for (flag, name) in SETUP_NAMES {
+        for &(flag, name) in setup::NAMES {
             if self.has_setup_flag(flag) {
                 write!(f, "{separator}{name}")?;
                 separator = "|";

@@ -30,14 +30,12 @@ use safer_ring_sys::Errno;
 
 use crate::adopt::Descriptor;
 use crate::error::Failure;
+use crate::payload::{ERRQUEUE, OOB, PEEK};
 
 /// Buffers that a multishot receive takes in before anybody asks for them; then it ends, until somebody does. What the
 /// peer sends meanwhile waits in the socket, and holds the peer back.
 const MOST_AHEAD: usize = 32;
 
-const MSG_OOB: u32 = 0x1;
-const MSG_PEEK: u32 = 0x2;
-const MSG_ERRQUEUE: u32 = 0x2000;
 const POLLIN: u32 = 1;
 
 /// What an operation has to do with a descriptor's stream.
@@ -69,8 +67,8 @@ impl Role {
                 Some(Self::Take)
             }
             Op::Recv { flags } | Op::RecvMsg { flags } => match flags {
-                _ if flags & (MSG_ERRQUEUE | MSG_OOB) != 0 => None,
-                _ if flags & MSG_PEEK != 0 => Some(Self::Peek),
+                _ if flags & (ERRQUEUE | OOB) != 0 => None,
+                _ if flags & PEEK != 0 => Some(Self::Peek),
                 _ => Some(Self::Take),
             },
             Op::RecvMulti { .. } => Some(Self::Take),

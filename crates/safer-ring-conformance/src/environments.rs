@@ -192,9 +192,9 @@ pub const ENVIRONMENTS: &[Environment] = {
         row("uring-local-sqpoll", "SQPOLL", &[Uring, Local, Sqpoll])
             .with(setup::SQPOLL)
             .shape(|builder| builder.sqpoll(IDLE)),
-        row("uring-local-wide", "CQE32", &[Uring, Local])
-            .with(setup::CQE32)
-            .shape(|builder| builder.wide_completions(true)),
+        row("uring-local-wide", "CQE32|SQE128", &[Uring, Local])
+            .with(setup::CQE32 | setup::SQE128)
+            .shape(|builder| builder.wide_completions(true).wide_entries(true)),
         row("uring-local-tiny", "one submission entry", &[Uring, Local, Tiny]),
         row("uring-local-restricted", "restricted to its own opcodes", &[Uring, Local, Restricted])
             .shape(|builder| builder.restricted(true)),
@@ -209,9 +209,9 @@ pub const ENVIRONMENTS: &[Environment] = {
         row("uring-shared-sqpoll", "SQPOLL", &[Uring, Shared, Sqpoll])
             .with(setup::SQPOLL)
             .shape(|builder| builder.sqpoll(IDLE)),
-        row("uring-shared-wide", "CQE32", &[Uring, Shared])
-            .with(setup::CQE32)
-            .shape(|builder| builder.wide_completions(true)),
+        row("uring-shared-wide", "CQE32|SQE128", &[Uring, Shared])
+            .with(setup::CQE32 | setup::SQE128)
+            .shape(|builder| builder.wide_completions(true).wide_entries(true)),
         row("uring-shared-tiny", "one submission entry, one kernel ring", &[Uring, Shared, Tiny])
             .shape(|builder| builder.max_rings(1)),
         row("uring-shared-restricted", "restricted", &[Uring, Shared, Restricted])

@@ -2,7 +2,9 @@
 
 use crate::Errno;
 use crate::register;
-use crate::uapi::register::{ProbeHeader, ProbeOp, QueryHeader, QueryOpcode, QueryZcrx};
+use crate::uapi::register::{
+    ProbeHeader, ProbeOp, QueryHeader, QueryOpcode, QueryScq, QueryZcrx, QueryZcrxEvent,
+};
 
 /// The number of opcodes that a probe can speak of: an opcode is one byte, and the kernel wants at
 /// most 256 entries.
@@ -74,6 +76,22 @@ pub fn query_opcodes() -> Result<QueryOpcode, Errno> {
 /// As [`query_opcodes`], and `EOPNOTSUPP` where the kernel does not know this question.
 pub fn query_zcrx() -> Result<QueryZcrx, Errno> {
     register::query(QueryHeader::ZCRX)
+}
+
+/// The header of rings in the caller's memory (Linux 6.19). Needs no ring.
+///
+/// # Errors
+/// As [`query_zcrx`].
+pub fn query_scq() -> Result<QueryScq, Errno> {
+    register::query(QueryHeader::SCQ)
+}
+
+/// What zero-copy receives of this kernel can tell of (Linux 7.3). Needs no ring.
+///
+/// # Errors
+/// As [`query_zcrx`].
+pub fn query_zcrx_event() -> Result<QueryZcrxEvent, Errno> {
+    register::query(QueryHeader::ZCRX_EVENT)
 }
 
 #[cfg(test)]

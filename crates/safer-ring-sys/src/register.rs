@@ -17,8 +17,8 @@ use crate::uapi::flags::{MSG_DATA, cancel, msg_ring};
 use crate::uapi::opcode;
 use crate::uapi::register::{
     BufReg, BufStatus, ClockRegister, CloneBuffers, FileIndexRange, FilesUpdate, NapiSettings,
-    ProbeHeader, ProbeOp, QueryHeader, QueryOpcode, QueryZcrx, Restriction, RsrcRegister,
-    RsrcUpdate2, SyncCancelReg, Timespec, register_op,
+    ProbeHeader, ProbeOp, QueryHeader, QueryOpcode, QueryScq, QueryZcrx, QueryZcrxEvent,
+    Restriction, RsrcRegister, RsrcUpdate2, SyncCancelReg, Timespec, register_op,
 };
 use crate::uapi::sqe::Sqe;
 use crate::uapi::{address, size_of_u32, zcrx};
@@ -428,6 +428,10 @@ pub(crate) unsafe trait Answer: Default {}
 unsafe impl Answer for QueryOpcode {}
 // SAFETY: integers only.
 unsafe impl Answer for QueryZcrx {}
+// SAFETY: integers only.
+unsafe impl Answer for QueryScq {}
+// SAFETY: integers only.
+unsafe impl Answer for QueryZcrxEvent {}
 
 /// Asks the kernel a question whose answer is a `T`. An older kernel fills less of it; the rest is
 /// zero.

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use common::{complete, kernel_is, make, nop, ring};
 use safer_ring_sys::mmap::Mapping;
-use safer_ring_sys::probe::{Query, query_opcodes, query_zcrx};
+use safer_ring_sys::probe::{Query, query_opcodes, query_scq, query_zcrx, query_zcrx_event};
 use safer_ring_sys::{
-    BufRing, CloneBuffers, Cqe, Errno, FILES_SKIP, NapiSettings, Restriction, Sqe, SyncCancelReg,
-    Timespec, Uring, address, cancel, enter, iovec, opcode, recvsend, register_op, send_message,
-    setup, sqe_flags, zcrx,
+    BufRing, CloneBuffers, Cqe, Errno, FILES_SKIP, NapiSettings, QueryHeader, Restriction, Sqe,
+    SyncCancelReg, Timespec, Uring, address, cancel, enter, iovec, opcode, recvsend, register_op,
+    send_message, setup, sqe_flags, zcrx,
 };
 
 const OWNED: u32 = setup::SINGLE_ISSUER | setup::DEFER_TASKRUN;
@@ -76,6 +76,13 @@ fn a_query_needs_no_ring() {
     if let Some(zcrx) = all.zcrx {
         assert!(zcrx.rq_hdr_size > 0 && zcrx.rq_hdr_alignment.is_power_of_two());
         assert!(zcrx.has_ctrl_op(zcrx::ctrl_op::FLUSH_RQ));
+    }
+    // Each number of questions is that of one more of them.
+    let known = answer.nr_query_opcodes;
+    assert_eq!(query_scq().is_ok(), known > QueryHeader::SCQ);
+    assert_eq!(query_zcrx_event().is_ok(), known > QueryHeader::ZCRX_EVENT);
+    if let Ok(events) = query_zcrx_event() {
+        assert!(events.stats_size > 0 && events.stats_off_alignment.is_power_of_two());
     }
 }
 

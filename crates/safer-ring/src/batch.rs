@@ -6,6 +6,7 @@ use safer_ring_backend::payload::{self, Payload, Read, Unit, Write};
 use safer_ring_backend::{Batch as Inner, Member, Mode, Operation, Shared, SubmitBatch};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
+use crate::ops::{CURSOR, position};
 use crate::{Fd, RingOf};
 
 /// Collects operations and hands them to the kernel in one `io_uring_enter`.
@@ -53,13 +54,13 @@ impl<M: Mode> Batch<M> {
     /// Adds [`Ring::read_owned`](crate::RingOf::read_owned).
     #[inline]
     pub fn read<B: IoBufMut>(&mut self, fd: &Fd<M>, buffer: B) -> Member<M, Read<B>> {
-        self.inner.add(payload::read(fd, buffer, crate::ops::CURSOR))
+        self.inner.add(payload::read(fd, buffer, CURSOR))
     }
 
     /// Adds [`Ring::write_owned`](crate::RingOf::write_owned).
     #[inline]
     pub fn write<B: IoBuf>(&mut self, fd: &Fd<M>, buffer: B) -> Member<M, Write<B>> {
-        self.inner.add(payload::write(fd, buffer, crate::ops::CURSOR))
+        self.inner.add(payload::write(fd, buffer, CURSOR))
     }
 
     /// Adds [`Ring::read_at_owned`](crate::RingOf::read_at_owned).
@@ -70,7 +71,7 @@ impl<M: Mode> Batch<M> {
         buffer: B,
         offset: u64,
     ) -> Member<M, Read<B>> {
-        self.inner.add(payload::read(fd, buffer, offset))
+        self.inner.add(payload::read(fd, buffer, position(offset)))
     }
 
     /// Adds [`Ring::write_at_owned`](crate::RingOf::write_at_owned).
@@ -81,19 +82,19 @@ impl<M: Mode> Batch<M> {
         buffer: B,
         offset: u64,
     ) -> Member<M, Write<B>> {
-        self.inner.add(payload::write(fd, buffer, offset))
+        self.inner.add(payload::write(fd, buffer, position(offset)))
     }
 
     /// Adds [`Ring::recv`](crate::RingOf::recv).
     #[inline]
     pub fn recv<B: IoBufMut>(&mut self, fd: &Fd<M>, buffer: B) -> Member<M, Read<B>> {
-        self.inner.add(payload::recv(fd, buffer, 0))
+        self.inner.add(payload::recv(fd, buffer))
     }
 
     /// Adds [`Ring::send`](crate::RingOf::send).
     #[inline]
     pub fn send<B: IoBuf>(&mut self, fd: &Fd<M>, buffer: B) -> Member<M, Write<B>> {
-        self.inner.add(payload::send(fd, buffer, 0))
+        self.inner.add(payload::send(fd, buffer))
     }
 
     /// Hands all members to the kernel and waits until the last one has ended. The results are in the

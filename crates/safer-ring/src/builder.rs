@@ -67,8 +67,8 @@ impl<M: Mode> Builder<M> {
     }
 
     /// A kernel thread takes the submissions (`IORING_SETUP_SQPOLL`): no system call to submit, one CPU
-    /// kept busy while there is traffic and for `idle` after it. Millisecond resolution. Not for
-    /// programs that do not have a CPU to spare.
+    /// kept busy while there is traffic and for `idle` after it: whole milliseconds, rounded up, and at least one. Not
+    /// for programs that do not have a CPU to spare.
     pub fn sqpoll(mut self, idle: Duration) -> Self {
         let cpu = self.config.sqpoll.and_then(|sqpoll| sqpoll.cpu);
         self.config.sqpoll = Some(Sqpoll { idle, cpu });
@@ -91,8 +91,8 @@ impl<M: Mode> Builder<M> {
     }
 
     /// Completions have 32 bytes (`IORING_SETUP_CQE32`) in place of 16, for entries of [`Ring::raw`](crate::RingOf::raw)
-    /// that need the second half ([`RawOutput::second_half`](crate::RawOutput::second_half)): commands to NVMe devices, time
-    /// stamps, zero-copy receives. Every other operation is the same, and slower by a few nanoseconds. Kernel 5.19:
+    /// that need the second half ([`RawOutput::second_half`](crate::RawOutput::second_half)): time stamps, zero-copy receives,
+    /// and, with [`Builder::wide_entries`], commands to NVMe devices. Every other operation is the same, and slower by a few nanoseconds. Kernel 5.19:
     /// before that, building the ring fails with [`SetupError::Mode`](crate::SetupError::Mode). The fallback has no such
     /// entries, and it means nothing there.
     pub fn wide_completions(mut self, wide: bool) -> Self {
@@ -100,8 +100,16 @@ impl<M: Mode> Builder<M> {
         self
     }
 
+    /// Submissions have 128 bytes (`IORING_SETUP_SQE128`) in place of 64, for entries of
+    /// [`Ring::raw_wide`](crate::RingOf::raw_wide). Every other operation is the same, and slower by some nanoseconds. Kernel
+    /// 5.19; errors and the fallback as for [`Builder::wide_completions`].
+    pub fn wide_entries(mut self, wide: bool) -> Self {
+        self.config.wide_entries = wide;
+        self
+    }
+
     /// Most worker threads that the kernel makes for work that blocks: `bounded` for files, `unbounded`
-    /// for everything else. 0 leaves a limit as it is. Kernel 5.15.
+    /// for everything else. 0 leaves a limit as it is. Kernel 5.15. It means nothing on the fallback, whose threads are its own.
     pub fn io_wq_workers(mut self, bounded: u32, unbounded: u32) -> Self {
         self.config.io_wq_limits = Some([bounded, unbounded]);
         self
@@ -109,7 +117,8 @@ impl<M: Mode> Builder<M> {
 
     /// The kernel refuses every opcode that this library does not use itself (`EACCES`): operations of
     /// a ring bypass seccomp filters, and this narrows what a hijacked program can do with it.
-    /// [`Ring::raw`](crate::RingOf::raw) is then limited to the same opcodes. Kernel 5.10.
+    /// [`Ring::raw`](crate::RingOf::raw) is then limited to the same opcodes. Kernel 5.10. It means nothing on the
+    /// fallback, whose system calls a seccomp filter sees.
     pub fn restricted(mut self, restricted: bool) -> Self {
         self.config.restricted = restricted;
         self

@@ -158,11 +158,19 @@ fn the_offset_that_means_the_cursor_is_refused<E: Exec>() {
         assert_eq!((error.kind(), error.buffer), (ErrorKind::InvalidInput, vec![vec![1]]));
         let error = ring.write_vectored_at(&fd, vec!["a", "b"], u64::MAX).await.unwrap_err();
         assert_eq!((error.kind(), error.buffer), (ErrorKind::InvalidInput, vec!["a", "b"]));
+        let mut batch = ring.batch();
+        let read = batch.read_at(&fd, b"read".to_vec(), u64::MAX);
+        let write = batch.write_at(&fd, "write", u64::MAX);
+        batch.submit().await;
+        let error = read.await.unwrap_err();
+        assert_eq!((error.kind(), &error.buffer[..]), (ErrorKind::InvalidInput, &b"read"[..]));
+        let error = write.await.unwrap_err();
+        assert_eq!((error.kind(), error.buffer), (ErrorKind::InvalidInput, "write"));
         let (_reader, writer) = std::io::pipe().unwrap();
         let splice = ring.splice(&fd, Some(u64::MAX), &Fd::new(writer), None, 7, SpliceFlags::NONE);
         assert_eq!(splice.await.unwrap_err().kind(), ErrorKind::InvalidInput);
         // The plain ones are refused by the kernel, the others before it. The cursor has not moved in any case.
-        assert_eq!(ring.snapshot().submitted, submitted + 2);
+        assert_eq!(ring.snapshot().submitted, submitted + 4);
         assert_eq!(ring.read_owned(&fd, vec![0; 10]).await.unwrap().1, b"content");
         let error = ring.read_at_owned(&fd, vec![0; 1], u64::MAX - 1).await.unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "the kernel's own answer");

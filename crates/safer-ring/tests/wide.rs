@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::net::{ended, unix_pair};
-use common::{Exec, everywhere, with_built};
+use common::{Exec, everywhere, with_built, with_ring};
 use safer_ring::{
     BackendChoice, BackendKind, Builder, Mode, OwnedBuffer, RawOutput, Ring, RingOf, SetupError,
     Shared, sys,
@@ -16,6 +16,8 @@ everywhere!(
     a_raw_entry_gets_the_second_half,
     other_operations_are_the_same,
     a_dropped_raw_entry_leaves_nothing,
+    entries_of_both_sizes_run_in_a_ring_of_large_ones,
+    a_large_entry_is_refused_by_a_ring_of_small_ones,
 );
 
 fn wide() -> Builder<Shared> {
@@ -139,9 +141,50 @@ fn a_dropped_raw_entry_leaves_nothing<E: Exec>() {
     });
 }
 
+fn entries_of_both_sizes_run_in_a_ring_of_large_ones<E: Exec>() {
+    if !can_be_had() {
+        return;
+    }
+    for completions in [false, true] {
+        with_built::<E>(wide().wide_completions(completions).wide_entries(true), async |ring| {
+            assert!(ring.features().has_setup_flag(sys::setup::SQE128));
+            assert!(ring.features().to_string().contains("SQE128"), "{}", ring.features());
+            let (reader, writer) = unix_pair();
+            // More than the ring has places, so that each place holds each kind.
+            for round in 0..50_u8 {
+                let sqe = sys::Sqe { opcode: sys::opcode::NOP, ..sys::Sqe::default() };
+                let entry = sys::Sqe128 { sqe, cmd: [0xff; 64] };
+                // SAFETY: a no-op, without memory or descriptor; it does not look at its second half.
+                let large = unsafe { ring.raw_wide(entry, None, round) };
+                // SAFETY: the same.
+                let small = unsafe { ring.raw(sqe, None, round) };
+                let send = ring.send(&writer, vec![round; 3]);
+                let (large, small, sent) = futures_util::future::join3(large, small, send).await;
+                assert_eq!((large.result.unwrap(), large.keep), (0, round));
+                assert_eq!((small.result.unwrap(), small.keep), (0, round));
+                assert_eq!(sent.unwrap().0, 3);
+                assert_eq!(ring.recv(&reader, vec![0; 9]).await.unwrap().1, [round; 3]);
+            }
+            ended(&ring).await;
+        });
+    }
+}
+
+fn a_large_entry_is_refused_by_a_ring_of_small_ones<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        // SAFETY: a no-op, without memory or descriptor.
+        let output = unsafe { ring.raw_wide(sys::Sqe128::default(), None, "kept") }.await;
+        assert_eq!(output.result.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(output.keep, "kept");
+    });
+}
+
 #[test]
 fn the_fallback_has_no_such_completions() {
     let only = BackendChoice::Only(BackendKind::Fallback);
-    let error = Ring::builder().backend(only).wide_completions(true).build().unwrap_err();
-    assert!(matches!(error, SetupError::Conflict { .. }), "{error}");
+    let builder = || Ring::builder().backend(only);
+    for builder in [builder().wide_completions(true), builder().wide_entries(true)] {
+        let error = builder.build().unwrap_err();
+        assert!(matches!(error, SetupError::Conflict { .. }), "{error}");
+    }
 }

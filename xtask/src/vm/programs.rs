@@ -122,6 +122,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     // Completions of 32 bytes are io_uring's alone.
     face("wide").once().in_short(),
     face("cursor"),
+    face("flags"),
     // Many thousands of timers take minutes on an emulated processor.
     face("cancel")
         .but(&["--skip", "ten_thousand_operations", "--skip", "a_hundred_thousand_timers"])

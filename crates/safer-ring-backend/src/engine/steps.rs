@@ -21,6 +21,7 @@ use super::vectors;
 use super::waits::{self, Entry, Line, NONE, Place};
 use super::{Engine, RDHUP};
 use crate::backend::Submission;
+use crate::payload::WAITALL;
 
 /// What poll(2) says of files that are always ready.
 const ALWAYS: u32 = 0x1 | 0x4 | 0x40 | 0x100;
@@ -260,7 +261,6 @@ pub(super) fn wanted(s: &Submission) -> u32 {
 /// Whether a result ends the chain of its operation: an error, and less than was asked for (io_uring_enter(2),
 /// `IOSQE_IO_LINK`).
 fn breaks(s: &Submission, result: i32) -> bool {
-    const WAITALL: u32 = 0x100;
     let Ok(moved) = usize::try_from(result) else { return true };
     let wanted = match s.op {
         Op::Read { .. } => s.capacity,

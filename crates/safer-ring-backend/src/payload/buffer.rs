@@ -13,14 +13,14 @@ use std::mem::ManuallyDrop;
 use safer_ring_buf::{IoBuf, IoBufMut, Lease};
 use safer_ring_core::{CURSOR, Group, Key, Op};
 
+use super::flags::{self, NOSIGNAL, WAITALL};
 use super::kept::fill;
-use super::message::WAITALL;
 use super::{Done, Payload, sealed::Sealed};
 use crate::driver::{Driver, Refused};
 use crate::error::OpError;
 use crate::fd::{Fd, Guard};
 use crate::mode::Mode;
-use crate::request::{Request, Resources};
+use crate::request::{Made, Request, Resources};
 use crate::stream::{Item, Sides};
 use crate::uring::transfer;
 
@@ -47,9 +47,19 @@ pub fn read<M: Mode, B: IoBufMut>(fd: &Fd<M>, buffer: B, offset: u64) -> ReadReq
 
 /// recv(2).
 #[inline]
-pub fn recv<M: Mode, B: IoBufMut>(fd: &Fd<M>, buffer: B, flags: u32) -> ReadRequest<M, B> {
+pub fn recv<M: Mode, B: IoBufMut>(fd: &Fd<M>, buffer: B) -> ReadRequest<M, B> {
     let (lease, rest) = buffer.lend();
-    Request::new(Op::Recv { flags }, lease, rest).on(fd.guard())
+    Request::new(Op::Recv { flags: 0 }, lease, rest).on(fd.guard())
+}
+
+/// recv(2) with flags.
+///
+/// # Errors
+/// The output of the operation, for flags that an operation cannot have.
+#[inline]
+pub fn recv_with<M: Mode, B: IoBufMut>(fd: &Fd<M>, buffer: B, flags: u32) -> Made<M, Read<B>> {
+    let (lease, rest) = flags::of_receive(flags, buffer).map_err(Err)?.lend();
+    Ok(Request::new(Op::Recv { flags }, lease, rest).on(fd.guard()))
 }
 
 /// write(2) or pwrite(2).
@@ -61,9 +71,19 @@ pub fn write<M: Mode, B: IoBuf>(fd: &Fd<M>, buffer: B, offset: u64) -> WriteRequ
 
 /// send(2), always with `MSG_NOSIGNAL`: a closed peer is an error, not a signal.
 #[inline]
-pub fn send<M: Mode, B: IoBuf>(fd: &Fd<M>, buffer: B, flags: u32) -> WriteRequest<M, B> {
+pub fn send<M: Mode, B: IoBuf>(fd: &Fd<M>, buffer: B) -> WriteRequest<M, B> {
     let (lease, rest) = buffer.lend();
-    Request::new(Op::Send { flags: flags | super::message::NOSIGNAL }, lease, rest).on(fd.guard())
+    Request::new(Op::Send { flags: NOSIGNAL }, lease, rest).on(fd.guard())
+}
+
+/// [`send`] with flags of send(2).
+///
+/// # Errors
+/// The output of the operation, for flags that an operation cannot have.
+#[inline]
+pub fn send_with<M: Mode, B: IoBuf>(fd: &Fd<M>, buffer: B, flags: u32) -> Made<M, Write<B>> {
+    let (lease, rest) = flags::of_send(flags, buffer).map_err(Err)?.lend();
+    Ok(Request::new(Op::Send { flags: flags | NOSIGNAL }, lease, rest).on(fd.guard()))
 }
 
 /// Whether a short transfer ends a chain: that of a file does, that of a socket only if all was asked for.

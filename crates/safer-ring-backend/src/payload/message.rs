@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use safer_ring_buf::{IoBuf, IoBufMut, IoVec, Lease};
 use safer_ring_core::Op;
 
+use super::flags::{self, CMSG_CLOEXEC, NOSIGNAL};
 use super::kept::{advance_vectors, fill, vectors_of};
 use super::{Done, Payload, sealed::Sealed};
 use crate::addr::{Address, RawAddress};
@@ -29,18 +30,14 @@ use crate::mode::Mode;
 use crate::request::{Made, Request};
 use crate::stream::{Item, Load, Sides, written};
 
-/// `MSG_NOSIGNAL`.
-pub(crate) const NOSIGNAL: u32 = 0x4000;
-/// `MSG_WAITALL`: a send goes on until all is sent, and a shorter one ends a chain.
-pub(crate) const WAITALL: u32 = 0x100;
-/// `MSG_CMSG_CLOEXEC`: received descriptors close on exec.
-const CMSG_CLOEXEC: u32 = 0x4000_0000;
 const MSG_CTRUNC: i32 = 0x8;
 const MSG_TRUNC: i32 = 0x20;
 const SOL_SOCKET: i32 = 1;
 const SCM_RIGHTS: i32 = 1;
 /// `sizeof(struct cmsghdr)`.
 const HEADER: usize = 16;
+/// Room for control data that is refused above, in bytes: 253 descriptors, the most of one message (unix(7)), take 1 KiB.
+const MOST_CONTROL: usize = 1 << 20;
 
 /// Receives a message.
 #[derive(Debug)]
@@ -322,23 +319,37 @@ fn split_control(bytes: &[u8]) -> Option<(ControlMessage, &[u8])> {
 }
 
 /// recvmsg(2) with `MSG_CMSG_CLOEXEC`; room for `control_len` bytes of control data.
+///
+/// # Errors
+/// The output of the operation, for more room than 1 MiB and for flags that an operation cannot have.
 pub fn recv_msg<M: Mode, B: IoBufMut>(
     fd: &Fd<M>,
     buffer: B,
     control_len: usize,
     flags: u32,
-) -> Request<M::Guard, RecvMsg<B>> {
+) -> Made<M, RecvMsg<B>> {
+    let buffer = flags::of_receive(flags, buffer).map_err(Err)?;
+    if control_len > MOST_CONTROL {
+        return Err(Err(OpError::new(too_much_control(control_len), buffer)));
+    }
     let (buffer, rest) = buffer.lend();
     let control = Control { bytes: vec![0; control_len], descriptors: Vec::new() };
     let len = buffer.capacity();
     let lease = MessageState::lease(buffer, len, Some(RawAddress::room()), control, true, None);
-    Request::new(Op::RecvMsg { flags: flags | CMSG_CLOEXEC }, lease, rest).on(fd.guard())
+    Ok(Request::new(Op::RecvMsg { flags: flags | CMSG_CLOEXEC }, lease, rest).on(fd.guard()))
+}
+
+#[cold]
+fn too_much_control(len: usize) -> io::Error {
+    let text =
+        format!("room for {len} bytes of control data; at most {MOST_CONTROL} can be asked for");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// sendmsg(2) with `MSG_NOSIGNAL`.
 ///
 /// # Errors
-/// The output of the operation, if the address is too long.
+/// The output of the operation, if the address is too long, and for flags that an operation cannot have.
 pub fn send_msg<M: Mode, B: IoBuf>(
     fd: &Fd<M>,
     buffer: B,
@@ -346,6 +357,7 @@ pub fn send_msg<M: Mode, B: IoBuf>(
     control: Control,
     flags: u32,
 ) -> Made<M, SendMsg<B>> {
+    let buffer = flags::of_send(flags, buffer).map_err(Err)?;
     let name = match address.map(RawAddress::encode).transpose() {
         Ok(name) => name,
         Err(error) => return Err(Err(OpError::new(error, buffer))),

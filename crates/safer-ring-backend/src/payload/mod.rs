@@ -11,6 +11,7 @@
 
 mod buffer;
 mod descriptor;
+mod flags;
 mod kept;
 mod message;
 mod path;
@@ -25,16 +26,18 @@ use safer_ring_buf::Lease;
 use safer_ring_core::{Completion, Group, Key, Op};
 use safer_ring_sys::Errno;
 
-pub use buffer::{Read, Write, read, recv, send, write};
+pub use buffer::{Read, Write, read, recv, recv_with, send, send_with, write};
 pub use descriptor::{
     Accept, OpenFd, PipeEnds, Socket, accept, bind, connect, open, openat2, pipe, socket,
 };
+pub(crate) use flags::{DONTWAIT, ERRQUEUE, NOSIGNAL, OOB};
+pub use flags::{PEEK, WAITALL};
 pub(crate) use kept::{advance, appends, given, keeps_rest, load};
+pub(crate) use message::message_bytes;
 pub use message::{Control, ControlMessage, Received, RecvMsg, SendMsg, recv_msg, send_msg};
-pub(crate) use message::{NOSIGNAL, WAITALL, message_bytes};
 pub use path::{FileType, Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
 pub(crate) use raw::sanitize;
-pub use raw::{Raw, RawCompletion, RawOutput, raw};
+pub use raw::{Raw, RawCompletion, RawOutput, raw, raw_refused, raw_wide};
 pub(crate) use simple::bury_close;
 pub use simple::{
     Close, Count, Plain, PollEvents, Settled, Sleep, Unit, close, fallocate, fsync, ftruncate,

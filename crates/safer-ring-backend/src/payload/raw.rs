@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 
 use safer_ring_buf::Lease;
 use safer_ring_core::Op;
-use safer_ring_sys::Sqe;
+use safer_ring_sys::{Sqe, Sqe128};
 
 use super::{Done, Payload, sealed::Sealed};
 use crate::error::Failure;
@@ -58,11 +58,12 @@ pub struct RawCompletion {
 /// The entry stays first: the backend reads it there.
 #[repr(C)]
 struct RawState<T> {
-    entry: Sqe,
+    entry: Sqe128,
     keep: T,
 }
 
-/// An operation from a submission entry. `user_data` and the link flags are set by the library.
+/// An operation from a submission entry. `user_data`, the link flags and
+/// `CQE_SKIP_SUCCESS` are set by the library.
 ///
 /// # Safety
 /// Until the last completion:
@@ -76,8 +77,27 @@ pub unsafe fn raw<M: Mode, T: Send + 'static>(
     fd: Option<&Fd<M>>,
     keep: T,
 ) -> Request<M::Guard, Raw<T>> {
+    // SAFETY: the contract is the same; the second half points to nothing.
+    unsafe { raw_wide(Sqe128 { sqe: entry, ..Sqe128::default() }, fd, keep) }
+}
+
+/// [`raw`] of an entry of 128 bytes. A ring without [`Config::wide_entries`](crate::Config::wide_entries) leaves its second
+/// half out.
+///
+/// # Safety
+/// That of [`raw`], for both halves.
+pub unsafe fn raw_wide<M: Mode, T: Send + 'static>(
+    entry: Sqe128,
+    fd: Option<&Fd<M>>,
+    keep: T,
+) -> Request<M::Guard, Raw<T>> {
     let request = Request::new(Op::Raw, Lease::from_box(Box::new(RawState { entry, keep })), ());
     super::path::at(request, fd)
+}
+
+/// The output of an entry that never reached the kernel.
+pub fn raw_refused<T>(error: io::Error, keep: T) -> RawOutput<T> {
+    RawOutput { result: Err(error), flags: 0, second_half: [0; 2], earlier: Vec::new(), keep }
 }
 
 impl<T: Send + 'static> Payload for Raw<T> {
@@ -96,8 +116,7 @@ impl<T: Send + 'static> Payload for Raw<T> {
     }
 
     fn failed(failure: Failure, keep: T) -> Self::Output {
-        let (second_half, earlier) = ([0; 2], Vec::new());
-        RawOutput { result: Err(failure.into()), flags: 0, second_half, earlier, keep }
+        raw_refused(failure.into(), keep)
     }
 
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {

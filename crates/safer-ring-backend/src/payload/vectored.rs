@@ -12,8 +12,9 @@ use std::marker::PhantomData;
 use safer_ring_buf::{IoBuf, IoBufMut, Lease, Vectored, VectoredRest};
 use safer_ring_core::Op;
 
+use super::flags::{self, NOSIGNAL, WAITALL};
 use super::kept::scatter;
-use super::message::{self, NOSIGNAL, WAITALL};
+use super::message;
 use super::{Done, Payload, sealed::Sealed};
 use crate::error::OpError;
 use crate::fd::Fd;
@@ -89,12 +90,13 @@ pub fn write_vectored<M: Mode, B: IoBuf>(
 /// sendmsg(2) of many buffers, always with `MSG_NOSIGNAL`: a closed peer is an error, not a signal.
 ///
 /// # Errors
-/// The output of the operation, if there are more than 1024 buffers.
+/// The output of the operation, if there are more than 1024 buffers, and for flags that an operation cannot have.
 pub fn send_vectored<M: Mode, B: IoBuf>(
     fd: &Fd<M>,
     buffers: Vec<B>,
     flags: u32,
 ) -> Made<M, WriteVectored<B>> {
+    let buffers = flags::of_send(flags, buffers).map_err(Err)?;
     let total = transfer(Vectored::total_init(&buffers).unwrap_or(usize::MAX));
     let (list, count, rest) = Vectored::lend_for_write(buffers).map_err(too_many)?;
     let op = Op::SendMsg { flags: flags | NOSIGNAL };

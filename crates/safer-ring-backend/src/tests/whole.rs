@@ -11,10 +11,9 @@ use super::{Guarded, result, submit};
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::fd::Guard;
+use crate::payload::WAITALL;
 use crate::request::Resources;
 use crate::uring::RingBackend;
-
-const MSG_WAITALL: u32 = 0x100;
 
 /// A driver that receives ten bytes, and who sends them.
 fn receiving() -> (Driver<Guarded, RingBackend>, Key, UnixStream) {
@@ -24,7 +23,7 @@ fn receiving() -> (Driver<Guarded, RingBackend>, Key, UnixStream) {
     let (lease, _) = Vec::<u8>::with_capacity(10).lend();
     let fd = Some(Guarded::of(OwnedFd::from(near).into()));
     let resources = Resources { lease, fd, other: None };
-    let key = submit(&mut driver, Op::Recv { flags: MSG_WAITALL }, resources);
+    let key = submit(&mut driver, Op::Recv { flags: WAITALL }, resources);
     driver.flush();
     (driver, key, far)
 }

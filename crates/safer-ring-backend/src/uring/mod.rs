@@ -30,7 +30,8 @@ use std::time::Duration;
 use safer_ring_buf::{Lease, PoolMemory, PooledBuffer};
 use safer_ring_core::Op;
 use safer_ring_sys::{
-    Cqe, Cqe32, Errno, Sqe, Timespec, Uring, enter, feat, opcode, setup as setup_flag, sq_ring,
+    Cqe, Cqe32, Errno, Sqe, Sqe128, Timespec, Uring, enter, feat, opcode, setup as setup_flag,
+    sq_ring,
 };
 
 use crate::backend::{Backend, Helped, Named, Submission, Submitted, Wait, wait_outside};
@@ -66,6 +67,8 @@ pub struct RingBackend {
     can_hush: bool,
     /// Its completions have 32 bytes.
     wide: bool,
+    /// Submissions have 128 bytes.
+    wide_entries: bool,
     /// All of the hot operations (`prep::hot`) are to be used as they are.
     all_hot: bool,
     /// Transfers in steps.
@@ -250,8 +253,8 @@ unsafe impl Backend for RingBackend {
             && submission.begun == 0
             && let Some(sqe) = prep::hot(submission)
         {
-            // SAFETY: the contract of `submit`: the operation's memory lives, and there is room. No ring here has large
-            // entries (`setup`).
+            // SAFETY: the contract of `submit`: the operation's memory lives, and there is room. Not a ring of
+            // large entries (`setup`).
             let entry = unsafe { self.ring.push_in_room(&sqe) };
             if self.registered.name(entry, submission)
                 && let Some(class) = Class::of(submission)
@@ -473,8 +476,14 @@ impl RingBackend {
         if matches!(submission.op, Op::Raw) {
             // SAFETY: the memory of a raw operation starts with the entry that its caller prepared
             // (`payload::raw`, the only constructor of `Op::Raw`).
-            let prepared = unsafe { submission.ptr.cast::<Sqe>().read() };
-            sqe = sanitize(prepared, submission.user_data, submission.link);
+            let prepared = unsafe { submission.ptr.cast::<Sqe128>().read() };
+            sqe = sanitize(prepared.sqe, submission.user_data, submission.link);
+            if self.wide_entries {
+                // SAFETY: the contract of `submit`, whose memory is that of the whole entry.
+                let pushed = unsafe { self.ring.push128(&Sqe128 { sqe, ..prepared }) };
+                debug_assert!(pushed.is_ok(), "the driver asks for room before it submits");
+                return Submitted::Queued;
+            }
         } else if !self.features.supports(sqe.opcode) {
             // SAFETY: the contract of `submit` covers the length of the call.
             let result = unsafe { plain::perform(submission) };

@@ -142,6 +142,7 @@ impl RingBackend {
             can_wait_with_timeout: false,
             can_hush: false,
             wide: false,
+            wide_entries: false,
             all_hot: false,
             steps: Steps::default(),
             needs_steps: false,
@@ -181,6 +182,7 @@ impl RingBackend {
             can_wait_with_timeout: false,
             can_hush: false,
             wide: false,
+            wide_entries: false,
             all_hot: false,
             steps: Steps::default(),
             needs_steps: false,
@@ -219,12 +221,7 @@ impl RingBackend {
                 opcodes &= !(1 << *code);
             }
         }
-        if let Some(limits) = config.io_wq_limits {
-            let mut limits = limits;
-            steadily(|| ring.iowq_max_workers(&mut limits)).map_err(|errno| {
-                SetupError::Refused { step: "the limits of io-wq workers (kernel 5.15)", errno }
-            })?;
-        }
+        limit_workers(&ring, config)?;
         placement.workers = place_workers(&ring, &config.place);
         if ring.setup_flags() & setup::R_DISABLED != 0 {
             steadily(|| ring.enable_rings())
@@ -245,9 +242,13 @@ impl RingBackend {
         };
         // Whether the kernel posts what a submission completes at once without being asked for it.
         let by_itself = ring.setup_flags() & (setup::DEFER_TASKRUN | setup::IOPOLL) == 0;
+        let wide_entries = features.has_setup_flag(setup::SQE128);
         let no_iowait = if features.has_feature(feat::NO_IOWAIT) { enter::NO_IOWAIT } else { 0 };
         Ok(Self {
-            all_hot: !steps && prep::HOT.iter().all(|code| features.supports(*code)),
+            wide_entries,
+            all_hot: !steps
+                && !wide_entries
+                && prep::HOT.iter().all(|code| features.supports(*code)),
             steps: Steps::default(),
             needs_steps: steps,
             registered: registered(purpose, &features),
@@ -264,6 +265,14 @@ impl RingBackend {
             buffers: Buffers::default(),
         })
     }
+}
+
+/// The limits that were asked for.
+fn limit_workers(ring: &Uring, config: &Config) -> Result<(), SetupError> {
+    let Some(mut limits) = config.io_wq_limits else { return Ok(()) };
+    let step = "the limits of io-wq workers (kernel 5.15)";
+    steadily(|| ring.iowq_max_workers(&mut limits))
+        .map_err(|errno| SetupError::Refused { step, errno })
 }
 
 /// Files are registered for one thread only: another one that closed a file could not make it leave its place.
@@ -302,6 +311,9 @@ fn ladder(config: &Config, purpose: Purpose) -> Vec<u32> {
     }
     if config.wide_completions {
         wanted |= setup::CQE32;
+    }
+    if config.wide_entries {
+        wanted |= setup::SQE128;
     }
     if config.restricted {
         wanted |= setup::R_DISABLED;
@@ -384,7 +396,9 @@ fn params(config: &Config, entries: u32, setup_flags: u32) -> Params {
         None => (2 * entries).max(COMPLETIONS),
     };
     if let Some(sqpoll) = config.sqpoll {
-        params.sq_thread_idle = u32::try_from(sqpoll.idle.as_millis()).unwrap_or(u32::MAX);
+        // Zero would be the kernel's own choice, a second.
+        let milliseconds = sqpoll.idle.as_nanos().div_ceil(1_000_000).max(1);
+        params.sq_thread_idle = u32::try_from(milliseconds).unwrap_or(u32::MAX);
         params.sq_thread_cpu = sqpoll.cpu.unwrap_or(0);
     }
     params

@@ -14,12 +14,8 @@ use safer_ring_sys::{Cqe, Errno, Sqe, opcode};
 
 use super::prep::{POLLIN, poll_word};
 use crate::backend::Submission;
-use crate::payload::WAITALL;
+use crate::payload::{DONTWAIT, ERRQUEUE, OOB, PEEK, WAITALL};
 
-const MSG_OOB: u32 = 0x1;
-const MSG_PEEK: u32 = 0x2;
-const MSG_DONTWAIT: u32 = 0x40;
-const MSG_ERRQUEUE: u32 = 0x2000;
 const POLLOUT: u32 = 4;
 /// Makes of the name of an operation one that the table does not know: its tags use the bits below.
 const STEP: u64 = 1 << 3;
@@ -69,7 +65,7 @@ impl Steps {
         if flags & WAITALL == 0 || submission.link || submission.poll_first.is_some() {
             return;
         }
-        let special = MSG_OOB | MSG_PEEK | MSG_DONTWAIT | MSG_ERRQUEUE;
+        let special = OOB | PEEK | DONTWAIT | ERRQUEUE;
         let steps = matches!(submission.op, Op::Recv { .. } | Op::Send { .. })
             && flags & special == 0
             && stream();

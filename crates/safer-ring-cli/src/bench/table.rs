@@ -16,9 +16,9 @@ use crate::num::{float, whole};
 pub(crate) const SUMMARY: [(&str, &str); 5] = [
     ("small reads", "read-4k-cached-qd32"),
     ("large reads", "read-1m-direct-qd8"),
-    ("reads of many tasks", "mt-read-direct-32"),
     ("many connections", "echo-1000"),
     ("with cancellations", "drop-64"),
+    ("reads of many tasks", "mt-read-direct-32"),
 ];
 
 const WIDTH: usize = 118;

@@ -13,7 +13,7 @@ use crate::environments::Tag;
 use crate::kit::{plain, yes};
 use crate::scenario::{Expect, Need, Scenario, row};
 
-const POLLED: &str = "`sqpoll`, `iopoll`, `wide_completions`";
+const POLLED: &str = "`sqpoll`, `iopoll`, `wide_completions`, `wide_entries`";
 const WORKERS: &str = "`io_wq_workers`, `without_opcodes`, `without_setup_flags`";
 
 const CONFLICT: &[(Tag, Expect)] =

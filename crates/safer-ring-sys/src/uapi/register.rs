@@ -519,6 +519,8 @@ impl QueryHeader {
     pub const ZCRX: u32 = 1;
     /// The result is a [`QueryScq`]. Linux 6.19.
     pub const SCQ: u32 = 2;
+    /// The result is a [`QueryZcrxEvent`]. Linux 7.3.
+    pub const ZCRX_EVENT: u32 = 3;
 }
 
 /// `struct io_uring_query_opcode`.
@@ -581,6 +583,25 @@ pub struct QueryScq {
     pub hdr_alignment: u64,
 }
 layout!(QueryScq, size 16, align 8, { hdr_size @ 0, hdr_alignment @ 8 });
+
+/// `struct io_uring_query_zcrx_event`: what zero-copy receives can tell of.
+#[repr(C)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryZcrxEvent {
+    /// Events that can be asked for, as bits.
+    pub event_flags: u32,
+    /// Bytes of the statistics.
+    pub stats_size: u32,
+    /// Alignment of the statistics in their memory, in bytes.
+    pub stats_off_alignment: u32,
+    /// Zero.
+    pub resv1: u32,
+    /// Zero.
+    pub resv2: [u64; 4],
+}
+layout!(QueryZcrxEvent, size 48, align 8, {
+    event_flags @ 0, stats_size @ 4, stats_off_alignment @ 8, resv1 @ 12, resv2 @ 16,
+});
 
 /// `struct open_how`: argument of `OPENAT2`.
 #[repr(C)]

@@ -9,7 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use safer_ring_backend::payload::Settled;
+use safer_ring_backend::payload::{self, Settled};
 use safer_ring_backend::{Failure, Mode, Operation};
 use safer_ring_buf::{Acquire, BufferPool, PooledBuffer};
 
@@ -17,8 +17,6 @@ use super::exclusive::Exclusive;
 use crate::Shutdown;
 use crate::net::Handle;
 
-/// One send goes on until all is sent (kernel 5.19; before that it may be short).
-const MSG_WAITALL: u32 = 0x100;
 /// Buffers of an adapter: one that the kernel has, and one that waits behind it.
 const BUFFERS: usize = 2;
 
@@ -73,7 +71,7 @@ impl<M: Mode> Writer<M> {
         let len = buffer.len();
         let Handle { ring, fd } = handle;
         let mut send = if is_socket {
-            ring.send_with(fd, buffer, MSG_WAITALL)
+            ring.send_with(fd, buffer, payload::WAITALL)
         } else {
             ring.write_owned(fd, buffer)
         };

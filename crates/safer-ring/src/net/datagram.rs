@@ -69,7 +69,7 @@ impl<M: Mode, B: IoBufMut, T> Reception<M, B, T> {
         shape: Shape<B, T>,
     ) -> Self {
         let request = payload::recv_msg(&handle.fd, buffer, control_len, flags);
-        Self { operation: handle.ring.start(request), shape }
+        Self { operation: handle.ring.try_start(request), shape }
     }
 }
 

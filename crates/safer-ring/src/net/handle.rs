@@ -4,14 +4,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use safer_ring_backend::payload::{Read, ReadVectored, Write, WriteVectored};
+use safer_ring_backend::payload::{self, Read, ReadVectored, Write, WriteVectored};
 use safer_ring_backend::{Mode, OpError, Operation, beside};
 use safer_ring_buf::{IoBuf, IoBufMut};
 
 use super::transfer::{ReadExact, Via, WriteAll, WriteAllVectored};
 use crate::{Fd, RingOf};
-
-const MSG_PEEK: u32 = 0x2;
 
 /// A ring and a descriptor of it.
 #[allow(unnameable_types, reason = "of a sealed trait")]
@@ -52,7 +50,7 @@ impl<M: Mode> Handle<M> {
     }
 
     pub(crate) fn peek<B: IoBufMut>(&self, buffer: B) -> Operation<M, Read<B>> {
-        self.ring.recv_with(&self.fd, buffer, MSG_PEEK)
+        self.ring.recv_with(&self.fd, buffer, payload::PEEK)
     }
 
     pub(crate) fn write<B: IoBuf>(&self, buffer: B) -> Operation<M, Write<B>> {

@@ -13,9 +13,6 @@ use safer_ring_buf::{IoBuf, IoBufMut, Slice};
 use super::handle::Handle;
 use crate::TransferError;
 
-/// One send goes on until all is sent (kernel 5.19; before that it may be short).
-const MSG_WAITALL: u32 = 0x100;
-
 /// Which system calls move the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
@@ -163,7 +160,7 @@ impl<M: Mode, B: IoBuf> WriteAll<M, B> {
     fn begin(&self, part: Slice<B>) -> Operation<M, Write<Slice<B>>> {
         let Handle { ring, fd } = &self.handle;
         match self.via {
-            Via::Socket => ring.send_with(fd, part, MSG_WAITALL),
+            Via::Socket => ring.send_with(fd, part, payload::WAITALL),
             Via::Pipe => ring.write_owned(fd, part),
         }
     }
@@ -234,7 +231,7 @@ impl<M: Mode, B: IoBuf> WriteAllVectored<M, B> {
     fn begin(&self, parts: Vec<Slice<B>>) -> WriteParts<M, B> {
         let Handle { ring, fd } = &self.handle;
         match self.via {
-            Via::Socket => ring.try_start(payload::send_vectored(fd, parts, MSG_WAITALL)),
+            Via::Socket => ring.try_start(payload::send_vectored(fd, parts, payload::WAITALL)),
             Via::Pipe => ring.write_vectored(fd, parts),
         }
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use safer_ring_backend::beside::sockopt;
-use safer_ring_backend::payload::{Read, SendMsg, Write};
+use safer_ring_backend::payload::{self, Read, SendMsg, Write};
 use safer_ring_backend::sys::sockopt::{SOL_UDP, UDP_SEGMENT};
 use safer_ring_backend::{Mode, OpError, Operation, Shared, beside};
 use safer_ring_buf::{IoBuf, IoBufMut};
@@ -17,7 +17,6 @@ use super::handle::{self, Handle, common_methods};
 use super::options::{self, buffer_options, ip_options};
 use crate::{Address, Control, Fd, RingOf, SocketKind};
 
-const MSG_PEEK: u32 = 0x2;
 /// `CMSG_SPACE(sizeof(int))`: the size of joined datagrams.
 const GRO_CONTROL: usize = 24;
 
@@ -146,7 +145,7 @@ impl<M: Mode> UdpSocket<M> {
     /// # Dropping
     /// Cancels; nothing is lost, since nothing is taken.
     pub fn peek_from<B: IoBufMut>(&self, buffer: B) -> Reception<M, B, Datagram<B>> {
-        Reception::new(&self.handle, buffer, 0, MSG_PEEK, datagram::from_ip)
+        Reception::new(&self.handle, buffer, 0, payload::PEEK, datagram::from_ip)
     }
 
     /// Sends the buffer as datagrams of `segment_size` bytes, the last one shorter, in one call: sendmsg(2) with

@@ -87,7 +87,7 @@ impl<M: Mode> RingOf<M> {
     /// Opens a file with control over how the path is walked: openat2(2). Kernel 5.6.
     ///
     /// # Errors
-    /// Those of openat2(2).
+    /// Those of openat2(2); `InvalidInput` for a zero byte in the path.
     ///
     /// # Dropping
     /// As [`Ring::open`](crate::RingOf::open).
@@ -117,7 +117,7 @@ impl<M: Mode> RingOf<M> {
     /// What the file system knows of the file at `path`, following symbolic links: statx(2).
     ///
     /// # Errors
-    /// Those of statx(2).
+    /// Those of statx(2); `InvalidInput` for a zero byte in the path.
     ///
     /// # Dropping
     /// Cancels.
@@ -128,7 +128,7 @@ impl<M: Mode> RingOf<M> {
     /// [`Ring::statx`](crate::RingOf::statx) of a symbolic link itself.
     ///
     /// # Errors
-    /// Those of statx(2).
+    /// Those of statx(2); `InvalidInput` for a zero byte in the path.
     ///
     /// # Dropping
     /// Cancels.
@@ -207,7 +207,7 @@ impl<M: Mode> RingOf<M> {
     /// Renames a file: renameat2(2). Kernel 5.11, before that a plain system call.
     ///
     /// # Errors
-    /// Those of rename(2).
+    /// Those of rename(2); `InvalidInput` for a zero byte in a path.
     ///
     /// # Dropping
     /// It runs to its end.
@@ -228,7 +228,7 @@ impl<M: Mode> RingOf<M> {
     /// Removes a file: unlink(2). Kernel 5.11, before that a plain system call.
     ///
     /// # Errors
-    /// Those of unlink(2).
+    /// Those of unlink(2); `InvalidInput` for a zero byte in the path.
     ///
     /// # Dropping
     /// It runs to its end.
@@ -239,7 +239,7 @@ impl<M: Mode> RingOf<M> {
     /// Removes an empty directory: rmdir(2). Kernel 5.11, before that a plain system call.
     ///
     /// # Errors
-    /// Those of rmdir(2).
+    /// Those of rmdir(2); `InvalidInput` for a zero byte in the path.
     ///
     /// # Dropping
     /// It runs to its end.
@@ -250,7 +250,7 @@ impl<M: Mode> RingOf<M> {
     /// Makes a directory: mkdir(2). Kernel 5.15, before that a plain system call.
     ///
     /// # Errors
-    /// Those of mkdir(2).
+    /// Those of mkdir(2); `InvalidInput` for a zero byte in the path.
     ///
     /// # Dropping
     /// It runs to its end.
@@ -261,7 +261,7 @@ impl<M: Mode> RingOf<M> {
     /// Makes a symbolic link at `link` that says `target`: symlink(2). Kernel 5.15, before that a plain system call.
     ///
     /// # Errors
-    /// Those of symlink(2).
+    /// Those of symlink(2); `InvalidInput` for a zero byte in a path.
     ///
     /// # Dropping
     /// It runs to its end.
@@ -276,7 +276,7 @@ impl<M: Mode> RingOf<M> {
     /// Makes a second name for a file: link(2). Kernel 5.15, before that a plain system call.
     ///
     /// # Errors
-    /// Those of link(2).
+    /// Those of link(2); `InvalidInput` for a zero byte in a path.
     ///
     /// # Dropping
     /// It runs to its end.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::ops::BitOr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -213,7 +214,7 @@ impl<M: Mode> RingOf<M> {
 /// An offset, and never the cursor: the largest number becomes the one before it, which the kernel refuses as it does
 /// every offset beyond `i64::MAX`. A branch here would cost more than the rest of the method.
 #[inline]
-fn position(offset: u64) -> u64 {
+pub(crate) fn position(offset: u64) -> u64 {
     offset.min(CURSOR - 1)
 }
 
@@ -235,6 +236,14 @@ impl SpliceFlags {
     pub const MOVE: Self = Self(1);
     /// More will follow (`SPLICE_F_MORE`).
     pub const MORE: Self = Self(4);
+}
+
+impl BitOr for SpliceFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// The future of [`Ring::read_ring_buffer`](crate::RingOf::read_ring_buffer): the number of bytes and the buffer.

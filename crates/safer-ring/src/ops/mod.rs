@@ -7,6 +7,7 @@ mod special;
 
 pub(crate) use fs::{AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, STATX_MASK};
 pub use fs::{FallocateMode, RenameMode};
+pub(crate) use io::position;
 pub use io::{ReadRingBuffer, SpliceFlags};
 pub use net::{Shutdown, SocketKind};
 pub use special::{Interest, PipeOptions};

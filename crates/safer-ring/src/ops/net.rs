@@ -62,16 +62,19 @@ impl<M: Mode> RingOf<M> {
     /// waits already. See [`Operation`].
     #[inline]
     pub fn recv<B: IoBufMut>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Read<B>> {
-        self.recv_with(fd, buffer, 0)
+        self.start(payload::recv(fd, buffer))
     }
 
-    /// [`Ring::recv`](crate::RingOf::recv) with flags of recv(2): `MSG_PEEK`, `MSG_WAITALL`.
+    /// [`Ring::recv`](crate::RingOf::recv) with flags of recv(2): `MSG_PEEK`, `MSG_WAITALL`, `MSG_DONTWAIT`,
+    /// `MSG_OOB` and `MSG_ERRQUEUE`.
     ///
     /// Kernels before 6.1 can lose what a receive with `MSG_WAITALL` has when it is cancelled: there it is several receives,
     /// one after the other, without the flag.
     ///
     /// # Errors
-    /// As there; with `MSG_DONTWAIT`, `EAGAIN` too.
+    /// As there; with `MSG_DONTWAIT`, `EAGAIN` too. `InvalidInput` for other flags, since with some the kernel counts bytes
+    /// that it has not written: TCP does with `MSG_TRUNC` (tcp(7)). That a datagram was cut is told by
+    /// [`Ring::recv_msg`](crate::RingOf::recv_msg).
     ///
     /// # Dropping
     /// As there, but it is cancelled with `MSG_WAITALL`, of which the part that it has is kept for the next one; with
@@ -84,7 +87,7 @@ impl<M: Mode> RingOf<M> {
         buffer: B,
         flags: u32,
     ) -> Operation<M, Read<B>> {
-        self.start(payload::recv(fd, buffer, flags))
+        self.try_start(payload::recv_with(fd, buffer, flags))
     }
 
     /// Sends the buffer's initialised bytes: send(2) with `MSG_NOSIGNAL`. May send fewer.
@@ -98,19 +101,21 @@ impl<M: Mode> RingOf<M> {
     /// to the next shutdown or close. See [`Operation`].
     #[inline]
     pub fn send<B: IoBuf>(&self, fd: &Fd<M>, buffer: B) -> Operation<M, Write<B>> {
-        self.send_with(fd, buffer, 0)
+        self.start(payload::send(fd, buffer))
     }
 
-    /// [`Ring::send`](crate::RingOf::send) with flags of send(2): `MSG_MORE`, `MSG_OOB`.
+    /// [`Ring::send`](crate::RingOf::send) with flags of send(2): `MSG_MORE`, `MSG_OOB`, `MSG_EOR`, `MSG_DONTWAIT`,
+    /// `MSG_WAITALL`, `MSG_CONFIRM` and `MSG_DONTROUTE`.
     ///
     /// # Errors
-    /// As there; with `MSG_DONTWAIT`, `EAGAIN` too.
+    /// As there; with `MSG_DONTWAIT`, `EAGAIN` too. `InvalidInput` for other flags: with `MSG_ZEROCOPY` the kernel reads the
+    /// buffer after the operation has given it back.
     ///
     /// # Dropping
     /// As there.
     #[inline]
     pub fn send_with<B: IoBuf>(&self, fd: &Fd<M>, buffer: B, flags: u32) -> Operation<M, Write<B>> {
-        self.start(payload::send(fd, buffer, flags))
+        self.try_start(payload::send_with(fd, buffer, flags))
     }
 
     /// Sends many buffers, one after the other: sendmsg(2) with `MSG_NOSIGNAL`, so that a closed peer is an error and no
@@ -135,7 +140,7 @@ impl<M: Mode> RingOf<M> {
     /// could lose what it has.
     ///
     /// # Errors
-    /// Those of recvmsg(2).
+    /// Those of recvmsg(2); `InvalidInput` for more than 1 MiB of control data.
     ///
     /// # Dropping
     /// As [`Ring::recv`](crate::RingOf::recv), with the address and the control data, if the next receive asks for them.
@@ -145,7 +150,7 @@ impl<M: Mode> RingOf<M> {
         buffer: B,
         control_len: usize,
     ) -> Operation<M, RecvMsg<B>> {
-        self.start(payload::recv_msg(fd, buffer, control_len, 0))
+        self.try_start(payload::recv_msg(fd, buffer, control_len, 0))
     }
 
     /// Sends a message, to `address` if the socket is not connected, with control data: sendmsg(2).

@@ -1,16 +1,17 @@
 //! Operations on nothing in particular, and the way to all others.
 //!
 //! # Safety
-//! One block: the escape hatch passes its contract on.
+//! Two blocks: the escape hatch passes its contract on.
 //!
 //! Tests: a_raw_entry_runs_and_gives_back_what_it_kept
 #![allow(unsafe_code, reason = "the escape hatch for any submission entry")]
 
+use std::io;
 use std::ops::BitOr;
 use std::time::Duration;
 
 use safer_ring_backend::payload::{self, PipeEnds, PollEvents, Raw, Sleep, Unit};
-use safer_ring_backend::sys::Sqe;
+use safer_ring_backend::sys::{Sqe, Sqe128, setup};
 use safer_ring_backend::{Mode, Operation};
 
 use crate::{Fd, RingOf};
@@ -122,8 +123,8 @@ impl<M: Mode> RingOf<M> {
 
     /// Runs any submission entry: for opcodes and flags that this library has no method for.
     ///
-    /// `user_data` and the link flags are the library's. `keep` owns what the entry points to, and comes back in
-    /// the output with all completions ([`RawOutput`](crate::RawOutput)).
+    /// `user_data`, the link flags and `IOSQE_CQE_SKIP_SUCCESS` are the library's, which sets them as it needs them. `keep`
+    /// owns what the entry points to, and comes back in the output with all completions ([`RawOutput`](crate::RawOutput)).
     ///
     /// ```
     /// # use safer_ring::{Ring, sys};
@@ -156,5 +157,31 @@ impl<M: Mode> RingOf<M> {
     ) -> Operation<M, Raw<T>> {
         // SAFETY: the caller's contract is the same.
         self.start(unsafe { payload::raw(entry, fd, keep) })
+    }
+
+    /// [`Ring::raw`](crate::RingOf::raw) of an entry of 128 bytes, as commands to NVMe devices have, for a ring made with
+    /// [`Builder::wide_entries`](crate::Builder::wide_entries). Kernel 5.19.
+    ///
+    /// # Errors
+    /// In the output: what the kernel says; `InvalidInput` if the ring's entries have 64 bytes.
+    ///
+    /// # Dropping
+    /// As there.
+    ///
+    /// # Safety
+    /// As there, for both halves of the entry.
+    pub unsafe fn raw_wide<T: Send + 'static>(
+        &self,
+        entry: Sqe128,
+        fd: Option<&Fd<M>>,
+        keep: T,
+    ) -> Operation<M, Raw<T>> {
+        if !self.features().has_setup_flag(setup::SQE128) {
+            let text = "an entry of 128 bytes needs a ring built with `wide_entries`";
+            let error = io::Error::new(io::ErrorKind::InvalidInput, text);
+            return self.try_start(Err(payload::raw_refused(error, keep)));
+        }
+        // SAFETY: the caller's contract is the same.
+        self.start(unsafe { payload::raw_wide(entry, fd, keep) })
     }
 }

@@ -326,6 +326,20 @@ pub(super) const ALL: &[Mutant] = &[
         (FACE, Test("adoption_sends"), "the_error_of_a_dropped_send_is_told_to_the_next"),
     ),
     mutant(
+        "receive-takes-any-flag",
+        "A receive has no flag with which the kernel counts bytes that it does not write.",
+        "crates/safer-ring-backend/src/payload/flags.rs",
+        ("if flags & !RECEIVES == 0 {", "if flags & !RECEIVES != flags | !0 {"),
+        (FACE, Test("flags"), "a_flag_with_which_tcp_counts_bytes_that_it_does_not_write_is_refused"),
+    ),
+    mutant(
+        "send-takes-any-flag",
+        "A send has no flag with which the kernel reads a buffer that was given back.",
+        "crates/safer-ring-backend/src/payload/flags.rs",
+        ("if flags & !SENDS == 0 {", "if flags & !SENDS != flags | !0 {"),
+        (FACE, Test("flags"), "a_flag_with_which_the_kernel_keeps_the_buffer_is_refused"),
+    ),
+    mutant(
         "child-uses-the-ring",
         "In a forked child the rings of the parent do nothing.",
         "crates/safer-ring-backend/src/driver/mod.rs",
