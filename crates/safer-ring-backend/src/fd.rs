@@ -20,8 +20,9 @@ use std::pin::Pin;
 use std::rc::{self, Rc};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{self, Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
+use safer_ring_buf::quietly;
 use safer_ring_core::Key;
 
 use crate::adopt::Descriptor;
@@ -337,7 +338,8 @@ impl<M: Mode> Fd<M> {
     /// descriptor begins with them. No system call.
     pub fn unread(&self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
-            self.guard.with_stream(|stream| stream.unread(bytes)).into_iter().for_each(Waker::wake);
+            let wakers = self.guard.with_stream(|stream| stream.unread(bytes));
+            wakers.into_iter().for_each(|waker| quietly(|| waker.wake()));
         }
     }
 
@@ -368,7 +370,8 @@ impl<M: Mode> Fd<M> {
     #[cold]
     fn abandon(&self) {
         let (items, takers) = self.guard.with_stream(Stream::abandon);
-        drop(items);
+        // Foreign code, some of which wakes who waits for a buffer; the descriptor is closed after it.
+        quietly(|| drop(items));
         cancel_takers::<M>(takers);
     }
 }
@@ -389,7 +392,7 @@ impl<M: Mode> Future for Settle<'_, M> {
         }
         match fd.guard.with_stream(|stream| stream.settle(context.waker(), ticket)) {
             Answer::Wait(old) => {
-                drop(old);
+                quietly(|| drop(old));
                 Poll::Pending
             }
             Answer::Cancel(takers) => {
@@ -405,7 +408,8 @@ impl<M: Mode> Future for Settle<'_, M> {
 impl<M: Mode> Drop for Settle<'_, M> {
     fn drop(&mut self) {
         if self.ticket != NO_TICKET {
-            drop(self.fd.guard.with_stream(|stream| stream.leave(self.ticket)));
+            let waker = self.fd.guard.with_stream(|stream| stream.leave(self.ticket));
+            quietly(|| drop(waker));
         }
     }
 }

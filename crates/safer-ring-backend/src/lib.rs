@@ -29,6 +29,7 @@ pub mod beside;
 mod cancel;
 mod chain;
 mod clock;
+mod closer;
 mod config;
 pub mod contract;
 mod count;

@@ -5,6 +5,8 @@
 
 use std::os::fd::RawFd;
 
+#[cfg(feature = "tracing")]
+use safer_ring_buf::quietly;
 use safer_ring_sys::Errno;
 
 use crate::detect::Report;
@@ -53,17 +55,17 @@ impl Notes {
         let _ = note;
     }
 
-    /// Tells all of them. Not under a lock.
+    /// Tells all of them. Not under a lock, and no panic of who listens goes on.
     pub(crate) fn tell(&mut self) {
         #[cfg(feature = "tracing")]
-        self.list.drain(..).for_each(events::tell);
+        self.list.drain(..).for_each(|note| quietly(|| events::tell(note)));
     }
 }
 
 /// A ring was made: with which backend, and why.
 pub(crate) fn decided(report: &Report) {
     #[cfg(feature = "tracing")]
-    events::decided(report);
+    quietly(|| events::decided(report));
     #[cfg(not(feature = "tracing"))]
     let _ = report;
 }
@@ -71,7 +73,7 @@ pub(crate) fn decided(report: &Report) {
 /// A ring was made, or a further kernel ring of it.
 pub(crate) fn opened(features: &Features) {
     #[cfg(feature = "tracing")]
-    tracing::debug!(target: "safer_ring", %features, "kernel ring opened");
+    quietly(|| tracing::debug!(target: "safer_ring", %features, "kernel ring opened"));
     #[cfg(not(feature = "tracing"))]
     let _ = features;
 }

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll, Waker};
 
+use safer_ring_buf::quietly;
 use safer_ring_core::{Key, Op};
 use safer_ring_sys::Errno;
 
@@ -261,7 +262,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         let (result, spent) = match request.ask(waker, &mut self.waits, false) {
             Answer::Go => return None,
             Answer::Wait(old) => {
-                drop(old);
+                quietly(|| drop(old));
                 self.waits = self.waits.max(WAITS);
                 return Some(Poll::Pending);
             }
@@ -277,7 +278,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         let resources = ManuallyDrop::into_inner(resources);
         let output = payload::served::<M::Guard, P>(resources, rest, result);
         // Foreign code, and no lock is held.
-        drop(spent);
+        quietly(|| drop(spent));
         Some(Poll::Ready(output))
     }
 

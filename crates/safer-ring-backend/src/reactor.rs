@@ -13,7 +13,6 @@
 
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -176,9 +175,7 @@ impl Reactor {
         due.extend(lock(&self.known).cells.values().filter_map(Weak::upgrade));
         let mut worst = Hearing::Idle;
         for cell in due.drain(..) {
-            // A panic is a foreign waker's.
-            let found = catch_unwind(AssertUnwindSafe(|| cell.check()));
-            worst = worst.max(found.unwrap_or(Hearing::Deaf));
+            worst = worst.max(cell.check());
         }
         self.rest.after_look(worst);
         worst
@@ -202,8 +199,7 @@ impl Reactor {
             due.extend(known.retries.drain(..).filter_map(|cell| cell.upgrade()));
         }
         for cell in due.drain(..) {
-            // A panic is a foreign waker's; the other rings must go on.
-            drop(catch_unwind(AssertUnwindSafe(|| cell.turn())));
+            cell.turn();
         }
         !lock(&self.known).retries.is_empty()
     }

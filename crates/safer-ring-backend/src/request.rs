@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::task::Waker;
 
-use safer_ring_buf::Lease;
+use safer_ring_buf::{Lease, quietly};
 use safer_ring_core::Op;
 
 use crate::fd::Guard;
@@ -116,7 +116,8 @@ impl<K, P: Payload> Request<K, P> {
         K: Guard,
     {
         if let Some(fd) = &self.resources.fd {
-            drop(fd.with_stream(|stream| stream.leave(ticket)));
+            let waker = fd.with_stream(|stream| stream.leave(ticket));
+            quietly(|| drop(waker));
         }
     }
 

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use safer_ring_sys::fork;
 
 use crate::backend::Backend;
+use crate::closer;
 use crate::config::Config;
 use crate::detect::{self, Report};
 use crate::driver::{Aftermath, Driver, Nudge, Snapshot};
@@ -445,6 +446,9 @@ impl SharedCell {
         }
         drop(ended);
         let Aftermath { wakers, dead, retired, nudges, notes } = &mut aftermath;
+        if !dead.is_empty() && self.world.is_none() {
+            closer::hand_over(dead);
+        }
         for nudge in nudges.drain(..) {
             self.nudge_elsewhere(&nudge);
         }

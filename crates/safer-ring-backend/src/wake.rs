@@ -10,14 +10,13 @@
 //!   looked. The watch is armed before each sleep, and an eventfd keeps its count, so a write between
 //!   the owner's look and its sleep ends the sleep at once: no wake-up is lost.
 
-use std::any::Any;
 use std::os::fd::{OwnedFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Wake, Waker};
 
 use rustix::event::{EventfdFlags, eventfd};
+use safer_ring_buf::quietly;
 use safer_ring_buf::sync::{AtomicBool, Ordering, thread_local};
 use safer_ring_sys::Errno;
 
@@ -133,42 +132,14 @@ impl Wake for LocalWake {
     }
 }
 
-/// Drops what is dead and fires the wakers, each even if another one panics; the first panic goes on
-/// afterwards.
+/// Drops what is dead and fires the wakers, all of which is foreign code: none of it keeps the others from running.
 #[inline]
 pub(crate) fn conclude<T>(dead: &mut Vec<T>, retired: &mut Vec<Waker>, wakers: &mut Vec<Waker>) {
-    if dead.is_empty() && retired.is_empty() {
-        return fire(wakers);
+    if !dead.is_empty() {
+        dead.drain(..).for_each(|value| quietly(|| drop(value)));
     }
-    let mut panic: Option<Box<dyn Any + Send>> = None;
-    let mut guarded = |work: &mut dyn FnMut()| {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
-            panic.get_or_insert(payload);
-        }
-    };
-    while let Some(value) = dead.pop() {
-        let mut value = Some(value);
-        guarded(&mut || drop(value.take()));
+    if !retired.is_empty() {
+        retired.drain(..).for_each(|waker| quietly(|| drop(waker)));
     }
-    while let Some(waker) = retired.pop() {
-        let mut waker = Some(waker);
-        guarded(&mut || drop(waker.take()));
-    }
-    guarded(&mut || fire(wakers));
-    if let Some(payload) = panic {
-        resume_unwind(payload);
-    }
-}
-
-/// Fires each waker, even if one panics; the first panic goes on afterwards.
-pub(crate) fn fire(wakers: &mut Vec<Waker>) {
-    let mut panic: Option<Box<dyn Any + Send>> = None;
-    for waker in wakers.drain(..) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            panic.get_or_insert(payload);
-        }
-    }
-    if let Some(payload) = panic {
-        resume_unwind(payload);
-    }
+    wakers.drain(..).for_each(|waker| quietly(|| waker.wake()));
 }

@@ -48,6 +48,7 @@ mod memory;
 mod models;
 mod owned;
 mod pool;
+mod quiet;
 mod slice;
 #[doc(hidden)]
 pub mod sync;
@@ -59,6 +60,8 @@ pub use lease::Lease;
 pub use memory::AllocError;
 pub use owned::OwnedBuffer;
 pub use pool::{Acquire, BufferPool, PoolMemory, PoolStats, PooledBuffer};
+#[doc(hidden)]
+pub use quiet::quietly;
 pub use slice::{Slice, SliceRest};
 pub use traits::{IoBuf, IoBufMut};
 pub use vectored::{IoVec, MAX_BUFFERS, Vectored, VectoredRest};

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use crate::filled_buffer::filled_buffer;
 use crate::foreign::ForeignMemory;
 use crate::memory::{AllocError, Filled, RawBuf, Slab};
+use crate::quiet::quietly;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// A pool of at most `count` buffers of one size, allocated when they are first needed. Clones are the same pool.
@@ -146,7 +147,7 @@ impl Shared {
         let waker = state.give(raw);
         drop(state);
         if let Some(waker) = waker {
-            waker.wake();
+            quietly(|| waker.wake());
         }
     }
 
@@ -458,7 +459,7 @@ impl Drop for Acquire {
         drop(state);
         drop(waiting);
         if let Some(next) = next {
-            next.wake();
+            quietly(|| next.wake());
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use safer_ring_buf::quietly;
+
 /// Runs `work` on a thread of its own. Dropping the future does not stop the work; its result is dropped then.
 ///
 /// # Errors
@@ -50,7 +52,8 @@ impl<T> Worker<T> {
             desk.waker.take()
         };
         if let Some(waker) = waker {
-            waker.wake();
+            // Perhaps in the destructor that a panic of the call runs.
+            quietly(|| waker.wake());
         }
     }
 }

@@ -6,10 +6,10 @@ mod common;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::net::{poll_once, tcp_pair, until};
-use common::{Exec, everywhere, failure, pattern, with_ring};
+use common::net::{poll_once, shared, tcp_pair, until};
+use common::{Exec, deadline, everywhere, failure, pattern, with_ring, within_deadline};
 use safer_ring::fs::File;
 use safer_ring::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use safer_ring::pipe::{PipeReader, PipeWriter};
@@ -299,5 +299,49 @@ fn a_file_is_closed_after_its_dropped_writes<E: Exec>() {
         let file = File::from_fd(&ring, fd);
         file.fd().unread(b"waits".to_vec());
         file.close().await.unwrap();
+    });
+}
+
+/// Whoever takes in the end of a dropped send closes the socket, if its handles are gone; with `SO_LINGER` that waits for
+/// the peer, here for an hour.
+#[test]
+fn a_close_that_lingers_holds_nobody_else_up() {
+    within_deadline(|| {
+        let ring = shared(16);
+        let (near, mut far) = tcp_pair();
+        rustix::net::sockopt::set_socket_linger(&near, Some(Duration::from_secs(3600))).unwrap();
+        near.set_nonblocking(true).unwrap();
+        while (&near).write(&[0; 1 << 16]).is_ok() {}
+        near.set_nonblocking(false).unwrap();
+        let near: Fd = Fd::new(near);
+        let mut send = ring.send(&near, vec![1; 100_000]);
+        assert!(poll_once(&mut send).is_pending());
+        drop(send);
+        drop(near);
+        let mut room = vec![0; 1 << 16];
+        let end = Instant::now() + deadline() / 2;
+        // Not by the ring: the reactor is to take the end in.
+        while ring.snapshot().orphans > 0 {
+            assert!(Instant::now() < end, "{:?}", ring.snapshot());
+            assert_ne!(far.read(&mut room).unwrap(), 0);
+            thread::sleep(Duration::from_millis(1));
+        }
+        let (other, mut source) = std::os::unix::net::UnixStream::pair().unwrap();
+        let other: Fd = Fd::new(other);
+        let writer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            source.write_all(b"x").unwrap();
+        });
+        assert_eq!(pollster::block_on(ring.recv(&other, vec![0; 8])).unwrap().1, b"x");
+        writer.join().unwrap();
+        // The rest was sent all the same, and then the end.
+        let mut rest = 0;
+        loop {
+            match far.read(&mut room).unwrap() {
+                0 => break,
+                count => rest += count,
+            }
+        }
+        assert!(rest > 0);
     });
 }

@@ -123,6 +123,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("wide").once().in_short(),
     face("cursor"),
     face("flags"),
+    face("panics"),
     // Many thousands of timers take minutes on an emulated processor.
     face("cancel")
         .but(&["--skip", "ten_thousand_operations", "--skip", "a_hundred_thousand_timers"])

@@ -16,7 +16,6 @@ mod turn;
 
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -597,12 +596,8 @@ impl<K: Guard, B: Backend> Drop for Driver<K, B> {
             self.note(Note::LeftBehind { operations });
         }
         let Aftermath { wakers, dead, retired, notes, .. } = &mut self.aftermath;
-        // A panic of foreign code must not become one of this drop.
-        let concluded = catch_unwind(AssertUnwindSafe(|| {
-            notes.tell();
-            conclude(dead, retired, wakers);
-        }));
-        drop(concluded);
+        notes.tell();
+        conclude(dead, retired, wakers);
     }
 }
 

@@ -271,8 +271,10 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         // Its handles, and this.
         self.tell_others(fd, awaited || !kept, fd.users() + 1);
         if let Some(mut rest) = rest {
-            // Closed outside, if this is the last.
-            rest.fd = Some(fd.clone());
+            if fd.users() == 0 {
+                // Closed outside, if this is the last.
+                rest.fd = Some(fd.clone());
+            }
             self.keep_dead(rest);
         }
         if fd.users() == 0 {
@@ -327,8 +329,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         }
         let wakers = &mut self.aftermath.wakers;
         fd.with_stream(|stream| stream.giver_ends(role, fault, wakers));
-        self.keep_dead(resources);
         self.run_queued(&fd);
+        if fd.users() > 0 {
+            // Not the last share. It goes before anybody can see that the operation is over, or a close would find the
+            // descriptor in use.
+            resources.fd = None;
+        }
+        self.keep_dead(resources);
     }
 
     /// An operation without owner was not taken in.

@@ -8,7 +8,6 @@ mod tokio;
 mod untold;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 
@@ -182,12 +181,9 @@ impl Wake for Ear {
         };
         // In this order: a signal after this is an event of its own.
         let alive = watcher.arm();
-        // A panic is a foreign waker's, and must not end the runtime's poller.
-        drop(catch_unwind(AssertUnwindSafe(|| {
-            if !alive {
-                cell.lose_runtime(&watcher);
-            }
-            cell.turn();
-        })));
+        if !alive {
+            cell.lose_runtime(&watcher);
+        }
+        cell.turn();
     }
 }

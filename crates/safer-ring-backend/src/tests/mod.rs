@@ -120,7 +120,7 @@ fn clean_up<B: Backend>(driver: &mut Driver<Guarded, B>) {
     let mut aftermath = driver.aftermath(Default::default());
     aftermath.dead.clear();
     aftermath.retired.clear();
-    crate::wake::fire(&mut aftermath.wakers);
+    crate::wake::conclude(&mut aftermath.dead, &mut aftermath.retired, &mut aftermath.wakers);
 }
 
 /// The result of an operation that has ended.

@@ -5,7 +5,6 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,16 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
+use safer_ring_buf::quietly;
 
 use super::worker::Seat;
-
-/// Runs foreign code that must not panic through: a destructor, a waker.
-pub(super) fn quietly(work: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
-        // Its destructor is foreign too.
-        mem::forget(payload);
-    }
-}
 
 /// Why a task has no result.
 pub struct JoinError {

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use async_task::Runnable;
 use safer_ring_backend::Tasks;
+use safer_ring_buf::quietly;
 use slab::Slab;
 
 use super::end::End;
 use super::handle::Handle;
 use super::post::{Letter, Post};
-use super::task::{Deliver, Desk, Guarded, JoinHandle, quietly};
+use super::task::{Deliver, Desk, Guarded, JoinHandle};
 use crate::local;
 
 /// Tasks that are run before the ring and the letter box are looked at, if so many are ready.
@@ -132,7 +133,7 @@ impl Worker {
             orders.waiter.take()
         };
         if let Some(waiter) = waiter {
-            waiter.wake();
+            quietly(|| waiter.wake());
         }
     }
 

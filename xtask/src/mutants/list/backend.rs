@@ -124,10 +124,8 @@ pub(super) const ALL: &[Mutant] = &[
         "A waker that panics does not silence those after it.",
         "crates/safer-ring-backend/src/wake.rs",
         (
-            "        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            panic.get_or_insert(payload);
-        }\n",
-            "        waker.wake();\n",
+            "wakers.drain(..).for_each(|waker| quietly(|| waker.wake()));",
+            "wakers.drain(..).for_each(Waker::wake);",
         ),
         (FACE, Test("drops"), "a_panicking_waker_does_not_silence_those_after_it"),
     ),
@@ -324,6 +322,20 @@ pub(super) const ALL: &[Mutant] = &[
         "crates/safer-ring-backend/src/stream.rs",
         ("        self.blame(fault);\n        self.wake(wakers);\n", "        let _ = fault;\n        self.wake(wakers);\n"),
         (FACE, Test("adoption_sends"), "the_error_of_a_dropped_send_is_told_to_the_next"),
+    ),
+    mutant(
+        "panic-goes-on",
+        "The panic of a waker does not come out of somebody else's operation.",
+        "crates/safer-ring-buf/src/quiet.rs",
+        ("        mem::forget(payload);\n", "        mem::drop(payload);\n        panic!(\"it goes on\");\n"),
+        (FACE, Test("panics"), "a_drop_does_not_panic_for_the_waker_of_another_future"),
+    ),
+    mutant(
+        "lingers-in-the-reactor",
+        "What may take long to be closed is closed by a thread of its own.",
+        "crates/safer-ring-backend/src/closer.rs",
+        ("fd.holders() == 1 && may_take_long(fd.as_fd())", "fd.holders() == 0 && may_take_long(fd.as_fd())"),
+        (FACE, Test("closing"), "a_close_that_lingers_holds_nobody_else_up"),
     ),
     mutant(
         "receive-takes-any-flag",

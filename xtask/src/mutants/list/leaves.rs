@@ -211,7 +211,7 @@ pub(super) const ALL: &[Mutant] = &[
         "A buffer that comes back wakes who waits for it.",
         "crates/safer-ring-buf/src/pool.rs",
         (
-            "        if let Some(waker) = waker {\n            waker.wake();\n        }\n",
+            "        if let Some(waker) = waker {\n            quietly(|| waker.wake());\n        }\n",
             "        drop(waker);\n",
         ),
         (BUF, Model, "a_buffer_that_comes_back_reaches_each_who_waits"),
