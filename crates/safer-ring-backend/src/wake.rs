@@ -135,11 +135,19 @@ impl Wake for LocalWake {
 /// Drops what is dead and fires the wakers, all of which is foreign code: none of it keeps the others from running.
 #[inline]
 pub(crate) fn conclude<T>(dead: &mut Vec<T>, retired: &mut Vec<Waker>, wakers: &mut Vec<Waker>) {
-    if !dead.is_empty() {
-        dead.drain(..).for_each(|value| quietly(|| drop(value)));
+    if !dead.is_empty() || !retired.is_empty() {
+        release(dead, retired);
     }
-    if !retired.is_empty() {
-        retired.drain(..).for_each(|waker| quietly(|| drop(waker)));
-    }
+    fire(wakers);
+}
+
+fn release<T>(dead: &mut Vec<T>, retired: &mut Vec<Waker>) {
+    dead.drain(..).for_each(|value| quietly(|| drop(value)));
+    retired.drain(..).for_each(|waker| quietly(|| drop(waker)));
+}
+
+/// Fires each waker, even if one panics.
+#[inline(never)]
+fn fire(wakers: &mut Vec<Waker>) {
     wakers.drain(..).for_each(|waker| quietly(|| waker.wake()));
 }
