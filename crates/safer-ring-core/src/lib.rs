@@ -97,6 +97,7 @@ macro_rules! planted {
     };
 }
 
+mod chain;
 mod complete;
 mod deadline;
 mod group;

@@ -6,6 +6,7 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::task::Waker;
 
+use crate::chain::Link;
 use crate::deadline::Deadlines;
 use crate::group::{Group, Groups};
 use crate::intent::{Fifo, NONE};
@@ -48,6 +49,8 @@ pub struct Table<R> {
     pub(crate) limits: Limits,
     /// What new operations are stamped with.
     pub(crate) now: u32,
+    /// Beside the slots, for members of chains.
+    pub(crate) links: Vec<Link>,
 }
 
 impl<R> Table<R> {
@@ -76,6 +79,7 @@ impl<R> Table<R> {
             ready: VecDeque::new(),
             limits,
             now: 0,
+            links: Vec::new(),
         }
     }
 
@@ -103,13 +107,23 @@ impl<R> Table<R> {
     /// Queues a member of a chain, of which `following` more are inserted directly after it. The
     /// kernel starts each after the one before has succeeded (`IOSQE_IO_LINK`); where one fails,
     /// those after it end with `-ECANCELED`. The chain is staged as a unit, once it is complete.
+    /// `wanted` is what its result must reach for the chain to go on, where less is no error.
+    ///
+    /// A member that comes back undone, as one that is [queued again](Outcome::Requeued) alone, is queued again with all
+    /// that are behind it: when the kernel has given back these too, and as a chain of the rest.
     ///
     /// # Errors
     ///
     /// Gives the operation back when the table has no room for the whole rest of the chain (see
     /// [`Table::reserve`]), when the chain is longer than [`Limits::max_chain`], when `following`
     /// is not one less than that of the member before, and for [`Op::Timeout`].
-    pub fn insert_linked(&mut self, op: Op, resources: R, following: u16) -> Result<Key, (Op, R)> {
+    pub fn insert_linked(
+        &mut self,
+        op: Op,
+        resources: R,
+        following: u16,
+        wanted: Option<u32>,
+    ) -> Result<Key, (Op, R)> {
         let after = u32::from(following);
         let fits = match self.open_left {
             0 => self.reserve(after.saturating_add(1)),
@@ -122,7 +136,9 @@ impl<R> Table<R> {
             return self.enqueue(op, resources, 0, 0);
         }
         let head = self.open_left == 0;
+        let before = if head { NONE } else { self.queue.tail() };
         let key = self.enqueue(op, resources, LINKED, following)?;
+        self.link(key.index(), before, wanted);
         if head {
             self.open_head = key.index();
         }

@@ -1,0 +1,219 @@
+//! Chains: members that the kernel starts one after the other, and what becomes of an interrupted one.
+//!
+//! The kernel ends a chain at its first member that does not succeed in full: those behind it end with `-ECANCELED`. A
+//! member that was only interrupted has done nothing, and where it stood alone it would be tried again. In a chain it
+//! is held ([`State::Held`]) until the kernel has given back all of those behind it, and then they go into the queue
+//! again, in order, as a chain of the rest. Completions come in any order, so one that was cancelled is held as well,
+//! until it is known what has ended the chain.
+//!
+//! The members of a chain that have not ended form a list. One that has succeeded leaves it at the front. One that has
+//! failed takes all others out of it: they are [`LOOSE`], and end as the kernel says.
+
+use crate::intent::NONE;
+use crate::key::position;
+use crate::limits::CHAIN_TRIES;
+use crate::outcome::{EAGAIN, ECANCELED, EINTR, RESTARTS};
+use crate::slot::{CANCEL_WANTED, LINKED, LOOSE, MORE_SEEN, State};
+use crate::table::Table;
+use crate::{Completion, Outcome};
+
+/// The place of a member in its chain; it belongs to the slot of the same index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Link {
+    before: u32,
+    after: u32,
+    /// What it has to move for the chain to go on, where less does not fail it.
+    wanted: Option<u32>,
+    /// How often the chain has begun again with this member.
+    tries: u16,
+    /// The one in front has succeeded, and may have ended the chain all the same.
+    doubtful: bool,
+    /// To be polled for before the chain begins again.
+    as_poll: bool,
+}
+
+impl Link {
+    const ALONE: Link =
+        Link { before: NONE, after: NONE, wanted: None, tries: 0, doubtful: false, as_poll: false };
+}
+
+impl<R> Table<R> {
+    /// A member joins the chain of the one `before` it, or begins one.
+    pub(crate) fn link(&mut self, index: u32, before: u32, wanted: Option<u32>) {
+        let at = position(index);
+        if self.links.len() <= at {
+            self.links.resize(at + 1, Link::ALONE);
+        }
+        if let Some(link) = self.links.get_mut(at) {
+            *link = Link { before, wanted, ..Link::ALONE };
+        }
+        if let Some(link) = self.links.get_mut(position(before)) {
+            link.after = index;
+        }
+    }
+
+    /// The place of a member that has not left its chain.
+    pub(crate) fn place(&self, index: u32) -> Option<Link> {
+        let slot = self.slots.get(position(index))?;
+        let member = slot.has(LINKED) && !slot.has(LOOSE);
+        if member { self.links.get(position(index)).copied() } else { None }
+    }
+
+    /// The kernel gives an operation back without having done anything: it is to be tried again. As a member of a chain it
+    /// waits for those behind it. `false` for others.
+    pub(crate) fn hold(&mut self, index: u32, completion: Completion, as_poll: bool) -> bool {
+        if self.place(index).is_none() {
+            return false;
+        }
+        let (at, Completion { res, flags }) = (position(index), completion);
+        let res = if RESTARTS.contains(&res) { EINTR } else { res };
+        if let (Some(slot), Some(link)) = (self.slots.get_mut(at), self.links.get_mut(at)) {
+            // A poll that is over says nothing of the operation.
+            let res = if slot.state() == State::Polling { EAGAIN } else { res };
+            link.as_poll = as_poll;
+            slot.hold(Completion { res, flags });
+        }
+        self.resume(index);
+        true
+    }
+
+    /// The kernel has ended a member of a chain. It may be held all the same, if it was cancelled for one in front that is
+    /// not back yet.
+    pub(crate) fn end_member(&mut self, index: u32, completion: Completion) -> Outcome<R> {
+        let Some(link) = self.place(index) else { return self.settle(index, completion) };
+        let Some(slot) = self.slots.get(position(index)) else { return Outcome::Ignored };
+        let cancelled = completion.res == ECANCELED;
+        if cancelled && link.before != NONE && !slot.has(CANCEL_WANTED | MORE_SEEN) {
+            self.hold(index, completion, false);
+            return Outcome::Requeued;
+        }
+        let hides = slot.op().hides_failure();
+        let moved = u32::try_from(completion.res).ok();
+        let enough = |moved| link.wanted.is_none_or(|wanted| moved >= wanted);
+        let whole = moved.is_some_and(|moved| enough(moved) || planted!(ShortGoesOn));
+        let before = self.detach(index);
+        if cancelled || planted!(OvertakenGoesOn) {
+            self.resume(before);
+        } else {
+            // It has run, so those in front are over, however they ended.
+            self.loosen(self.front(before));
+        }
+        if !whole {
+            self.loosen(link.after);
+        } else if let Some(next) = self.links.get_mut(position(link.after)) {
+            next.doubtful = hides;
+            self.resume(link.after);
+        }
+        self.settle(index, completion)
+    }
+
+    /// A member leaves before the kernel has it: those in front are a shorter chain, those behind end, where they are held.
+    pub(crate) fn unlink(&mut self, index: u32) {
+        let Some(link) = self.place(index) else { return };
+        let before = self.detach(index);
+        self.loosen(link.after);
+        self.resume(before);
+    }
+
+    /// Takes a member out of the list, which becomes two. Gives the last one of the first.
+    fn detach(&mut self, index: u32) -> u32 {
+        let Some(Link { before, after, .. }) = self.place(index) else { return NONE };
+        if let Some(link) = self.links.get_mut(position(before)) {
+            link.after = NONE;
+        }
+        if let Some(link) = self.links.get_mut(position(after)) {
+            link.before = NONE;
+        }
+        if let Some(slot) = self.slots.get_mut(position(index)) {
+            slot.bits |= LOOSE;
+        }
+        before
+    }
+
+    /// The first of the list that `index` is in.
+    fn front(&self, index: u32) -> u32 {
+        let mut front = index;
+        while let Some(link) = self.place(front)
+            && link.before != NONE
+        {
+            front = link.before;
+        }
+        front
+    }
+
+    /// All from this one on are no chain any more. Those that are held end as the kernel has said.
+    fn loosen(&mut self, first: u32) {
+        let mut at = first;
+        while let Some(link) = self.place(at) {
+            let Some(slot) = self.slots.get_mut(position(at)) else { return };
+            slot.bits |= LOOSE;
+            if slot.state() == State::Held {
+                let completion = slot.completion();
+                let outcome = self.settle(at, completion);
+                self.announce(outcome);
+            }
+            at = link.after;
+        }
+    }
+
+    /// Begins the chain again that `index` is in, if all of it is back; ends it if that cannot be.
+    fn resume(&mut self, index: u32) {
+        let front = self.front(index);
+        if !self.is_held(front) {
+            return;
+        }
+        if !self.begins_again(front) {
+            return self.loosen(front);
+        }
+        let mut at = front;
+        let mut members: u16 = 0;
+        while let Some(link) = self.place(at) {
+            if !self.is_held(at) {
+                return;
+            }
+            members = members.saturating_add(1);
+            at = link.after;
+        }
+        self.begin_again(front, members);
+    }
+
+    fn is_held(&self, index: u32) -> bool {
+        self.slots.get(position(index)).is_some_and(|slot| slot.state() == State::Held)
+    }
+
+    /// Whether what has ended the chain at its front is no reason to end it.
+    fn begins_again(&self, front: u32) -> bool {
+        let (Some(link), Some(slot)) = (self.place(front), self.slots.get(position(front))) else {
+            return false;
+        };
+        match slot.completion().res {
+            EAGAIN => true,
+            ECANCELED if link.doubtful => false,
+            _ => slot.op().restarts() && link.tries < CHAIN_TRIES,
+        }
+    }
+
+    fn begin_again(&mut self, front: u32, members: u16) {
+        let (at, polls) = (position(front), self.links.get(position(front)));
+        if polls.is_some_and(|link| link.as_poll) {
+            // Alone: the one behind it is not to start when the descriptor is ready.
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.following = 0;
+            }
+            return self.requeue(front, true);
+        }
+        if let (Some(slot), Some(link)) = (self.slots.get(at), self.links.get_mut(at)) {
+            link.tries += u16::from(slot.completion().res != EAGAIN);
+        }
+        let mut at = front;
+        let mut left = members;
+        while let Some(link) = self.place(at) {
+            left = left.saturating_sub(1);
+            if let Some(slot) = self.slots.get_mut(position(at)) {
+                slot.following = if planted!(ChainUnlinked) { 0 } else { left };
+            }
+            self.requeue(at, false);
+            at = link.after;
+        }
+    }
+}
