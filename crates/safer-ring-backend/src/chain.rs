@@ -118,6 +118,13 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
 /// that did not run say so with their buffers back ([`Failure::ChainShort`], [`Failure::ChainFailed`]).
 /// The output is one result for each member: `(a, b)`, and `((a, b), c)` for three.
 ///
+/// An interrupted member ends no chain. The kernel gives it back with those behind it (`EINTR`, an `ECANCELED` that nobody
+/// asked for, as when the thread that submitted it has ended, or `EAGAIN` of a descriptor that does not block), and none of
+/// them has done anything: they are submitted again, in order, as a chain of the rest, where a single operation would be.
+/// After 1024 times in a row with the same member in front the interruption is told, as any other error. Not tried again are
+/// a member that has no single second try (a close, a connect, a raw entry), nor, where the kernel does not say which of the
+/// two has ended the chain, one behind a raw entry or behind a transfer of messages with `MSG_WAITALL`.
+///
 /// Before kernel 5.17, a member that is refused for the way its descriptor was opened (`EBADF`) ends the chain before it
 /// begins: those before it have not run either, and fail with `ECANCELED`.
 ///
