@@ -6,6 +6,9 @@
 //! again, in order, as a chain of the rest. Completions come in any order, so one that was cancelled is held as well,
 //! until it is known what has ended the chain.
 //!
+//! Behind some operations a kernel goes on although they have failed (`Op::fails_unseen`). What is behind such a one is
+//! held too, from the beginning, and goes into the queue when it has succeeded.
+//!
 //! The members of a chain that have not ended form a list. One that has succeeded leaves it at the front. One that has
 //! failed takes all others out of it: they are [`LOOSE`], and end as the kernel says.
 
@@ -30,11 +33,20 @@ pub(crate) struct Link {
     doubtful: bool,
     /// To be polled for before the chain begins again.
     as_poll: bool,
+    /// The kernel has never had it.
+    fresh: bool,
 }
 
 impl Link {
-    const ALONE: Link =
-        Link { before: NONE, after: NONE, wanted: None, tries: 0, doubtful: false, as_poll: false };
+    const ALONE: Link = Link {
+        before: NONE,
+        after: NONE,
+        wanted: None,
+        tries: 0,
+        doubtful: false,
+        as_poll: false,
+        fresh: false,
+    };
 }
 
 impl<R> Table<R> {
@@ -50,6 +62,46 @@ impl<R> Table<R> {
         if let Some(link) = self.links.get_mut(position(before)) {
             link.after = index;
         }
+    }
+
+    /// A chain is complete, and in the queue. What the kernel is not to link waits outside of that.
+    pub(crate) fn split(&mut self, head: u32) {
+        let mut at = self.number(head);
+        while let Some(link) = self.place(at) {
+            self.queue.remove(&mut self.slots, at);
+            let own = position(at);
+            if let (Some(slot), Some(link)) = (self.slots.get_mut(own), self.links.get_mut(own)) {
+                slot.following = 0;
+                slot.hold(Completion { res: ECANCELED, flags: 0 });
+                link.fresh = true;
+            }
+            at = link.after;
+        }
+    }
+
+    /// Numbers the members from `front` on that the kernel is to link. Gives the first one behind them.
+    fn number(&mut self, front: u32) -> u32 {
+        let (mut members, mut end) = (0u16, front);
+        while let Some(link) = self.place(end) {
+            let slot = self.slots.get(position(end));
+            let last = slot.is_some_and(|slot| slot.op().fails_unseen());
+            members = members.saturating_add(1);
+            end = link.after;
+            if last && !planted!(ChainNotSplit) {
+                break;
+            }
+        }
+        let mut at = front;
+        while at != end
+            && let Some(link) = self.place(at)
+        {
+            members = members.saturating_sub(1);
+            if let Some(slot) = self.slots.get_mut(position(at)) {
+                slot.following = if planted!(ChainUnlinked) { 0 } else { members };
+            }
+            at = link.after;
+        }
+        end
     }
 
     /// The place of a member that has not left its chain.
@@ -166,15 +218,13 @@ impl<R> Table<R> {
             return self.loosen(front);
         }
         let mut at = front;
-        let mut members: u16 = 0;
         while let Some(link) = self.place(at) {
             if !self.is_held(at) {
                 return;
             }
-            members = members.saturating_add(1);
             at = link.after;
         }
-        self.begin_again(front, members);
+        self.begin_again(front);
     }
 
     fn is_held(&self, index: u32) -> bool {
@@ -188,12 +238,13 @@ impl<R> Table<R> {
         };
         match slot.completion().res {
             EAGAIN => true,
+            _ if link.fresh => true,
             ECANCELED if link.doubtful => false,
             _ => slot.op().restarts() && link.tries < CHAIN_TRIES,
         }
     }
 
-    fn begin_again(&mut self, front: u32, members: u16) {
+    fn begin_again(&mut self, front: u32) {
         let (at, polls) = (position(front), self.links.get(position(front)));
         if polls.is_some_and(|link| link.as_poll) {
             // Alone: the one behind it is not to start when the descriptor is ready.
@@ -203,14 +254,15 @@ impl<R> Table<R> {
             return self.requeue(front, true);
         }
         if let (Some(slot), Some(link)) = (self.slots.get(at), self.links.get_mut(at)) {
-            link.tries += u16::from(slot.completion().res != EAGAIN);
+            link.tries += u16::from(slot.completion().res != EAGAIN && !link.fresh);
         }
+        let end = self.number(front);
         let mut at = front;
-        let mut left = members;
-        while let Some(link) = self.place(at) {
-            left = left.saturating_sub(1);
-            if let Some(slot) = self.slots.get_mut(position(at)) {
-                slot.following = if planted!(ChainUnlinked) { 0 } else { left };
+        while at != end
+            && let Some(link) = self.place(at)
+        {
+            if let Some(link) = self.links.get_mut(position(at)) {
+                link.fresh = false;
             }
             self.requeue(at, false);
             at = link.after;

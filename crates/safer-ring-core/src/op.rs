@@ -388,6 +388,25 @@ impl Op {
         }
     }
 
+    /// Whether kernels start the next member of a chain although this one has failed: those from 5.19 on, which note no
+    /// failure of system calls that a thread of the kernel makes as they are.
+    #[must_use]
+    pub(crate) fn fails_unseen(&self) -> bool {
+        matches!(
+            self,
+            Op::Fsync { .. }
+                | Op::Fallocate { .. }
+                | Op::Ftruncate { .. }
+                | Op::RenameAt { .. }
+                | Op::UnlinkAt { .. }
+                | Op::MkdirAt { .. }
+                | Op::SymlinkAt { .. }
+                | Op::LinkAt { .. }
+                | Op::Statx { .. }
+                | Op::Shutdown { .. }
+        )
+    }
+
     /// Whether `-EINTR`, and an `-ECANCELED` that nobody asked for, mean that nothing was done, so
     /// that it may be tried again. The latter is what the kernel answers for an operation whose
     /// submitting thread has ended. Not so for

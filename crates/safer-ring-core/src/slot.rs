@@ -26,7 +26,8 @@ pub(crate) enum State {
     Polling,
     /// A timer, in the heap of deadlines.
     Armed,
-    /// A member of a chain that the kernel has given back undone, until all behind it are back.
+    /// A member of a chain that the kernel has given back undone, until all behind it are back; or one that is not to go
+    /// there before the one in front has succeeded.
     Held,
     /// The result is here and has not been taken.
     Done,
@@ -54,7 +55,7 @@ pub(crate) const LOOSE: u8 = 1 << 7;
 /// Where an operation is, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Waiting for room, or as a member of an interrupted chain for the rest of it.
+    /// Waiting for room, or as a member of a chain for others of it.
     Queued,
     /// In the kernel.
     InFlight,
@@ -244,7 +245,7 @@ impl<R> Slot<R> {
         self.go(if as_poll { State::QueuedPoll } else { State::Queued });
     }
 
-    /// Back from the kernel, which has done nothing, until the rest of its chain is back.
+    /// Back from the kernel, which has done nothing, or out of the queue, until its chain goes on.
     pub(crate) fn hold(&mut self, completion: Completion) {
         self.go(State::Held);
         self.completion = completion;
@@ -340,7 +341,7 @@ const fn legal(from: State, to: State) -> bool {
     matches!(
         (from, to),
         (Free, Queued | Armed)
-            | (Queued, InFlight | Done | Free)
+            | (Queued, InFlight | Held | Done | Free)
             | (QueuedPoll, Polling | Done | Free)
             | (InFlight, Done | Held | Queued | QueuedPoll)
             | (Polling, Done | Held | Queued)

@@ -144,7 +144,8 @@ impl<R> Table<R> {
         }
         self.open_left = after;
         if after == 0 {
-            self.open_head = NONE;
+            let head = core::mem::replace(&mut self.open_head, NONE);
+            self.split(head);
         }
         Ok(key)
     }

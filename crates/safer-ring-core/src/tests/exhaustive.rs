@@ -207,7 +207,7 @@ fn every_script_of_a_long_chain() {
 
 #[test]
 fn every_script_of_a_chain_that_begins_again() {
-    covers(&CHAIN_AGAIN, 30_000);
+    covers(&CHAIN_AGAIN, 15_000);
 }
 
 #[test]

@@ -57,6 +57,11 @@ impl Kind {
         }
     }
 
+    /// Whether the kernel goes on behind it when it has failed.
+    fn fails_unseen(self) -> bool {
+        self == Kind::Fsync
+    }
+
     fn tried_again(self) -> bool {
         matches!(self, Kind::Recv | Kind::Peek | Kind::Send | Kind::Fsync)
     }
@@ -111,6 +116,8 @@ pub(crate) struct Record {
     wanted: Option<i32>,
     /// The one in front may have failed although it looks well.
     doubtful: bool,
+    /// The kernel has never had it.
+    fresh: bool,
     more: Option<i32>,
     unpollable: bool,
     pub(crate) waker: Option<usize>,
@@ -264,6 +271,7 @@ impl Model {
             chain: None,
             wanted: following.map(|_| WANTED),
             doubtful: false,
+            fresh: false,
             more: None,
             unpollable: false,
             waker: None,
@@ -277,6 +285,9 @@ impl Model {
             let head = self.open.map_or(op, |(head, _)| head);
             self.open = (following > 0).then_some((head, following));
             self.ops[op].chain = Some(head);
+            if following == 0 {
+                self.split(head);
+            }
         }
     }
 
@@ -387,6 +398,25 @@ impl Model {
         (0..self.ops.len()).filter(|op| self.ops[*op].chain == Some(chain)).collect()
     }
 
+    /// The kernel gets a chain up to the first member that it would not see fail.
+    fn split(&mut self, head: usize) {
+        let members = self.chain(head);
+        let part = self.part(&members);
+        for (op, following) in members[..part].iter().zip((0..part).rev()) {
+            self.ops[*op].following = Some(following.try_into().unwrap());
+        }
+        for &op in &members[part..] {
+            self.queue.retain(|queued| *queued != op);
+            self.ops[op].fresh = true;
+            self.ops[op].place = Place::Held { res: ECANCELED, flags: 0, poll: false };
+        }
+    }
+
+    fn part(&self, members: &[usize]) -> usize {
+        let last = members.iter().position(|op| self.ops[*op].kind.fails_unseen());
+        last.map_or(members.len(), |last| last + 1)
+    }
+
     fn is_held(&self, op: usize) -> bool {
         matches!(self.ops[op].place, Place::Held { .. })
     }
@@ -446,7 +476,7 @@ impl Model {
         let record = self.ops[first];
         let Place::Held { res, poll, .. } = record.place else { return };
         let hopeless = !record.kind.tried_again() || (res == ECANCELED && record.doubtful);
-        if res != -11 && hopeless {
+        if res != -11 && hopeless && !record.fresh {
             return self.disperse(members, stats);
         }
         if !members.iter().all(|op| self.is_held(*op)) {
@@ -457,11 +487,11 @@ impl Model {
             self.requeue(first, true, stats);
             return;
         }
-        for (following, op) in
-            (0..).zip(members.into_iter().rev()).collect::<Vec<_>>().into_iter().rev()
-        {
-            self.ops[op].following = Some(following);
-            self.requeue(op, false, stats);
+        let part = self.part(&members);
+        for (op, following) in members[..part].iter().zip((0..part).rev()) {
+            self.ops[*op].following = Some(following.try_into().unwrap());
+            self.ops[*op].fresh = false;
+            self.requeue(*op, false, stats);
         }
     }
 

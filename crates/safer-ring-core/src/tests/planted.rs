@@ -19,7 +19,10 @@ fn family(mistake: Mistake) -> &'static Alphabet {
         Mistake::StagedTwice | Mistake::DropFrees | Mistake::DuplicateAccepted => &PAIR,
         Mistake::CancelLost | Mistake::CancelNotCounted | Mistake::CancelWaitsForRoom => &FULL,
         Mistake::CancelInsideChain | Mistake::ChainSplit => &CHAIN,
-        Mistake::ChainRequeued | Mistake::ChainUnlinked | Mistake::OvertakenGoesOn => &CHAIN_AGAIN,
+        Mistake::ChainRequeued
+        | Mistake::ChainUnlinked
+        | Mistake::ChainNotSplit
+        | Mistake::OvertakenGoesOn => &CHAIN_AGAIN,
         Mistake::ShortGoesOn => &PAIR_AGAIN,
         Mistake::TimerLeftArmed => &TIMERS,
         Mistake::GroupWakesEarly => &GROUPS,
