@@ -12,13 +12,15 @@
 //! The members of a chain that have not ended form a list. One that has succeeded leaves it at the front. One that has
 //! failed takes all others out of it: they are [`LOOSE`], and end as the kernel says.
 
+use core::mem;
+
 use crate::intent::NONE;
 use crate::key::position;
 use crate::limits::CHAIN_TRIES;
 use crate::outcome::{EAGAIN, ECANCELED, EINTR, RESTARTS};
 use crate::slot::{CANCEL_WANTED, LINKED, LOOSE, MORE_SEEN, State};
 use crate::table::Table;
-use crate::{Completion, Outcome};
+use crate::{Completion, Key, Op, Outcome};
 
 /// The place of a member in its chain; it belongs to the slot of the same index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +52,63 @@ impl Link {
 }
 
 impl<R> Table<R> {
+    /// Queues a member of a chain, of which `following` more are inserted directly after it. The
+    /// kernel starts each after the one before has succeeded (`IOSQE_IO_LINK`); where one fails,
+    /// those after it end with `-ECANCELED`. The chain is staged as a unit, once it is complete.
+    /// `wanted` is what its result must reach for the chain to go on, where less is no error.
+    ///
+    /// Behind an operation whose failure a kernel may not see, the rest is staged when that has succeeded.
+    ///
+    /// A member that comes back undone, as one that is [queued again](Outcome::Requeued) alone, is queued again with all
+    /// that are behind it: when the kernel has given back these too, and as a chain of the rest.
+    ///
+    /// # Errors
+    ///
+    /// Gives the operation back when the table has no room for the whole rest of the chain (see
+    /// [`Table::reserve`]), when the chain is longer than [`Limits::max_chain`], when `following`
+    /// is not one less than that of the member before, and for [`Op::Timeout`].
+    pub fn insert_linked(
+        &mut self,
+        op: Op,
+        resources: R,
+        following: u16,
+        wanted: Option<u32>,
+    ) -> Result<Key, (Op, R)> {
+        let after = u32::from(following);
+        let fits = match self.open_left {
+            0 => self.reserve(after.saturating_add(1)),
+            left => after + 1 == left,
+        };
+        if !fits || matches!(op, Op::Timeout) {
+            return Err((op, resources));
+        }
+        if self.open_left == 0 && following == 0 {
+            return self.enqueue(op, resources, 0, 0);
+        }
+        let head = self.open_left == 0;
+        let before = if head { NONE } else { self.queue.tail() };
+        let key = self.enqueue(op, resources, LINKED, following)?;
+        self.link(key.index(), before, wanted);
+        if head {
+            self.open_head = key.index();
+        }
+        self.open_left = after;
+        if after == 0 {
+            let head = mem::replace(&mut self.open_head, NONE);
+            self.split(head);
+        }
+        Ok(key)
+    }
+
+    /// Whether a chain of `members` can be inserted now: it is not longer than
+    /// [`Limits::max_chain`] and there are slots for all of it.
+    #[must_use]
+    pub fn reserve(&self, members: u32) -> bool {
+        members <= self.limits.max_chain
+            && self.open_left == 0
+            && members <= self.limits.max_slots - self.used
+    }
+
     /// A member joins the chain of the one `before` it, or begins one.
     pub(crate) fn link(&mut self, index: u32, before: u32, wanted: Option<u32>) {
         let at = position(index);

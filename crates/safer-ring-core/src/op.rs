@@ -388,7 +388,7 @@ impl Op {
         }
     }
 
-    /// Whether kernels start the next member of a chain although this one has failed: those from 5.19 on, which note no
+    /// Whether kernels start the next member of a chain although this one has failed: those from 6.0 on, which note no
     /// failure of system calls that a thread of the kernel makes as they are.
     #[must_use]
     pub(crate) fn fails_unseen(&self) -> bool {

@@ -11,9 +11,7 @@ use crate::deadline::Deadlines;
 use crate::group::{Group, Groups};
 use crate::intent::{Fifo, NONE};
 use crate::key::position;
-use crate::slot::{
-    CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LINKED, ORPHAN, Slot, State, StateView,
-};
+use crate::slot::{CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, ORPHAN, Slot, State, StateView};
 use crate::{Completion, Key, Limits, Op, Outcome, Polled, Staged, Stats, Tag};
 
 /// Operations and what they have lent to the kernel. See the [crate](crate) for the contract.
@@ -104,61 +102,6 @@ impl<R> Table<R> {
         self.enqueue(op, resources, 0, 0)
     }
 
-    /// Queues a member of a chain, of which `following` more are inserted directly after it. The
-    /// kernel starts each after the one before has succeeded (`IOSQE_IO_LINK`); where one fails,
-    /// those after it end with `-ECANCELED`. The chain is staged as a unit, once it is complete.
-    /// `wanted` is what its result must reach for the chain to go on, where less is no error.
-    ///
-    /// A member that comes back undone, as one that is [queued again](Outcome::Requeued) alone, is queued again with all
-    /// that are behind it: when the kernel has given back these too, and as a chain of the rest.
-    ///
-    /// # Errors
-    ///
-    /// Gives the operation back when the table has no room for the whole rest of the chain (see
-    /// [`Table::reserve`]), when the chain is longer than [`Limits::max_chain`], when `following`
-    /// is not one less than that of the member before, and for [`Op::Timeout`].
-    pub fn insert_linked(
-        &mut self,
-        op: Op,
-        resources: R,
-        following: u16,
-        wanted: Option<u32>,
-    ) -> Result<Key, (Op, R)> {
-        let after = u32::from(following);
-        let fits = match self.open_left {
-            0 => self.reserve(after.saturating_add(1)),
-            left => after + 1 == left,
-        };
-        if !fits || matches!(op, Op::Timeout) {
-            return Err((op, resources));
-        }
-        if self.open_left == 0 && following == 0 {
-            return self.enqueue(op, resources, 0, 0);
-        }
-        let head = self.open_left == 0;
-        let before = if head { NONE } else { self.queue.tail() };
-        let key = self.enqueue(op, resources, LINKED, following)?;
-        self.link(key.index(), before, wanted);
-        if head {
-            self.open_head = key.index();
-        }
-        self.open_left = after;
-        if after == 0 {
-            let head = core::mem::replace(&mut self.open_head, NONE);
-            self.split(head);
-        }
-        Ok(key)
-    }
-
-    /// Whether a chain of `members` can be inserted now: it is not longer than
-    /// [`Limits::max_chain`] and there are slots for all of it.
-    #[must_use]
-    pub fn reserve(&self, members: u32) -> bool {
-        members <= self.limits.max_chain
-            && self.open_left == 0
-            && members <= self.limits.max_slots - self.used
-    }
-
     /// Arms a timer that completes with `-ETIME` in the first [`Table::expire`] at or after
     /// `deadline_ns`. Nothing of it reaches the kernel.
     ///
@@ -188,7 +131,13 @@ impl<R> Table<R> {
     }
 
     #[inline(always)]
-    fn enqueue(&mut self, op: Op, resources: R, bits: u8, following: u16) -> Result<Key, (Op, R)> {
+    pub(crate) fn enqueue(
+        &mut self,
+        op: Op,
+        resources: R,
+        bits: u8,
+        following: u16,
+    ) -> Result<Key, (Op, R)> {
         let (tail, now) = (self.queue.tail(), self.now);
         let Some((index, slot)) = self.vacant() else { return Err((op, resources)) };
         slot.occupy(op, resources, bits, following);

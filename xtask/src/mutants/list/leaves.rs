@@ -102,10 +102,17 @@ pub(super) const ALL: &[Mutant] = &[
         "The members of a chain that begins again run in order.",
         "crates/safer-ring-core/src/chain.rs",
         (
-            "slot.following = if planted!(ChainUnlinked) { 0 } else { left };",
+            "slot.following = if planted!(ChainUnlinked) { 0 } else { members };",
             "slot.following = 0;",
         ),
         (FACE, Test("sim_chains"), "an_interrupted_chain_of_three_keeps_its_order"),
+    ),
+    mutant(
+        "chain-not-split",
+        "The error of each operation ends its chain.",
+        "crates/safer-ring-core/src/chain.rs",
+        ("            if last && !planted!(ChainNotSplit) {\n", "            if last && false {\n"),
+        (FACE, Test("special"), "an_error_of_any_operation_ends_its_chain"),
     ),
     mutant(
         "chain-short-goes-on",
