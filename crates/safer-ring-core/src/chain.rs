@@ -65,7 +65,7 @@ impl<R> Table<R> {
     /// # Errors
     ///
     /// Gives the operation back when the table has no room for the whole rest of the chain (see
-    /// [`Table::reserve`]), when the chain is longer than [`Limits::max_chain`], when `following`
+    /// [`Table::reserve`]), when the chain is longer than [`Limits::max_chain`](crate::Limits::max_chain), when `following`
     /// is not one less than that of the member before, and for [`Op::Timeout`].
     pub fn insert_linked(
         &mut self,
@@ -101,7 +101,7 @@ impl<R> Table<R> {
     }
 
     /// Whether a chain of `members` can be inserted now: it is not longer than
-    /// [`Limits::max_chain`] and there are slots for all of it.
+    /// [`Limits::max_chain`](crate::Limits::max_chain) and there are slots for all of it.
     #[must_use]
     pub fn reserve(&self, members: u32) -> bool {
         members <= self.limits.max_chain
