@@ -1,4 +1,4 @@
-//! Linked operations: one after the other, in one submission.
+//! Linked operations: one after the other, in as few submissions as the kernel allows.
 
 use std::fmt;
 use std::future::Future;
@@ -113,10 +113,21 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
 
 /// Operations that run one after the other: `a.then(b).then(c)`.
 ///
-/// All members go to the kernel in one submission, as a unit (`IOSQE_IO_LINK`). Each starts after the one
+/// The members go to the kernel in one submission, as a unit (`IOSQE_IO_LINK`). Each starts after the one
 /// before it has succeeded *in full*: an error ends the chain, and so does a short read or write. The members
 /// that did not run say so with their buffers back ([`Failure::ChainShort`], [`Failure::ChainFailed`]).
 /// The output is one result for each member: `(a, b)`, and `((a, b), c)` for three.
+///
+/// Kernels from 6.0 on would start what is behind a sync, `fallocate`, `ftruncate`, `statx`, shutdown, or change of a
+/// directory (rename, unlink, mkdir, symlink, link) that has failed. So what is behind one of these is a submission of its
+/// own, made when it has succeeded; the order and the results are the same.
+///
+/// An interrupted member ends no chain. The kernel gives it back with those behind it (`EINTR`, an `ECANCELED` that nobody
+/// asked for, as when the thread that submitted it has ended, or `EAGAIN` of a descriptor that does not block), and none of
+/// them has done anything: they are submitted again, in order, as a chain of the rest, where a single operation would be.
+/// After 1024 times in a row with the same member in front the interruption is told, as any other error. Not tried again are
+/// a member that has no single second try (a close, a connect, a raw entry), nor, where the kernel does not say which of the
+/// two has ended the chain, one behind a raw entry or behind a transfer of messages with `MSG_WAITALL`.
 ///
 /// Before kernel 5.17, a member that is refused for the way its descriptor was opened (`EBADF`) ends the chain before it
 /// begins: those before it have not run either, and fail with `ECANCELED`.

@@ -209,10 +209,11 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         };
         let (op, resources, rest) = request.into_parts();
         self.wanted = P::wanted(&op, &resources.lease, &rest);
-        self.state = ManuallyDrop::new(match driver.submit_linked(op, resources, following) {
-            Ok(key) => State::Live(Live { cell: cell.clone(), key, rest }),
-            Err(refused) => State::Failed(payload::refuse::<M::Guard, P>(refused, rest)),
-        });
+        self.state =
+            ManuallyDrop::new(match driver.submit_linked(op, resources, following, self.wanted) {
+                Ok(key) => State::Live(Live { cell: cell.clone(), key, rest }),
+                Err(refused) => State::Failed(payload::refuse::<M::Guard, P>(refused, rest)),
+            });
     }
 
     /// Ends an operation that has not started with `failure`.

@@ -7,7 +7,7 @@ use crate::key::{decode, halves, position};
 use crate::op::Op;
 use crate::outcome::{EAGAIN, ECANCELED, EINTR, ENOENT, F_MORE, F_NOTIF, RESTARTS};
 use crate::slot::{
-    CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LINKED, MORE_SEEN, NO_POLL, ORPHAN, Slot, State,
+    CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LOOSE, MORE_SEEN, NO_POLL, ORPHAN, Slot, State,
 };
 use crate::table::Table;
 use crate::{Completion, Outcome, Tag};
@@ -130,9 +130,11 @@ impl<R> Table<R> {
             self.cancels.remove(&mut self.slots, index);
         }
         match verdict {
-            Verdict::Finish(completion) => self.settle(index, completion),
+            Verdict::Finish(completion) => self.end_member(index, completion),
             Verdict::Requeue { as_poll } => {
-                self.requeue(index, as_poll);
+                if !self.hold(index, Completion { res, flags }, as_poll) {
+                    self.requeue(index, as_poll);
+                }
                 Outcome::Requeued
             }
         }
@@ -157,7 +159,7 @@ impl<R> Table<R> {
     }
 
     /// Back into the queue, behind all others but not into a chain that is being inserted.
-    fn requeue(&mut self, index: u32, as_poll: bool) {
+    pub(crate) fn requeue(&mut self, index: u32, as_poll: bool) {
         self.stats.requeued += 1;
         if let Some(slot) = self.slots.get_mut(position(index)) {
             slot.requeue(as_poll);
@@ -219,7 +221,7 @@ fn judge<R>(slot: &mut Slot<R>, res: i32, flags: u32) -> Verdict {
         }
         return Verdict::Requeue { as_poll: false };
     }
-    let chained = slot.has(LINKED) && !planted!(ChainRequeued);
+    let chained = slot.has(LOOSE) && !planted!(ChainRequeued);
     let again = match res {
         // A connect is not tried again. Where its cancellation was asked, that is what has interrupted it.
         EINTR => slot.op().restarts() || (cancel && matches!(slot.op(), Op::Connect { .. })),

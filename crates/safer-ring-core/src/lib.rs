@@ -22,7 +22,8 @@
 //!   the driver cancels it.
 //! * A completion that says that nothing was done, and that nobody asked for, puts the operation
 //!   back into the queue: `-EINTR`, `-EAGAIN` where a poll can help, and the `-ECANCELED` that the
-//!   end of the submitting thread causes. Not in a chain, which the kernel has ended by then.
+//!   end of the submitting thread causes. In a chain it takes those behind it along, which the kernel
+//!   has cancelled for it, and waits for them.
 //! * A completion that is late, doubled or unknown is counted and ignored.
 //! * A request to cancel waits in the slot of its target, so it cannot be lost for lack of room.
 //! * A table that is dropped forgets what the kernel still uses and drops the rest.
@@ -57,7 +58,8 @@
 //!
 //! [`Table::insert_in_flight`] goes from `Free` through `Queued` in one step. `orphan` frees what is
 //! queued unless it is to finish. What is cancelled while it waits in the queue goes
-//! straight to `Done`. The complete graph, as the tests observe it, is in `tests/transitions.dot`.
+//! straight to `Done`. A member of a chain that comes back with nothing done is `Held` until those behind it
+//! are back, and then queued with them. The complete graph, as the tests observe it, is in `tests/transitions.dot`.
 //!
 //! An orphan (its owner is gone) takes the same road, from the queue as well; its passage through
 //! `Done` ends at once in [`Outcome::Release`], with which the driver closes what the kernel made
@@ -97,6 +99,7 @@ macro_rules! planted {
     };
 }
 
+mod chain;
 mod complete;
 mod deadline;
 mod group;

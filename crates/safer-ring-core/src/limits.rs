@@ -68,6 +68,9 @@ pub const CANCEL_SHARE: u32 = 16;
 /// Members of the longest chain that a member can count.
 pub const MAX_CHAIN: u32 = 1 << 15;
 
+/// How often a chain begins again with the same member, which was interrupted each time, until the interruption is told.
+pub(crate) const CHAIN_TRIES: u16 = 1024;
+
 const fn operations_of(max_in_flight: u32) -> u32 {
     max_in_flight - at_least(max_in_flight / CANCEL_SHARE, 1)
 }

@@ -375,6 +375,38 @@ impl Op {
         }
     }
 
+    /// Whether the kernel may take it for failed, and end its chain, although its result tells nothing of that: raw entries,
+    /// and transfers of messages that wait for all bytes (`MSG_WAITALL`), which may be short or truncated.
+    #[must_use]
+    pub(crate) fn hides_failure(&self) -> bool {
+        match self {
+            Op::Raw => true,
+            Op::Recv { flags } | Op::RecvMsg { flags } | Op::SendMsg { flags } => {
+                flags & MSG_WAITALL != 0
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether kernels start the next member of a chain although this one has failed: those from 6.0 on, which note no
+    /// failure of system calls that a thread of the kernel makes as they are.
+    #[must_use]
+    pub(crate) fn fails_unseen(&self) -> bool {
+        matches!(
+            self,
+            Op::Fsync { .. }
+                | Op::Fallocate { .. }
+                | Op::Ftruncate { .. }
+                | Op::RenameAt { .. }
+                | Op::UnlinkAt { .. }
+                | Op::MkdirAt { .. }
+                | Op::SymlinkAt { .. }
+                | Op::LinkAt { .. }
+                | Op::Statx { .. }
+                | Op::Shutdown { .. }
+        )
+    }
+
     /// Whether `-EINTR`, and an `-ECANCELED` that nobody asked for, mean that nothing was done, so
     /// that it may be tried again. The latter is what the kernel answers for an operation whose
     /// submitting thread has ended. Not so for

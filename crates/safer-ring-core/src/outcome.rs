@@ -89,7 +89,7 @@ pub enum Outcome<R> {
     },
     /// Nothing was done (`-EINTR`, `-EAGAIN` on a descriptor that does not block, or an
     /// `-ECANCELED` that nobody asked for), or the poll that goes first is over: the operation is
-    /// queued again.
+    /// queued again. A member of a chain is, once those behind it are back.
     Requeued,
     /// A request to cancel has been answered.
     CancelDone,

@@ -44,6 +44,7 @@ impl<R> Table<R> {
                 };
             }
             State::Armed => false,
+            State::Held => finishes,
             State::Queued | State::QueuedPoll => finishes || self.in_staged_chain(index),
             State::InFlight | State::Polling => true,
         };
@@ -87,7 +88,7 @@ impl<R> Table<R> {
             State::Queued | State::QueuedPoll if self.in_staged_chain(index) => {
                 self.request_cancel(index);
             }
-            State::Queued | State::QueuedPoll | State::Armed => {
+            State::Queued | State::QueuedPoll | State::Held | State::Armed => {
                 self.stats.cancel_requested += 1;
                 self.withdraw(index);
                 let outcome = self.settle(index, CANCELLED);
@@ -132,6 +133,7 @@ impl<R> Table<R> {
 
     /// Takes what the kernel does not have out of the queue or the heap. The rest of a chain ends.
     fn withdraw(&mut self, index: u32) {
+        self.unlink(index);
         let Some(slot) = self.slots.get(position(index)) else { return };
         if slot.state() == State::Armed {
             if !planted!(TimerLeftArmed) {
@@ -208,7 +210,7 @@ impl<R> Table<R> {
         }
     }
 
-    fn announce(&mut self, outcome: Outcome<R>) {
+    pub(crate) fn announce(&mut self, outcome: Outcome<R>) {
         if !matches!(outcome, Outcome::Wake(None)) {
             self.ready.push_back(outcome);
         }

@@ -26,6 +26,9 @@ pub(crate) enum State {
     Polling,
     /// A timer, in the heap of deadlines.
     Armed,
+    /// A member of a chain that the kernel has given back undone, until all behind it are back; or one that is not to go
+    /// there before the one in front has succeeded.
+    Held,
     /// The result is here and has not been taken.
     Done,
     /// The resources have left; the request to cancel has not been answered yet.
@@ -46,11 +49,13 @@ pub(crate) const LINKED: u8 = 1 << 4;
 pub(crate) const MORE_SEEN: u8 = 1 << 5;
 /// Polling its descriptor failed: `-EAGAIN` is the answer from now on.
 pub(crate) const NO_POLL: u8 = 1 << 6;
+/// It has left its chain, or that has ended: nothing of it is tried again.
+pub(crate) const LOOSE: u8 = 1 << 7;
 
 /// Where an operation is, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Waiting for room.
+    /// Waiting for room, or as a member of a chain for others of it.
     Queued,
     /// In the kernel.
     InFlight,
@@ -183,13 +188,13 @@ impl<R> Slot<R> {
     /// In flight, and nothing but its completion is to be considered.
     #[inline(always)]
     pub(crate) fn is_plain_in_flight(&self) -> bool {
-        self.state == State::InFlight && self.bits & !LINKED == 0
+        self.state == State::InFlight && self.bits == 0
     }
 
     pub(crate) fn view(&self, since: u32) -> Option<StateView> {
         let phase = match self.state {
             State::Free | State::Draining => return None,
-            State::Queued | State::QueuedPoll => Phase::Queued,
+            State::Queued | State::QueuedPoll | State::Held => Phase::Queued,
             State::InFlight => Phase::InFlight,
             State::Polling => Phase::Polling,
             State::Armed => Phase::Armed,
@@ -238,6 +243,12 @@ impl<R> Slot<R> {
     /// Back from the kernel, which has done nothing.
     pub(crate) fn requeue(&mut self, as_poll: bool) {
         self.go(if as_poll { State::QueuedPoll } else { State::Queued });
+    }
+
+    /// Back from the kernel, which has done nothing, or out of the queue, until its chain goes on.
+    pub(crate) fn hold(&mut self, completion: Completion) {
+        self.go(State::Held);
+        self.completion = completion;
     }
 
     /// One result of several.
@@ -326,14 +337,15 @@ impl<R> Slot<R> {
 
 /// The edges of the state graph.
 const fn legal(from: State, to: State) -> bool {
-    use State::{Armed, Done, Draining, Free, InFlight, Polling, Queued, QueuedPoll};
+    use State::{Armed, Done, Draining, Free, Held, InFlight, Polling, Queued, QueuedPoll};
     matches!(
         (from, to),
         (Free, Queued | Armed)
-            | (Queued, InFlight | Done | Free)
+            | (Queued, InFlight | Held | Done | Free)
             | (QueuedPoll, Polling | Done | Free)
-            | (InFlight, Done | Queued | QueuedPoll)
-            | (Polling, Done | Queued)
+            | (InFlight, Done | Held | Queued | QueuedPoll)
+            | (Polling, Done | Held | Queued)
+            | (Held, Done | Free | Queued | QueuedPoll)
             | (Armed, Done | Free)
             | (Done, Free | Draining)
             | (Draining, Free)

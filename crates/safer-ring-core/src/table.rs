@@ -6,13 +6,12 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::task::Waker;
 
+use crate::chain::Link;
 use crate::deadline::Deadlines;
 use crate::group::{Group, Groups};
 use crate::intent::{Fifo, NONE};
 use crate::key::position;
-use crate::slot::{
-    CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LINKED, ORPHAN, Slot, State, StateView,
-};
+use crate::slot::{CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, ORPHAN, Slot, State, StateView};
 use crate::{Completion, Key, Limits, Op, Outcome, Polled, Staged, Stats, Tag};
 
 /// Operations and what they have lent to the kernel. See the [crate](crate) for the contract.
@@ -48,6 +47,8 @@ pub struct Table<R> {
     pub(crate) limits: Limits,
     /// What new operations are stamped with.
     pub(crate) now: u32,
+    /// Beside the slots, for members of chains.
+    pub(crate) links: Vec<Link>,
 }
 
 impl<R> Table<R> {
@@ -76,6 +77,7 @@ impl<R> Table<R> {
             ready: VecDeque::new(),
             limits,
             now: 0,
+            links: Vec::new(),
         }
     }
 
@@ -98,48 +100,6 @@ impl<R> Table<R> {
             return Err((op, resources));
         }
         self.enqueue(op, resources, 0, 0)
-    }
-
-    /// Queues a member of a chain, of which `following` more are inserted directly after it. The
-    /// kernel starts each after the one before has succeeded (`IOSQE_IO_LINK`); where one fails,
-    /// those after it end with `-ECANCELED`. The chain is staged as a unit, once it is complete.
-    ///
-    /// # Errors
-    ///
-    /// Gives the operation back when the table has no room for the whole rest of the chain (see
-    /// [`Table::reserve`]), when the chain is longer than [`Limits::max_chain`], when `following`
-    /// is not one less than that of the member before, and for [`Op::Timeout`].
-    pub fn insert_linked(&mut self, op: Op, resources: R, following: u16) -> Result<Key, (Op, R)> {
-        let after = u32::from(following);
-        let fits = match self.open_left {
-            0 => self.reserve(after.saturating_add(1)),
-            left => after + 1 == left,
-        };
-        if !fits || matches!(op, Op::Timeout) {
-            return Err((op, resources));
-        }
-        if self.open_left == 0 && following == 0 {
-            return self.enqueue(op, resources, 0, 0);
-        }
-        let head = self.open_left == 0;
-        let key = self.enqueue(op, resources, LINKED, following)?;
-        if head {
-            self.open_head = key.index();
-        }
-        self.open_left = after;
-        if after == 0 {
-            self.open_head = NONE;
-        }
-        Ok(key)
-    }
-
-    /// Whether a chain of `members` can be inserted now: it is not longer than
-    /// [`Limits::max_chain`] and there are slots for all of it.
-    #[must_use]
-    pub fn reserve(&self, members: u32) -> bool {
-        members <= self.limits.max_chain
-            && self.open_left == 0
-            && members <= self.limits.max_slots - self.used
     }
 
     /// Arms a timer that completes with `-ETIME` in the first [`Table::expire`] at or after
@@ -171,7 +131,13 @@ impl<R> Table<R> {
     }
 
     #[inline(always)]
-    fn enqueue(&mut self, op: Op, resources: R, bits: u8, following: u16) -> Result<Key, (Op, R)> {
+    pub(crate) fn enqueue(
+        &mut self,
+        op: Op,
+        resources: R,
+        bits: u8,
+        following: u16,
+    ) -> Result<Key, (Op, R)> {
         let (tail, now) = (self.queue.tail(), self.now);
         let Some((index, slot)) = self.vacant() else { return Err((op, resources)) };
         slot.occupy(op, resources, bits, following);

@@ -198,6 +198,45 @@ fn an_operation_outlives_the_thread_that_started_it() {
 }
 
 #[test]
+fn a_chain_outlives_the_thread_that_started_it() {
+    within_deadline(|| {
+        let ring = shared(16);
+        let mut again = 0;
+        for round in 0..50u8 {
+            let ((a, b), (c, d)) = (unix_pair(), unix_pair());
+            let of_thread = ring.clone();
+            let mut chain = std::thread::spawn(move || {
+                let nothing = of_thread.nop();
+                let receive = of_thread.recv(&a, vec![0; 4]);
+                let mut chain = nothing
+                    .then(receive)
+                    .then(of_thread.send(&c, vec![round]))
+                    .then(of_thread.nop());
+                assert!(poll_once(&mut chain).is_pending());
+                chain
+            })
+            .join()
+            .unwrap();
+            if round % 2 == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // Perhaps on the ring that the chain is in.
+            pollster::block_on(ring.nop()).unwrap();
+            assert!(poll_once(&mut chain).is_pending());
+            pollster::block_on(ring.send(&b, vec![round])).unwrap();
+            let (((nothing, received), sent), last) = pollster::block_on(chain);
+            nothing.unwrap();
+            assert_eq!(received.unwrap().1, [round]);
+            assert_eq!(sent.unwrap().0, 1);
+            last.unwrap();
+            assert_eq!(pollster::block_on(ring.recv(&d, vec![0; 4])).unwrap().1, [round]);
+            again = ring.snapshot().requeued;
+        }
+        println!("{again} operations were tried again");
+    });
+}
+
+#[test]
 fn threads_that_come_and_go_reuse_their_rings() {
     within_deadline(|| {
         let ring = shared(8);

@@ -18,7 +18,7 @@ use common::child::in_child;
 use common::net::{poll_once, shared, unix_pair};
 use common::{Exec, OnLocal, OnPollster, OnTokio, failure, pattern, with_ring};
 use futures_util::future::{join, join_all};
-use safer_ring::{Failure, Fd, RingOf, local};
+use safer_ring::{Failure, Fd, Mode, RingOf, local};
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
@@ -34,6 +34,29 @@ fn interrupt_on(signal: libc::c_int) {
     action.sa_sigaction = handler as usize;
     // SAFETY: the handler only counts.
     assert_eq!(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }, 0);
+}
+
+/// Members that a thread of the kernel does, and members that wait for a peer.
+async fn chains<M: Mode>(ring: &RingOf<M>, bytes: &[u8]) {
+    let log = Fd::new(tempfile::tempfile().unwrap());
+    let (a, b) = unix_pair();
+    for (chunk, turn) in bytes.chunks(1000).zip(0..10) {
+        let write = ring.write_at_owned(&log, chunk.to_vec(), 1000 * turn);
+        let read = ring.read_at_owned(&log, vec![0; 1000], 1000 * turn);
+        let logged = write.then(ring.fdatasync(&log)).then(read);
+        let answered = ring.recv(&a, vec![0; 4]).then(ring.send(&a, b"pong".to_vec()));
+        let asked = async {
+            ring.send(&b, b"ping".to_vec()).await.unwrap();
+            ring.recv(&b, vec![0; 4]).await.unwrap().1
+        };
+        let (((written, synced), read), ((got, sent), answer)) =
+            join(logged, join(answered, asked)).await;
+        assert_eq!(written.unwrap().0, 1000);
+        synced.unwrap();
+        assert!(read.unwrap().1 == chunk);
+        assert_eq!((got.unwrap().1, answer), (b"ping".to_vec(), b"pong".to_vec()));
+        assert_eq!(sent.unwrap().0, 4);
+    }
 }
 
 fn work_under_signals<E: Exec>() {
@@ -67,7 +90,7 @@ fn work_under_signals<E: Exec>() {
                     assert_eq!(got.unwrap().1, b"ping");
                 }
             };
-            join(sleep, join(disk, talk)).await;
+            join(sleep, join(disk, join(talk, chains(&ring, &bytes)))).await;
         }
     });
 }

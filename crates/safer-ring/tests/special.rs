@@ -13,7 +13,8 @@ use common::{
 };
 use futures_util::{future::join_all, join, poll};
 use safer_ring::{
-    BufferPool, Failure, Fd, Interest, Mode, OpenOptions, Ring, RingOf, SpliceFlags, sys,
+    BufferPool, Failure, FallocateMode, Fd, Interest, Mode, OpenOptions, Operation, Payload,
+    RenameMode, Ring, RingOf, SpliceFlags, sys,
 };
 
 everywhere!(
@@ -37,6 +38,8 @@ everywhere!(
     a_chain_of_three_runs_in_order,
     a_failing_first_member_ends_the_chain_with_its_buffers_back,
     a_failing_second_member_ends_the_rest,
+    an_error_of_any_operation_ends_its_chain,
+    a_file_is_replaced_by_one_chain,
     a_short_read_ends_the_chain_with_its_numbers,
     a_short_vectored_read_ends_the_chain_with_its_numbers,
     a_short_splice_ends_the_chain_with_its_numbers,
@@ -400,6 +403,81 @@ fn a_failing_second_member_ends_the_rest<E: Exec>() {
         assert_eq!(failure(&third.error), Some(expected));
         assert_eq!(third.into_buffer(), b"third");
         assert_eq!(content(&file), if ran { b"CONtent" } else { b"content" });
+    });
+}
+
+/// What is behind a member that fails must not have run, and names it.
+async fn ends<M: Mode, T, P>(ring: &RingOf<M>, name: &str, bad: Operation<M, P>)
+where
+    P: Payload<Output = io::Result<T>>,
+{
+    let file = file_with(b"content");
+    let write = ring.write_at_owned(&file, b"CON".to_vec(), 0);
+    let ((nothing, failed), written) = ring.nop().then(bad).then(write).await;
+    let errno = failed.err().unwrap_or_else(|| panic!("{name} succeeds")).raw_os_error();
+    let written = written.err().unwrap_or_else(|| panic!("behind {name}, something has run"));
+    if errno == Some(libc::EOPNOTSUPP) {
+        assert_eq!(
+            nothing.unwrap_err().raw_os_error(),
+            errno,
+            "{name}: the whole chain is refused"
+        );
+    } else {
+        nothing.unwrap();
+        let told = failure(&written.error);
+        let Some(Failure::ChainFailed { member: 1, errno: told }) = told else {
+            panic!("{name}: {told:?}")
+        };
+        assert_eq!(Some(told.raw_os_error()), errno, "{name}");
+    }
+    assert_eq!(content(&file), b"content", "{name}");
+}
+
+fn an_error_of_any_operation_ends_its_chain<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (pipe, _writer) = pipe();
+        let missing = "/proc/self/no-such-file";
+        ends(&ring, "fsync", ring.fsync(&pipe)).await;
+        ends(&ring, "fdatasync", ring.fdatasync(&pipe)).await;
+        ends(&ring, "fallocate", ring.fallocate(&pipe, FallocateMode::default(), 0, 9)).await;
+        ends(&ring, "ftruncate", ring.ftruncate(&pipe, 0)).await;
+        ends(&ring, "statx", ring.statx(missing)).await;
+        ends(&ring, "open", ring.open(missing, &OpenOptions::new().read(true))).await;
+        ends(&ring, "rename", ring.rename(missing, missing, RenameMode::default())).await;
+        ends(&ring, "unlink", ring.unlink(missing)).await;
+        ends(&ring, "rmdir", ring.rmdir(missing)).await;
+        ends(&ring, "mkdir", ring.mkdir(missing, 0o755)).await;
+        ends(&ring, "symlink", ring.symlink("x", missing)).await;
+        ends(&ring, "link", ring.link(missing, missing)).await;
+        ends(&ring, "shutdown", ring.shutdown(&pipe, std::net::Shutdown::Both)).await;
+        ends(&ring, "listen", ring.listen(&pipe, 1)).await;
+    });
+}
+
+fn a_file_is_replaced_by_one_chain<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let directory = tempfile::tempdir().unwrap();
+        let (new, old) = (directory.path().join("new"), directory.path().join("old"));
+        std::fs::write(&old, "old").unwrap();
+        let names = Fd::new(std::fs::File::open(directory.path()).unwrap());
+        let file = Fd::new(std::fs::File::create(&new).unwrap());
+        let write = ring.write_at_owned(&file, b"new".to_vec(), 0).then(ring.fsync(&file));
+        let rename = ring.rename(&new, &old, RenameMode::default());
+        let (((written, synced), renamed), named) =
+            write.then(rename).then(ring.fsync(&names)).await;
+        match renamed {
+            Ok(()) => {
+                assert_eq!(written.unwrap().0, 3);
+                synced.unwrap();
+                named.unwrap();
+                assert_eq!(std::fs::read(&old).unwrap(), b"new");
+            }
+            // Kernels before 5.11 have no such entry, and the whole chain is refused.
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
+                assert_eq!(must_fail(written, libc::EOPNOTSUPP), b"new");
+            }
+        }
     });
 }
 

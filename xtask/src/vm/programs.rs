@@ -234,6 +234,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("examples", "it runs the examples, which it looks for in cargo's directories"),
     ("http_examples", "it runs the examples, which it looks for in cargo's directories"),
     ("sim", "its kernel is a simulated one"),
+    ("sim_chains", "its kernel is a simulated one"),
     ("sim_crash", "its kernel is a simulated one"),
     ("sim_multishot", "its kernel is a simulated one"),
     ("sim_net", "its kernel is a simulated one"),

@@ -235,15 +235,16 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         Refused { failure, resources }
     }
 
-    /// Takes in a member of a chain; `following` more come right after it.
+    /// Takes in a member of a chain; `following` more come right after it, once it has moved as much as is `wanted`.
     pub(crate) fn submit_linked(
         &mut self,
         op: Op,
         resources: ManuallyDrop<Resources<K>>,
         following: u16,
+        wanted: Option<u32>,
     ) -> Result<Key, Refused<K>> {
         self.table
-            .insert_linked(op, ManuallyDrop::into_inner(resources), following)
+            .insert_linked(op, ManuallyDrop::into_inner(resources), following, wanted)
             .map_err(|(_, resources)| self.refuse(Box::new(resources)))
     }
 

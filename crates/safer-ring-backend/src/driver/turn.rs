@@ -113,8 +113,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     pub(crate) fn flush(&mut self) {
         if self.is_ours() {
             self.hand_over();
-            if self.table.next_deadline() == Some(0) {
+            while self.table.next_deadline() == Some(0) {
                 self.expire();
+                if !self.table.has_queued() {
+                    break;
+                }
+                // What has ended without the kernel let go what waited for it.
+                self.hand_over();
             }
             self.notice_drained();
         }

@@ -85,7 +85,7 @@ fn submit_linked<B: Backend>(
     following: u16,
 ) -> Key {
     let resources = ManuallyDrop::new(resources);
-    driver.submit_linked(Op::Nop, resources, following).unwrap_or_else(|_| panic!("refused"))
+    driver.submit_linked(Op::Nop, resources, following, None).unwrap_or_else(|_| panic!("refused"))
 }
 
 fn submit_timer<B: Backend>(

@@ -22,10 +22,11 @@ impl World {
         (table.queue.head(), table.queue.len()).hash(&mut hasher);
         (table.cancels.head(), table.cancels.len()).hash(&mut hasher);
         table.deadlines.next().hash(&mut hasher);
-        for slot in &table.slots {
+        for (index, slot) in (0..).zip(&table.slots) {
             (slot.stamp, slot.state(), slot.bits, slot.following).hash(&mut hasher);
             let waker = slot.waker.as_ref().map(name_of);
             (slot.group, waker, slot.op()).hash(&mut hasher);
+            table.place(index).hash(&mut hasher);
             (slot.completion().res, slot.completion().flags).hash(&mut hasher);
             slot.resources().map(|token| token.0).hash(&mut hasher);
             if slot.has(CANCEL_QUEUED) || slot.in_queue() || !slot.in_kernel() {

@@ -15,6 +15,7 @@ const NOTHING: Alphabet = Alphabet {
     kinds: &[],
     at_once: false,
     chain: 0,
+    links: &[Kind::Recv],
     deadlines: &[],
     ops: 2,
     rooms: &[8],
@@ -106,6 +107,35 @@ const LONG_CHAIN: Alphabet = Alphabet {
     ..NOTHING
 };
 
+/// A chain of three whose members come back in every way and in every order.
+pub(crate) const CHAIN_AGAIN: Alphabet = Alphabet {
+    name: "chain again",
+    chain: 3,
+    links: &[Kind::Recv, Kind::Fsync],
+    ops: 3,
+    results: &[Res::Success, Res::Interrupted, Res::Cancelled, Res::Failed],
+    length: 9,
+    ..NOTHING
+};
+
+/// A chain of two of all kinds, which may have to wait for their descriptors.
+pub(crate) const PAIR_AGAIN: Alphabet = Alphabet {
+    name: "pair again",
+    chain: 2,
+    links: &[Kind::Recv, Kind::Send, Kind::Close, Kind::Raw],
+    ops: 2,
+    results: &[
+        Res::Success,
+        Res::Short,
+        Res::Interrupted,
+        Res::NotReady,
+        Res::Cancelled,
+        Res::Failed,
+    ],
+    length: 9,
+    ..NOTHING
+};
+
 /// Operations that go to the kernel at once, if nothing keeps them from it: a chain, a request to
 /// cancel, something that was put back, a full ring.
 pub(crate) const AT_ONCE: Alphabet = Alphabet {
@@ -135,7 +165,7 @@ pub(crate) const GROUPS: Alphabet =
     Alphabet { name: "groups", kinds: &[Kind::Peek], wakers: 1, group: true, length: 8, ..NOTHING };
 
 pub(crate) const FAMILIES: &[Alphabet] =
-    &[LIFE, REUSE, PAIR, FULL, CHAIN, LONG_CHAIN, AT_ONCE, TIMERS, GROUPS];
+    &[LIFE, REUSE, PAIR, FULL, CHAIN, LONG_CHAIN, CHAIN_AGAIN, PAIR_AGAIN, AT_ONCE, TIMERS, GROUPS];
 
 /// Fails with the script on which table and model part. The least number of states keeps the
 /// family from shrinking unnoticed.
@@ -173,6 +203,16 @@ fn every_script_of_a_chain() {
 #[test]
 fn every_script_of_a_long_chain() {
     covers(&LONG_CHAIN, 15_000);
+}
+
+#[test]
+fn every_script_of_a_chain_that_begins_again() {
+    covers(&CHAIN_AGAIN, 15_000);
+}
+
+#[test]
+fn every_script_of_a_pair_that_begins_again() {
+    covers(&PAIR_AGAIN, 10_000);
 }
 
 #[test]

@@ -60,6 +60,14 @@ mistakes! {
     ChainSplit,
     /// A member of a chain is put back, where the kernel has ended the chain.
     ChainRequeued,
+    /// The members of a chain that begins again are not linked any more.
+    ChainUnlinked,
+    /// The kernel is to link what is behind a member whose failure it does not see.
+    ChainNotSplit,
+    /// A chain begins again behind a member that has moved less than it had to.
+    ShortGoesOn,
+    /// A chain begins again without a member that has run although one in front of it was interrupted.
+    OvertakenGoesOn,
     /// The result of the poll that goes first is given out as the operation's.
     PollTakenForResult,
     /// `-EINTR` and `-EAGAIN` reach the owner.

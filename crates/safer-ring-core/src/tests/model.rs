@@ -6,6 +6,8 @@ use std::vec::Vec;
 use crate::{Completion, Group, Key, Limits, Op, Phase, StateView, Stats};
 
 pub(crate) const ECANCELED: i32 = -125;
+/// What each member of a chain has to move.
+pub(crate) const WANTED: i32 = 7;
 
 /// The kinds of operation a script uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +57,11 @@ impl Kind {
         }
     }
 
+    /// Whether the kernel goes on behind it when it has failed.
+    fn fails_unseen(self) -> bool {
+        self == Kind::Fsync
+    }
+
     fn tried_again(self) -> bool {
         matches!(self, Kind::Recv | Kind::Peek | Kind::Send | Kind::Fsync)
     }
@@ -62,10 +69,25 @@ impl Kind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
-    Queued { poll: bool },
-    Kernel { poll: bool },
-    Armed { deadline: u64 },
-    Done { res: i32, flags: u32 },
+    Queued {
+        poll: bool,
+    },
+    Kernel {
+        poll: bool,
+    },
+    Armed {
+        deadline: u64,
+    },
+    /// A member of a chain that has come back undone.
+    Held {
+        res: i32,
+        flags: u32,
+        poll: bool,
+    },
+    Done {
+        res: i32,
+        flags: u32,
+    },
     Gone,
 }
 
@@ -84,10 +106,18 @@ pub(crate) struct Record {
     pub(crate) kind: Kind,
     pub(crate) place: Place,
     pub(crate) owner: bool,
-    pub(crate) wanted: bool,
+    pub(crate) asked: bool,
     pub(crate) ask: Ask,
     /// Members after it in its chain, for members of a chain.
     pub(crate) following: Option<u16>,
+    /// The first member that its chain ever had, until it leaves the chain or that ends.
+    chain: Option<usize>,
+    /// What it has to move for the chain to go on.
+    wanted: Option<i32>,
+    /// The one in front may have failed although it looks well.
+    doubtful: bool,
+    /// The kernel has never had it.
+    fresh: bool,
     more: Option<i32>,
     unpollable: bool,
     pub(crate) waker: Option<usize>,
@@ -110,7 +140,7 @@ impl Record {
 
     pub(crate) fn view(&self) -> Option<StateView> {
         let phase = match self.place {
-            Place::Queued { .. } => Phase::Queued,
+            Place::Queued { .. } | Place::Held { .. } => Phase::Queued,
             Place::Kernel { poll: false } => Phase::InFlight,
             Place::Kernel { poll: true } => Phase::Polling,
             Place::Armed { .. } => Phase::Armed,
@@ -118,7 +148,7 @@ impl Record {
             Place::Gone => return None,
         };
         let linked = self.following.is_some();
-        Some(StateView { phase, orphaned: !self.owner, cancelling: self.wanted, linked, since: 0 })
+        Some(StateView { phase, orphaned: !self.owner, cancelling: self.asked, linked, since: 0 })
     }
 }
 
@@ -235,9 +265,13 @@ impl Model {
             kind,
             place,
             owner: true,
-            wanted: false,
+            asked: false,
             ask: Ask::No,
             following,
+            chain: None,
+            wanted: following.map(|_| WANTED),
+            doubtful: false,
+            fresh: false,
             more: None,
             unpollable: false,
             waker: None,
@@ -250,6 +284,10 @@ impl Model {
         if let Some(following) = following {
             let head = self.open.map_or(op, |(head, _)| head);
             self.open = (following > 0).then_some((head, following));
+            self.ops[op].chain = Some(head);
+            if following == 0 {
+                self.split(head);
+            }
         }
     }
 
@@ -266,7 +304,7 @@ impl Model {
                 let following = u32::from(self.ops[op].following.unwrap_or(0));
                 self.chain_left = if self.chain_left > 0 { self.chain_left - 1 } else { following };
                 self.ops[op].place = Place::Kernel { poll };
-                if self.ops[op].wanted {
+                if self.ops[op].asked {
                     self.ops[op].ask = Ask::Queued;
                     self.cancels.push(op);
                 }
@@ -316,7 +354,7 @@ impl Model {
                 return Expect::Ignored;
             }
             record.more = Some(res);
-            if record.wanted {
+            if record.asked {
                 self.ask(op, stats);
             }
             return Expect::More { op, res };
@@ -328,25 +366,133 @@ impl Model {
         let nothing_done = match res {
             -4 => record.kind.tried_again(),
             -11 => record.kind.waits_for().is_some() && !record.unpollable,
-            ECANCELED => record.kind.tried_again() && !record.wanted,
+            ECANCELED => record.kind.tried_again() && !record.asked,
             _ => false,
-        } && record.following.is_none()
+        } && (record.following.is_none() || record.chain.is_some())
             && record.more.is_none();
         if polling {
-            if record.wanted {
-                return self.finish(op, ECANCELED, 0, stats);
+            if record.asked {
+                return self.end(op, ECANCELED, 0, stats);
             }
             record.unpollable |= res < 0 && res != ECANCELED;
+            if record.chain.is_some() {
+                return self.hold(op, (-11, flags), false, stats);
+            }
             return self.requeue(op, false, stats);
         }
         if nothing_done {
-            if record.wanted {
-                return self.finish(op, ECANCELED, 0, stats);
+            if record.asked {
+                return self.end(op, ECANCELED, 0, stats);
+            }
+            if self.ops[op].chain.is_some() {
+                return self.hold(op, (res, flags), res == -11, stats);
             }
             return self.requeue(op, res == -11, stats);
         }
         let res = if flags & 8 != 0 { record.more.unwrap_or(res) } else { res };
+        self.end(op, res, flags, stats)
+    }
+
+    /// The members of a chain, in order.
+    fn chain(&self, chain: usize) -> Vec<usize> {
+        (0..self.ops.len()).filter(|op| self.ops[*op].chain == Some(chain)).collect()
+    }
+
+    /// The kernel gets a chain up to the first member that it would not see fail.
+    fn split(&mut self, head: usize) {
+        let members = self.chain(head);
+        let part = self.part(&members);
+        for (op, following) in members[..part].iter().zip((0..part).rev()) {
+            self.ops[*op].following = Some(following.try_into().unwrap());
+        }
+        for &op in &members[part..] {
+            self.queue.retain(|queued| *queued != op);
+            self.ops[op].fresh = true;
+            self.ops[op].place = Place::Held { res: ECANCELED, flags: 0, poll: false };
+        }
+    }
+
+    fn part(&self, members: &[usize]) -> usize {
+        let last = members.iter().position(|op| self.ops[*op].kind.fails_unseen());
+        last.map_or(members.len(), |last| last + 1)
+    }
+
+    fn is_held(&self, op: usize) -> bool {
+        matches!(self.ops[op].place, Place::Held { .. })
+    }
+
+    fn hold(
+        &mut self,
+        op: usize,
+        (res, flags): (i32, u32),
+        poll: bool,
+        stats: &mut Stats,
+    ) -> Expect {
+        self.ops[op].place = Place::Held { res, flags, poll };
+        self.resume(self.ops[op].chain.unwrap(), stats);
+        Expect::Requeued
+    }
+
+    /// The kernel has ended it, as a member of a chain or not.
+    fn end(&mut self, op: usize, res: i32, flags: u32, stats: &mut Stats) -> Expect {
+        let record = self.ops[op];
+        let Some(chain) = record.chain else { return self.finish(op, res, flags, stats) };
+        let members = self.chain(chain);
+        let cancelled = res == ECANCELED;
+        if cancelled && !record.asked && record.more.is_none() && members[0] != op {
+            return self.hold(op, (res, flags), false, stats);
+        }
+        self.ops[op].chain = None;
+        let (front, behind): (Vec<_>, Vec<_>) =
+            members.into_iter().filter(|other| *other != op).partition(|other| *other < op);
+        let goes_on = res >= 0 && record.wanted.is_none_or(|wanted| res >= wanted);
+        if !cancelled {
+            self.disperse(front, stats);
+        }
+        if !goes_on {
+            self.disperse(behind, stats);
+        } else if let Some(next) = behind.first() {
+            self.ops[*next].doubtful = record.kind == Kind::Raw;
+        }
+        self.resume(chain, stats);
         self.finish(op, res, flags, stats)
+    }
+
+    /// These are no chain any more.
+    fn disperse(&mut self, members: Vec<usize>, stats: &mut Stats) {
+        for op in members {
+            self.ops[op].chain = None;
+            if let Place::Held { res, flags, .. } = self.ops[op].place {
+                let expect = self.finish(op, res, flags, stats);
+                self.announce(expect);
+            }
+        }
+    }
+
+    /// Where the first one of a chain is back, the chain ends, or begins again when all are.
+    fn resume(&mut self, chain: usize, stats: &mut Stats) {
+        let members = self.chain(chain);
+        let Some(&first) = members.first() else { return };
+        let record = self.ops[first];
+        let Place::Held { res, poll, .. } = record.place else { return };
+        let hopeless = !record.kind.tried_again() || (res == ECANCELED && record.doubtful);
+        if res != -11 && hopeless && !record.fresh {
+            return self.disperse(members, stats);
+        }
+        if !members.iter().all(|op| self.is_held(*op)) {
+            return;
+        }
+        if poll {
+            self.ops[first].following = Some(0);
+            self.requeue(first, true, stats);
+            return;
+        }
+        let part = self.part(&members);
+        for (op, following) in members[..part].iter().zip((0..part).rev()) {
+            self.ops[*op].following = Some(following.try_into().unwrap());
+            self.ops[*op].fresh = false;
+            self.requeue(*op, false, stats);
+        }
     }
 
     fn requeue(&mut self, op: usize, poll: bool, stats: &mut Stats) -> Expect {
@@ -362,7 +508,7 @@ impl Model {
         let record = &mut self.ops[op];
         if res == ECANCELED {
             stats.cancelled += 1;
-        } else if record.wanted {
+        } else if record.asked {
             stats.cancel_races += 1;
         }
         if !record.owner {
@@ -415,6 +561,7 @@ impl Model {
             }
             Place::Kernel { .. } => true,
             Place::Queued { .. } => record.kind.runs_when_dropped() || self.expected_by_kernel(op),
+            Place::Held { .. } => record.kind.runs_when_dropped(),
             Place::Armed { .. } | Place::Gone => false,
         };
         if !stays {
@@ -428,13 +575,13 @@ impl Model {
         if record.kind.cancelled_when_dropped() || in_chain {
             self.ask(op, stats);
         }
-        Left::Running { cancelled: self.ops[op].wanted }
+        Left::Running { cancelled: self.ops[op].asked }
     }
 
     fn ask(&mut self, op: usize, stats: &mut Stats) {
         let record = &mut self.ops[op];
-        stats.cancel_requested += u64::from(!record.wanted);
-        record.wanted = true;
+        stats.cancel_requested += u64::from(!record.asked);
+        record.asked = true;
         if record.in_kernel() && record.ask == Ask::No {
             record.ask = Ask::Queued;
             self.cancels.push(op);
@@ -448,6 +595,11 @@ impl Model {
 
     /// Out of the queue; of its chain, the front becomes shorter and the rest is cancelled.
     fn withdraw(&mut self, op: usize, stats: &mut Stats) {
+        if let Some(chain) = self.ops[op].chain.take() {
+            let behind = self.chain(chain).into_iter().filter(|other| *other > op).collect();
+            self.disperse(behind, stats);
+            self.resume(chain, stats);
+        }
         let Some(at) = self.queue.iter().position(|other| *other == op) else { return };
         if let Some(following) = self.ops[op].following {
             let mut head = op;
@@ -488,7 +640,7 @@ impl Model {
             Place::Done { .. } | Place::Gone => return false,
             Place::Kernel { .. } => self.ask(op, stats),
             Place::Queued { .. } if self.expected_by_kernel(op) => self.ask(op, stats),
-            Place::Queued { .. } | Place::Armed { .. } => {
+            Place::Queued { .. } | Place::Held { .. } | Place::Armed { .. } => {
                 stats.cancel_requested += 1;
                 self.withdraw(op, stats);
                 let expect = self.finish(op, ECANCELED, 0, stats);

@@ -3,7 +3,9 @@
 use std::string::String;
 use std::vec::Vec;
 
-use super::exhaustive::{AT_ONCE, CHAIN, FULL, GROUPS, LIFE, PAIR, REUSE, TIMERS};
+use super::exhaustive::{
+    AT_ONCE, CHAIN, CHAIN_AGAIN, FULL, GROUPS, LIFE, PAIR, PAIR_AGAIN, REUSE, TIMERS,
+};
 use super::mistake::{ALL, Mistake, with};
 use super::script::{Alphabet, walk};
 
@@ -16,7 +18,12 @@ fn family(mistake: Mistake) -> &'static Alphabet {
         | Mistake::LeftInQueue => &REUSE,
         Mistake::StagedTwice | Mistake::DropFrees | Mistake::DuplicateAccepted => &PAIR,
         Mistake::CancelLost | Mistake::CancelNotCounted | Mistake::CancelWaitsForRoom => &FULL,
-        Mistake::CancelInsideChain | Mistake::ChainSplit | Mistake::ChainRequeued => &CHAIN,
+        Mistake::CancelInsideChain | Mistake::ChainSplit => &CHAIN,
+        Mistake::ChainRequeued
+        | Mistake::ChainUnlinked
+        | Mistake::ChainNotSplit
+        | Mistake::OvertakenGoesOn => &CHAIN_AGAIN,
+        Mistake::ShortGoesOn => &PAIR_AGAIN,
         Mistake::TimerLeftArmed => &TIMERS,
         Mistake::GroupWakesEarly => &GROUPS,
         Mistake::AtOnceNotCounted | Mistake::AtOnceIntoFullRing | Mistake::AheadOfCancels => {

@@ -20,6 +20,8 @@ pub(crate) struct Alphabet {
     pub(crate) at_once: bool,
     /// Members of a chain, 0 for no chains.
     pub(crate) chain: u16,
+    /// What the members of chains do.
+    pub(crate) links: &'static [Kind],
     pub(crate) deadlines: &'static [u64],
     /// Operations in one script.
     pub(crate) ops: usize,
@@ -47,7 +49,7 @@ impl Alphabet {
             }
             events.extend(self.deadlines.iter().map(|deadline| Event::Arm(*deadline)));
             if self.chain > 0 {
-                events.push(Event::Link(Kind::Recv, self.chain));
+                events.extend(self.links.iter().map(|kind| Event::Link(*kind, self.chain)));
             }
         }
         events.extend(self.rooms.iter().map(|room| Event::Stage(*room)));

@@ -109,7 +109,7 @@ fn odd_limits_are_put_right() {
 fn what_has_no_room_comes_back() {
     let mut table = Table::new(Limits { max_slots: 2, max_in_flight: 8, max_chain: 4 });
     assert!(!table.reserve(3) && table.reserve(2));
-    assert_eq!(table.insert_linked(Op::Nop, 7, 2), Err((Op::Nop, 7)));
+    assert_eq!(table.insert_linked(Op::Nop, 7, 2, None), Err((Op::Nop, 7)));
     table.insert(Op::Nop, 1).unwrap();
     table.insert(Op::Nop, 2).unwrap();
     assert_eq!(table.insert(Op::Nop, 3), Err((Op::Nop, 3)));
@@ -120,17 +120,17 @@ fn what_has_no_room_comes_back() {
 #[test]
 fn a_timer_does_not_take_the_slot_promised_to_a_chain() {
     let mut table = Table::new(Limits { max_slots: 3, max_in_flight: 8, max_chain: 4 });
-    table.insert_linked(Op::Nop, 0, 1).unwrap();
+    table.insert_linked(Op::Nop, 0, 1, None).unwrap();
     table.insert_deadline(Op::Timeout, 1, 5).unwrap();
     assert!(table.insert_deadline(Op::Timeout, 2, 5).is_err());
-    table.insert_linked(Op::Nop, 3, 0).unwrap();
+    table.insert_linked(Op::Nop, 3, 0, None).unwrap();
 }
 
 #[test]
 fn timers_and_operations_do_not_take_each_others_way() {
     let mut table = table();
     assert_eq!(table.insert(Op::Timeout, 1), Err((Op::Timeout, 1)));
-    assert_eq!(table.insert_linked(Op::Timeout, 1, 0), Err((Op::Timeout, 1)));
+    assert_eq!(table.insert_linked(Op::Timeout, 1, 0, None), Err((Op::Timeout, 1)));
     assert_eq!(table.insert_deadline(Op::Nop, 1, 5), Err((Op::Nop, 1)));
     assert!(table.is_empty());
 }
@@ -138,15 +138,15 @@ fn timers_and_operations_do_not_take_each_others_way() {
 #[test]
 fn a_chain_is_inserted_in_order_and_not_longer_than_allowed() {
     let mut table = table();
-    assert!(table.insert_linked(Op::Nop, 0, 8).is_err(), "nine members in a ring of eight");
-    table.insert_linked(Op::Nop, 0, 3).unwrap();
-    assert!(table.insert_linked(Op::Nop, 1, 3).is_err());
-    assert!(table.insert_linked(Op::Nop, 1, 1).is_err());
+    assert!(table.insert_linked(Op::Nop, 0, 8, None).is_err(), "nine members in a ring of eight");
+    table.insert_linked(Op::Nop, 0, 3, None).unwrap();
+    assert!(table.insert_linked(Op::Nop, 1, 3, None).is_err());
+    assert!(table.insert_linked(Op::Nop, 1, 1, None).is_err());
     assert!(table.insert(Op::Nop, 1).is_err(), "it would come between the members");
     assert!(!table.reserve(1));
     assert!(table.stage(8).is_none(), "the chain is not complete");
     for following in (0..3).rev() {
-        table.insert_linked(Op::Nop, 1, following).unwrap();
+        table.insert_linked(Op::Nop, 1, following, None).unwrap();
     }
     let mut links = Vec::new();
     while let Some(Staged::Operation { link, .. }) = table.stage(8) {
@@ -158,8 +158,9 @@ fn a_chain_is_inserted_in_order_and_not_longer_than_allowed() {
 #[test]
 fn a_member_that_leaves_ends_those_behind_it() {
     let mut table = table();
-    let keys: Vec<Key> =
-        (0u16..4).map(|n| table.insert_linked(Op::Raw, u32::from(n), 3 - n).unwrap()).collect();
+    let keys: Vec<Key> = (0u16..4)
+        .map(|n| table.insert_linked(Op::Raw, u32::from(n), 3 - n, None).unwrap())
+        .collect();
     assert!(matches!(table.orphan(keys[2]), Orphaned::NotSubmitted(2)));
     let (_, last, completion) = table.take(keys[3]).unwrap();
     assert_eq!((last, completion.res), (3, -125));
@@ -207,8 +208,8 @@ fn a_write_that_was_put_back_runs_without_its_owner() {
 #[test]
 fn a_member_that_is_to_finish_does_not_leave_its_chain() {
     let mut table = table();
-    let first = table.insert_linked(Op::Write { offset: 0 }, 0, 1).unwrap();
-    let second = table.insert_linked(Op::Fsync { datasync: true }, 1, 0).unwrap();
+    let first = table.insert_linked(Op::Write { offset: 0 }, 0, 1, None).unwrap();
+    let second = table.insert_linked(Op::Fsync { datasync: true }, 1, 0, None).unwrap();
     assert!(matches!(table.orphan(first), Orphaned::Running { cancelled: false }));
     let mut staged = Vec::new();
     while let Some(Staged::Operation { key, link, .. }) = table.stage(8) {
@@ -270,7 +271,7 @@ fn nothing_overtakes_on_the_short_way() {
     assert!(table.may_go_at_once());
     let raw = table.insert_in_flight(Op::Raw, ManuallyDrop::new(0), None).unwrap();
     assert_eq!((table.in_flight(), table.queued(), table.has_queued()), (1, 0, false));
-    let head = table.insert_linked(Op::Raw, 1, 1).unwrap();
+    let head = table.insert_linked(Op::Raw, 1, 1, None).unwrap();
     assert!(!table.may_go_at_once() && !table.make_room(), "a chain is being inserted");
     assert!(matches!(table.orphan(head), Orphaned::NotSubmitted(1)));
     assert!(table.may_go_at_once() && table.make_room());
@@ -304,9 +305,9 @@ fn what_comes_back_does_not_get_into_an_open_chain() {
     let mut table = table();
     let other = table.insert(Op::Fsync { datasync: false }, 0).unwrap();
     let word = word(table.stage(8));
-    let head = table.insert_linked(Op::Nop, 1, 1).unwrap();
+    let head = table.insert_linked(Op::Nop, 1, 1, None).unwrap();
     assert!(matches!(table.complete(word, -4, 0), Outcome::Requeued));
-    let tail = table.insert_linked(Op::Nop, 2, 0).unwrap();
+    let tail = table.insert_linked(Op::Nop, 2, 0, None).unwrap();
     let mut staged = Vec::new();
     while let Some(Staged::Operation { key, .. }) = table.stage(8) {
         staged.push(key);
@@ -318,9 +319,9 @@ fn what_comes_back_does_not_get_into_an_open_chain() {
 #[test]
 fn a_member_whose_front_is_staged_stays() {
     let mut table = table();
-    table.insert_linked(Op::Nop, 0, 2).unwrap();
-    let second = table.insert_linked(Op::Recv { flags: 2 }, 1, 1).unwrap();
-    let third = table.insert_linked(Op::Recv { flags: 2 }, 2, 0).unwrap();
+    table.insert_linked(Op::Nop, 0, 2, None).unwrap();
+    let second = table.insert_linked(Op::Recv { flags: 2 }, 1, 1, None).unwrap();
+    let third = table.insert_linked(Op::Recv { flags: 2 }, 2, 0, None).unwrap();
     assert!(table.stage(3).is_some());
     assert!(matches!(table.orphan(second), Orphaned::Running { cancelled: true }));
     assert!(table.cancel(third));

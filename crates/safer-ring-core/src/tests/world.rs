@@ -10,7 +10,7 @@ use std::task::{Wake, Waker};
 use std::vec::Vec;
 
 use super::graph;
-use super::model::{Ask, Expect, Kind, Left, Members, Model, Next, Place};
+use super::model::{Ask, Expect, Kind, Left, Members, Model, Next, Place, WANTED};
 use crate::{Completion, Key, Limits, Op, Orphaned, Outcome, Polled, Staged, Stats, Table, Tag};
 
 std::thread_local! {
@@ -55,6 +55,8 @@ pub(crate) fn name_of(waker: &Waker) -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Res {
     Success,
+    /// Less than a chain needs to go on.
+    Short,
     Interrupted,
     NotReady,
     More,
@@ -66,7 +68,8 @@ pub(crate) enum Res {
 impl Res {
     pub(crate) fn entry(self) -> (i32, u32) {
         match self {
-            Res::Success => (7, 0),
+            Res::Success => (WANTED, 0),
+            Res::Short => (WANTED - 1, 0),
             Res::Interrupted => (-4, 0),
             Res::NotReady => (-11, 0),
             Res::More => (3, 2),
@@ -302,7 +305,8 @@ impl World {
         if self.model.open.is_none() {
             same("reserve", self.table.reserve(u32::from(members)), !refused)?;
         }
-        let real = self.table.insert_linked(kind.op(), self.next_token(), following);
+        let wanted = Some(WANTED.cast_unsigned());
+        let real = self.table.insert_linked(kind.op(), self.next_token(), following, wanted);
         self.inserted(real, kind, Place::Queued { poll: false }, Some(following), refused)
     }
 

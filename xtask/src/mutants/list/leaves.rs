@@ -2,7 +2,7 @@
 
 use super::super::Mutant;
 use super::super::Suite::{Lib, Model, Test};
-use super::{BACKEND, BUF, CORE, SYS, mutant};
+use super::{BACKEND, BUF, CORE, FACE, SYS, mutant};
 
 pub(super) const ALL: &[Mutant] = &[
     // The table.
@@ -86,6 +86,43 @@ pub(super) const ALL: &[Mutant] = &[
             "let chained = false;",
         ),
         (CORE, Lib, "every_script_of_a_chain"),
+    ),
+    mutant(
+        "chain-ended-by-interruption",
+        "An interrupted member and those behind it are tried again.",
+        "crates/safer-ring-core/src/chain.rs",
+        (
+            "            _ => slot.op().restarts() && link.tries < CHAIN_TRIES,\n",
+            "            _ => false,\n",
+        ),
+        (FACE, Test("sim_chains"), "a_log_of_chains_sees_no_interruption_and_loses_no_record"),
+    ),
+    mutant(
+        "chain-again-unlinked",
+        "The members of a chain that begins again run in order.",
+        "crates/safer-ring-core/src/chain.rs",
+        (
+            "slot.following = if planted!(ChainUnlinked) { 0 } else { members };",
+            "slot.following = 0;",
+        ),
+        (FACE, Test("sim_chains"), "an_interrupted_chain_of_three_keeps_its_order"),
+    ),
+    mutant(
+        "chain-not-split",
+        "The error of each operation ends its chain.",
+        "crates/safer-ring-core/src/chain.rs",
+        ("            if last && !planted!(ChainNotSplit) {\n", "            if last && false {\n"),
+        (FACE, Test("special"), "an_error_of_any_operation_ends_its_chain"),
+    ),
+    mutant(
+        "chain-short-goes-on",
+        "Nothing runs behind a member of a chain that is short.",
+        "crates/safer-ring-core/src/chain.rs",
+        (
+            "let enough = |moved| link.wanted.is_none_or(|wanted| moved >= wanted);",
+            "let enough = |_: u32| true;",
+        ),
+        (CORE, Lib, "every_script_of_a_pair_that_begins_again"),
     ),
     mutant(
         "chain-split",
