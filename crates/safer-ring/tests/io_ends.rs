@@ -22,6 +22,8 @@ everywhere!(
     a_dropped_adapter_leaves_its_bytes_to_the_other_handle,
     accepted_bytes_follow_the_stream_back,
     halves_read_and_write_apart,
+    the_adapter_of_a_write_half_ends_the_direction_behind_what_it_accepted,
+    a_write_half_that_leaves_its_adapter_ends_nothing,
     a_pipe_is_written_and_read,
     a_full_pipe_gets_everything_in_order,
     a_late_error_is_told_once_and_nothing_follows_the_hole,
@@ -168,6 +170,41 @@ fn halves_read_and_write_apart<E: Exec>() {
         assert!(got == pattern(500_000));
         let whole = reader.into_inner().reunite(writer.into_inner()).unwrap();
         whole.close().await.map_err(|error| error.error).unwrap();
+    });
+}
+
+fn the_adapter_of_a_write_half_ends_the_direction_behind_what_it_accepted<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (a, b) = UnixStream::pair(&ring).unwrap();
+        let (reader, writer) = a.into_split();
+        let mut writer = AsyncStream::with_capacities(1, 1 << 20, writer);
+        let sent = pattern(4 << 20);
+        let mut accepted = 0;
+        // The second of them is in no kernel yet.
+        while let Poll::Ready(count) = try_write(&mut writer, &sent[accepted..]) {
+            accepted += count.unwrap();
+        }
+        assert!(accepted > 1 << 20, "{accepted}");
+        drop(writer);
+        let mut got = Vec::new();
+        b.into_io().read_to_end(&mut got).await.unwrap();
+        assert!(got == sent[..accepted]);
+        reader.as_ref().settle().await.unwrap();
+    });
+}
+
+fn a_write_half_that_leaves_its_adapter_ends_nothing<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (a, b) = UnixStream::pair(&ring).unwrap();
+        let (_reader, writer) = a.into_split();
+        let mut writer = writer.into_io();
+        writer.write_all(b"one ").await.unwrap();
+        let writer = writer.into_inner();
+        writer.write_all(b"two").await.unwrap();
+        assert_eq!(b.read_exact(vec![0; 7]).await.unwrap(), b"one two");
+        // The half that came back is as good as the first.
+        drop(writer.into_io());
+        assert_eq!(b.read(vec![0; 1]).await.unwrap().0, 0);
     });
 }
 
