@@ -32,6 +32,7 @@ everywhere!(
     dropping_closes_after_what_was_accepted,
     a_flush_and_a_shutdown_wait_for_the_kernel_to_take_all,
     the_buffer_grows_while_reads_fill_it,
+    the_capacity_bounds_the_buffer_of_the_adapter_and_not_the_rings,
 );
 
 /// An adapter with small buffers, and the other end as the standard library has it.
@@ -363,4 +364,21 @@ fn the_buffer_grows_while_reads_fill_it<E: Exec>() {
         assert_eq!(sizes[0], 8192);
         assert!(sizes.iter().all(|size| *size <= 65_536) && sizes.contains(&32_768), "{sizes:?}");
     });
+}
+
+fn the_capacity_bounds_the_buffer_of_the_adapter_and_not_the_rings<E: Exec>() {
+    for restricted in [false, true] {
+        with_built::<E>(Ring::builder().entries(8).restricted(restricted), async |ring| {
+            let (mut near, mut far) = beside_std(&ring, 10);
+            far.write_all(&pattern(100)).unwrap();
+            let kernel_picks = ring.features().has_multishot_receive() && !restricted;
+            let size = near.fill_buf().await.unwrap().len();
+            assert_eq!(size, if kernel_picks { 100 } else { 10 });
+            // A pipe has no other buffer than the adapter's.
+            let (reader, writer) = pipe::pipe(&ring).await.unwrap();
+            writer.write_all(pattern(100)).await.unwrap();
+            let mut reader = AsyncStream::with_capacities(10, 10, reader);
+            assert_eq!(reader.fill_buf().await.unwrap().len(), 10);
+        });
+    }
 }

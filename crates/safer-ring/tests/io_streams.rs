@@ -9,7 +9,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::Poll;
 
-use common::flavour::{Flavour, over_both};
+use common::flavour::{Flavour, over_both, over_pipes};
 use common::pattern;
 use futures_util::future::join;
 use futures_util::{SinkExt, StreamExt as _};
@@ -36,6 +36,21 @@ over_both!(
     a_flush_waits_for_the_peer_to_make_room,
     lines_are_framed,
     messages_are_framed,
+    the_drop_of_an_end_is_the_end,
+);
+
+over_pipes!(
+    reads_give_what_is_there,
+    the_end_comes_again_and_again,
+    nothing_read_is_nothing_lost,
+    a_write_to_a_peer_that_is_gone_fails,
+    slices_are_written_in_order,
+    lines_are_read,
+    exact_reads_meet_an_early_end,
+    what_was_accepted_arrives,
+    a_flush_waits_for_the_peer_to_make_room,
+    messages_are_framed,
+    the_drop_of_an_end_is_the_end,
 );
 
 async fn reads_give_what_is_there<F: Flavour>(flavour: F) {
@@ -65,6 +80,30 @@ async fn the_end_comes_again_and_again<F: Flavour>(flavour: F) {
     for _ in 0..3 {
         assert_eq!(b.read(&mut [0; 8]).await.unwrap(), 0);
     }
+}
+
+/// Behind what was accepted, and though the half that reads lives on, where the two are handles of their own.
+async fn the_drop_of_an_end_is_the_end<F: Flavour>(flavour: F) {
+    let (a, b) = flavour.pair();
+    let (mut from_a, mut to_b) = F::halves(a);
+    let (mut from_b, mut to_a) = F::halves(b);
+    let sent = pattern(LARGE);
+    let write = async {
+        to_b.write_all(&sent).await.unwrap();
+        if F::APART {
+            drop(to_b);
+        } else {
+            to_b.shutdown().await.unwrap();
+        }
+    };
+    let mut got = Vec::new();
+    join(write, from_b.read_to_end(&mut got)).await.1.unwrap();
+    assert!(got == sent);
+    to_a.write_all(b"back").await.unwrap();
+    drop((to_a, from_b));
+    got.clear();
+    from_a.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"back");
 }
 
 async fn nothing_read_is_nothing_lost<F: Flavour>(flavour: F) {
