@@ -455,4 +455,60 @@ mod direct {
         let file = safer_ring::fs::File::from_std(&ring, tempfile::tempfile().unwrap());
         anywhere(&file.into_io());
     }
+
+    /// The same for tasks of a `Runtime`, by its own abort and its own time limit.
+    #[cfg(feature = "runtime")]
+    #[test]
+    fn aborted_tasks_of_a_runtime_lose_nothing() {
+        use safer_ring::{Runtime, runtime};
+        use std::cell::RefCell;
+        use std::rc::Rc;
+        use std::time::Duration;
+        within_deadline(|| {
+            Runtime::new().unwrap().block_on(async {
+                let (a, b) = UnixStream::pair(&runtime::ring()).unwrap();
+                let near = Rc::new(tokio::sync::Mutex::new(a.into_io()));
+                let mut far = b.into_io();
+                let got = Rc::new(RefCell::new(Vec::new()));
+                let sent = pattern(200_000);
+                let mut dice = Dice(seed() | 1);
+                let mut rest = &sent[..];
+                let (mut aborted, mut late) = (0, 0);
+                while got.borrow().len() < sent.len() {
+                    let (stream, into) = (Rc::clone(&near), Rc::clone(&got));
+                    let task = runtime::spawn(async move {
+                        let mut stream = stream.lock().await;
+                        let mut part = [0; 3000];
+                        while let Ok(count @ 1..) = stream.read(&mut part).await {
+                            into.borrow_mut().extend_from_slice(&part[..count]);
+                        }
+                    });
+                    let size = (1 + dice.below(9000)).min(rest.len());
+                    far.write_all(&rest[..size]).await.unwrap();
+                    rest = &rest[size..];
+                    for _ in 0..dice.below(4) {
+                        runtime::yield_now().await;
+                    }
+                    task.abort();
+                    aborted += usize::from(task.await.is_err());
+                    // And one that has nothing to read at its end.
+                    let mut stream = near.lock().await;
+                    let mut part = [0; 3000];
+                    let limit = Duration::from_micros(50);
+                    match runtime::timeout(limit, stream.read(&mut part)).await {
+                        Ok(count) => got.borrow_mut().extend_from_slice(&part[..count.unwrap()]),
+                        Err(_) => late += 1,
+                    }
+                }
+                assert!(*got.borrow() == sent);
+                assert!(aborted > 0, "{aborted} aborted, {late} late");
+                let mut part = [0; 8];
+                let mut stream = near.lock().await;
+                let wait = runtime::timeout(Duration::from_millis(2), stream.read(&mut part));
+                assert!(wait.await.is_err());
+                far.write_all(b"last").await.unwrap();
+                assert_eq!(stream.read(&mut part).await.unwrap(), 4);
+            });
+        });
+    }
 }

@@ -495,6 +495,10 @@ async fn give_up<T>(call: impl Future<Output = T>) -> Option<T> {
 /// Lets the ring work, and comes back in a turn of its own, for tokio's budget of calls.
 async fn others_run<M: Mode>(ring: &RingOf<M>) {
     ring.nop().await.unwrap();
+    others_go().await;
+}
+
+async fn others_go() {
     let mut yielded = false;
     poll_fn(|cx| {
         cx.waker().wake_by_ref();
@@ -623,3 +627,100 @@ fn a_flush_and_a_shutdown_that_are_dropped_go_on<E: Exec>() {
         }
     });
 }
+
+/// A pipe as a file, whose calls wait for its other end: they meet time limits, lose races, and go with their tasks.
+#[test]
+fn time_limits_races_and_aborts_lose_nothing() {
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::sync::Mutex;
+    use tokio::time::timeout;
+    const SOON: Duration = Duration::from_millis(2);
+
+    common::within_deadline(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+        let ring: safer_ring::Ring = RingOf::new(16).unwrap();
+        runtime.block_on(async {
+            let (reader, writer) = std::io::pipe().unwrap();
+            let of =
+                |end: std::os::fd::OwnedFd| File::from_std(&ring, StdFile::from(end)).into_io();
+            let (reader, mut writer) = (Arc::new(Mutex::new(of(reader.into()))), of(writer.into()));
+            let mut near = reader.lock().await;
+            let (mut part, mut room) = ([0; 8], Vec::with_capacity(8));
+            assert!(timeout(SOON, near.read(&mut part)).await.is_err());
+            assert!(timeout(SOON, near.fill_buf()).await.is_err());
+            tokio::select! {
+                biased;
+                _ = near.read_buf(&mut room) => unreachable!("nothing was written"),
+                () = tokio::time::sleep(SOON) => {}
+            }
+            drop(near);
+            for round in 0..20_u8 {
+                let theirs = Arc::clone(&reader);
+                let task = tokio::spawn(async move {
+                    let mut near = theirs.lock().await;
+                    near.read_u8().await.unwrap()
+                });
+                // With the read in it, or before.
+                tokio::time::sleep(SOON / u32::from(round % 4 + 1)).await;
+                task.abort();
+                assert!(task.await.unwrap_err().is_cancelled());
+                writer.write_all(&[round; 3]).await.unwrap();
+                let mut near = reader.lock().await;
+                near.read_exact(&mut part[..3]).await.unwrap();
+                assert_eq!(part[..3], [round; 3]);
+            }
+            // Until the pipe is full. A write that has met its limit was not accepted.
+            let sent = pattern(1_000_000);
+            let mut accepted = 0;
+            while let Ok(count) = timeout(SOON, writer.write(&sent[accepted..])).await {
+                accepted += count.unwrap();
+            }
+            assert!(timeout(SOON, writer.write_vectored(&[IoSlice::new(b"x")])).await.is_err());
+            assert!(timeout(SOON, writer.flush()).await.is_err());
+            assert!(timeout(SOON, writer.shutdown()).await.is_err());
+            let mut near = reader.lock().await;
+            let mut got = vec![0; accepted];
+            // The last write was cut short by the pipe: the next call of the adapter goes on with it.
+            let read = near.read_exact(&mut got);
+            let (flushed, read) = futures_util::future::join(writer.flush(), read).await;
+            flushed.unwrap();
+            read.unwrap();
+            assert!(got == sent[..accepted]);
+            writer.write_all(b"and more").await.unwrap();
+            writer.flush().await.unwrap();
+            drop(writer);
+            got.clear();
+            near.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got, b"and more");
+        });
+    });
+}
+
+/// Calls that are always ready give way to what is beside them: tokio's budget, in both.
+async fn ready_calls_give_way<F: Files>(files: F) {
+    let mut file = files.take(file_of(&pattern(5000)));
+    let (begun, done) = (std::cell::Cell::new(false), std::cell::Cell::new(false));
+    let calls = async {
+        let mut byte = [0];
+        file.read_exact(&mut byte).await.unwrap();
+        begun.set(true);
+        while file.read(&mut byte).await.unwrap() > 0 {}
+        done.set(true);
+    };
+    let turns = async {
+        let mut turns = 0;
+        while !done.get() {
+            // The first read waits for the kernel.
+            turns += u32::from(begun.get());
+            others_go().await;
+        }
+        turns
+    };
+    let ((), turns) = futures_util::future::join(calls, turns).await;
+    assert!(turns > 5000 / 256, "{turns} turns beside 5000 calls");
+}
+
+over_both!(@ budget_of_theirs, super::Theirs; ready_calls_give_way);
+over_both!(@ budget_of_ours, super::ours::<crate::common::OnTokio>(); ready_calls_give_way);

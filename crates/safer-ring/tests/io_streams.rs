@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -358,3 +359,59 @@ async fn messages_are_framed<F: Flavour>(flavour: F) {
         assert!(got.unwrap().unwrap() == message, "{size}");
     }
 }
+
+/// Calls that are always ready give way to what is beside them: tokio's budget, in both.
+async fn ready_calls_give_way<F: Flavour>(flavour: F) {
+    const WRITES: u32 = 200;
+    const READS: u32 = 5000;
+    let (mut a, mut b) = flavour.pair();
+    // As many small writes as any socket has room for.
+    let turns = turns_beside(async |begun| {
+        begun();
+        for _ in 0..WRITES {
+            a.write_all(&[7]).await.unwrap();
+        }
+    });
+    assert!(turns.await > 0, "{WRITES} writes, and 128 calls are a turn's");
+    a.write_all(&[7; 5000]).await.unwrap();
+    a.flush().await.unwrap();
+    b.read_exact(&mut [0; 200]).await.unwrap();
+    let turns = turns_beside(async |begun| {
+        let mut byte = [0];
+        b.read_exact(&mut byte).await.unwrap();
+        // That one may have had to wait.
+        begun();
+        for _ in 1..READS {
+            b.read_exact(&mut byte).await.unwrap();
+        }
+    });
+    let turns = turns.await;
+    assert!(turns > READS / 256, "{turns} turns beside {READS} reads");
+}
+
+/// How often what is beside `calls` had its turn, from when these say that they have begun.
+async fn turns_beside(calls: impl AsyncFnOnce(&dyn Fn())) -> u32 {
+    let (begun, done) = (Cell::new(false), Cell::new(false));
+    let calls = async {
+        calls(&|| begun.set(true)).await;
+        done.set(true);
+    };
+    let turns = async {
+        let mut turns = 0;
+        while !done.get() {
+            turns += u32::from(begun.get());
+            let mut yielded = false;
+            poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+        turns
+    };
+    join(calls, turns).await.1
+}
+
+over_both!(@ budget_of_theirs, TheirUnix; ready_calls_give_way);
+over_both!(@ budget_of_ours, OurUnix::<OnTokio>(ring::<OnTokio>()); ready_calls_give_way);
+over_both!(@ budget_of_ours_over_tcp, OurTcp::<OnTokio>(ring::<OnTokio>()); ready_calls_give_way);
