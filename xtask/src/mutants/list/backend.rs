@@ -351,7 +351,7 @@ pub(super) const ALL: &[Mutant] = &[
         "end-overtakes-the-sends",
         "What a dropped write half has accepted comes before the end.",
         "crates/safer-ring-backend/src/stream.rs",
-        ("        self.givers > 0 || self.beside > 0 || !self.queue.is_empty()\n    }\n\n    fn is_busy_for", "        self.givers > 9 && !self.queue.is_empty()\n    }\n\n    fn is_busy_for"),
+        ("        self.givers > 0 || self.beside > 0 || !self.queue.is_empty()\n", "        self.givers > 9 && !self.queue.is_empty()\n"),
         (FACE, Test("net_tcp"), "what_a_dropped_write_half_has_accepted_comes_before_the_end"),
     ),
     mutant(
