@@ -31,6 +31,8 @@ use crate::engine::Class;
 use crate::error::Failure;
 use crate::local::{self, LocalCell};
 use crate::mode::{Local, Mode, Shared};
+use crate::operation::Operation;
+use crate::payload::{self, Settled};
 use crate::shared::SharedCell;
 use crate::stream::{Answer, NO_TICKET, Sides, Stream, Ticket};
 
@@ -359,6 +361,21 @@ impl<M: Mode> Fd<M> {
     /// it. It is told hereby. Waits for nothing; no system call.
     pub fn take_failure(&self) -> Option<Failure> {
         if self.guard.is_marked() { self.guard.with_stream(Stream::take_fault) } else { None }
+    }
+
+    /// Ends the writing direction of a socket without waiting: shutdown(2), now, or by `ring` once the sends of dropped futures
+    /// have ended. An error of theirs stays for the next operation. Nothing happens on the last handle, if no operation uses
+    /// the descriptor: it is closed next.
+    pub fn end_writing(&self, ring: &M::Ring) {
+        if self.holders() == 1 {
+            return;
+        }
+        if self.guard.is_marked() && self.guard.with_stream(|stream| stream.is_giving()) {
+            let end = payload::shutdown::<M>(self, beside::SHUT_WR);
+            drop(Operation::<M, Settled>::new(ring, Ok(end)).waiting());
+        } else {
+            let _ = beside::end_writing(self);
+        }
     }
 
     #[inline(always)]

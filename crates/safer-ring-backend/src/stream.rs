@@ -534,6 +534,11 @@ impl<H> Stream<H> {
         role == Role::Give && self.fault.is_some()
     }
 
+    /// Whether something of dropped futures is on its way out, or waits to be.
+    pub(crate) fn is_giving(&self) -> bool {
+        self.givers > 0 || self.beside > 0 || !self.queue.is_empty()
+    }
+
     fn is_busy_for(&self, role: Role) -> bool {
         self.givers > 0 || (role != Role::Give && self.beside > 0)
     }

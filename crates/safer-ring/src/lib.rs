@@ -41,8 +41,8 @@
 //! # What it does not do
 //! * It does not lend `&mut [u8]` to the kernel: a borrow can end while the kernel still writes.
 //! * It does not print, does not exit, and reads no clock but the monotonic one.
-//! * It does not yet fall back to other mechanisms where io_uring is not available: [`Ring::new`](crate::RingOf::new) says
-//!   why it is not, and what to do ([`SetupError`]); [`detect`] says so without making a ring.
+//! * It does not insist on io_uring: where that is not available, epoll, Linux AIO and threads do the same.
+//!   [`Ring::report`](crate::RingOf::report) says why it is not, and what to do; [`detect`] says so without making a ring.
 #![deny(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
@@ -60,7 +60,7 @@ mod batch;
 mod builder;
 #[cfg(target_os = "linux")]
 pub mod contract;
-
+#[cfg(target_os = "linux")]
 pub mod cpu;
 #[cfg(target_os = "linux")]
 pub mod fs;

@@ -96,11 +96,44 @@ fn the_steady_state_allocates_nothing() {
         measure_all(&ring).await
     });
     let shared = shared.unwrap();
+    #[cfg(feature = "tokio")]
+    tasks_allocate_nothing(&ring);
     let clean = |found: &Found| found.iter().all(|(_, count)| *count == 0);
     assert!(
         clean(&one_thread) && clean(&shared),
         "allocations in {OPERATIONS} operations: local {one_thread:?}, shared {shared:?}"
     );
+}
+
+/// The same in a task of tokio, and a stream there, which its poller tells what arrives.
+#[cfg(feature = "tokio")]
+fn tasks_allocate_nothing(ring: &Ring) {
+    use std::io::Write as _;
+
+    async fn measure_task(ring: Ring) -> io::Result<Found> {
+        // The first wait tells the runtime of the ring, and what the waker of a task is is learnt by a task of its own.
+        ring.timeout(std::time::Duration::from_millis(1)).await?;
+        let mut found = measure_all(&ring).await?;
+        let (near, mut far) = UnixStream::pair()?;
+        let mut stream = ring.recv_stream(&Fd::new(near));
+        measure!(found, "a stream that is told", {
+            let next = stream.next();
+            far.write_all(&[7; 64])?;
+            assert_eq!(next.await.unwrap()?.len(), 64);
+        });
+        let waits = stream.next();
+        assert!(futures_util::poll!(waits).is_pending());
+        let told = ring.features().has_multishot_receive();
+        assert!(!told || ring.snapshot().in_flight == 0, "it is told: {:?}", ring.snapshot());
+        Ok(found)
+    }
+
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build().unwrap();
+    let ring = ring.clone();
+    let found = runtime.block_on(async { tokio::spawn(measure_task(ring)).await.unwrap() });
+    let found = found.unwrap();
+    assert!(found.iter().all(|(_, count)| *count == 0), "allocations in a task: {found:?}");
 }
 
 /// The same in a task, and what a runtime adds: turns of tasks, timers, and wakes from another thread.

@@ -12,24 +12,11 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use common::example::program;
 use common::pattern;
 
 /// Far more than any step takes; what hangs fails.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The program of an example, which cargo puts beside the tests. It must be that of the source as it is.
-fn program(name: &str) -> Command {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.ancestors().nth(2).unwrap().join("examples").join(name);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"));
-    let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
-    assert!(
-        changed(&path) >= changed(&source),
-        "{} is missing or old: cargo build -p safer-ring --examples, with the features of the tests",
-        path.display()
-    );
-    Command::new(path)
-}
 
 /// A program that runs, until it ends or the test does.
 struct Running {

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::example::program;
 use common::pattern;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,11 +31,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(name: &str, root: &Path) -> Self {
-        let tests = std::env::current_exe().unwrap();
-        let path = tests.ancestors().nth(2).unwrap().join("examples").join(name);
-        assert!(path.is_file(), "{path:?} is missing: cargo build -p safer-ring --examples");
-        let mut child = Command::new(path).arg(root).stdout(Stdio::piped()).spawn().unwrap();
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut says = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         says.read_line(&mut line).unwrap();
@@ -89,6 +87,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn with_root(name: &str, root: &Path) -> Command {
+    let mut command = program(name);
+    command.arg(root);
+    command
 }
 
 fn head(path: &str) -> String {
@@ -155,7 +159,7 @@ fn serves(name: &str) {
     let fifo = root.join("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
 
-    let server = Server::start(name, &root);
+    let server = Server::start(with_root(name, &root));
     let mut stream = server.connect();
     for _ in 0..3 {
         for (name, len) in SIZES {
@@ -226,4 +230,20 @@ fn axum_files_serves_the_directory_and_only_that_whatever_clients_do() {
 #[test]
 fn hyper_local_serves_the_directory_and_only_that_whatever_clients_do() {
     common::within_deadline(|| serves("hyper_local"));
+}
+
+#[test]
+fn axum_hello_greets_by_name_and_ends_by_ctrl_c() {
+    common::within_deadline(|| {
+        let server = Server::start(program("axum_hello"));
+        let mut stream = server.connect();
+        for name in ["you", "me"] {
+            let greeting = format!("hello {name}").into_bytes();
+            assert_eq!(ask(&mut stream, &format!("/hello/{name}")).unwrap(), (200, greeting));
+        }
+        assert_eq!(server.fetch("/hello").0, 404);
+        // A connection that is idle holds nothing up.
+        server.end();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    });
 }

@@ -1,4 +1,4 @@
-//! A thousand parked receives use no CPU, in every mode.
+//! A thousand parked receives, streams, adapters or accepts use no CPU, in every mode.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -29,10 +29,24 @@ const MODES: &[(&str, fn())] = &[
     ("shared, plain block_on", shared_block_on),
     ("shared, multi-thread tokio", || on_tokio(tokio::runtime::Builder::new_multi_thread())),
     ("shared, current-thread tokio", || on_tokio(tokio::runtime::Builder::new_current_thread())),
+    ("streams, local block_on", streams_on_local),
+    ("accepts, local block_on", accepts_on_local),
+    ("streams, shared, plain block_on", streams_on_shared),
+    ("accepts, shared, plain block_on", accepts_on_shared),
+    #[cfg(feature = "smol")]
+    ("shared, smol", || smol::block_on(in_one_future(Ring::new(256).unwrap(), receive))),
+    #[cfg(feature = "smol")]
+    ("streams, shared, smol", || {
+        smol::block_on(in_one_future(Ring::new(256).unwrap(), next_of_stream))
+    }),
     #[cfg(feature = "tokio")]
     ("adapters, multi-thread tokio", adapters_on_tokio),
+    #[cfg(feature = "tokio")]
+    ("adapters, local block_on", adapters_on_local),
     #[cfg(feature = "runtime")]
-    ("Runtime with two threads", two_threads),
+    ("Runtime with two threads", || two_threads(|ring, near| Box::pin(receive(ring, near)))),
+    #[cfg(all(feature = "runtime", feature = "tokio"))]
+    ("adapters, Runtime with two threads", || two_threads(|ring, near| Box::pin(read(ring, near)))),
 ];
 
 /// Each mode in a process of its own, all at the same time.
@@ -106,29 +120,100 @@ async fn receive<M: Mode>(ring: RingOf<M>, near: UnixStream) {
     assert_eq!((count, bytes), (1, b"x".to_vec()));
 }
 
+/// The same by a stream of receives, which is one entry for all of them.
+async fn next_of_stream<M: Mode>(ring: RingOf<M>, near: UnixStream) {
+    let mut stream = ring.recv_stream(&Fd::new(near));
+    assert_eq!(stream.next().await.unwrap().unwrap()[..], *b"x");
+}
+
+/// By an adapter.
+#[cfg(feature = "tokio")]
+async fn read<M: Mode>(ring: RingOf<M>, near: UnixStream) {
+    use tokio::io::AsyncReadExt as _;
+
+    let mut stream = safer_ring::net::UnixStream::from_std(&ring, near).into_io();
+    let mut bytes = [0; 16];
+    assert_eq!(stream.read(&mut bytes).await.unwrap(), 1);
+}
+
 /// All in one future, with the ring's own timer.
-async fn in_one_future<M: Mode>(ring: RingOf<M>) {
+async fn in_one_future<M: Mode, F: Future<Output = ()>>(
+    ring: RingOf<M>,
+    receive: impl Fn(RingOf<M>, UnixStream) -> F,
+) {
     let (near, far) = pairs();
-    let all = join_all(near.into_iter().map(|near| receive(ring.clone(), near)));
+    let all = near.into_iter().map(|near| receive(ring.clone(), near)).collect();
+    park(&ring, all, || release(&far)).await;
+}
+
+/// A thousand listeners, whom nobody connects to meanwhile.
+async fn accepts<M: Mode>(ring: RingOf<M>) {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
+    // Twice as many descriptors, as for the others.
+    drop(pairs());
+    let name = |number| format!("safer-ring-idle-{}-{number}", std::process::id());
+    let address = |number| SocketAddr::from_abstract_name(name(number)).unwrap();
+    let accept = |number| {
+        let listener = UnixListener::bind_addr(&address(number)).unwrap();
+        let listener = safer_ring::net::UnixListener::from_std(&ring, listener);
+        async move { drop(listener.accept().await.unwrap()) }
+    };
+    let all = (0..RECEIVES).map(accept).collect();
+    let release =
+        || (0..RECEIVES).for_each(|n| drop(UnixStream::connect_addr(&address(n)).unwrap()));
+    park(&ring, all, release).await;
+}
+
+/// Measures while all of these wait, then lets them end.
+async fn park<M: Mode, F: Future<Output = ()>>(
+    ring: &RingOf<M>,
+    all: Vec<F>,
+    release: impl FnOnce(),
+) {
     let pause = async |time| ring.timeout(time).await.unwrap();
     let rest = std::pin::pin!(measure(|| ring.snapshot().in_flight, pause));
-    match select(all, rest).await {
+    match select(join_all(all), rest).await {
         Either::Right(((), all)) => {
-            release(&far);
+            release();
             assert_eq!(all.await.len(), RECEIVES);
         }
-        Either::Left(_) => panic!("receives ended by themselves"),
+        Either::Left(_) => panic!("some ended by themselves"),
     }
 }
 
 fn local_block_on() {
     let ring = local::Ring::new(256).unwrap();
-    ring.block_on(in_one_future(ring.clone()));
+    ring.block_on(in_one_future(ring.clone(), receive));
+}
+
+fn streams_on_local() {
+    let ring = local::Ring::new(256).unwrap();
+    ring.block_on(in_one_future(ring.clone(), next_of_stream));
+}
+
+fn accepts_on_local() {
+    let ring = local::Ring::new(256).unwrap();
+    ring.block_on(accepts(ring.clone()));
+}
+
+#[cfg(feature = "tokio")]
+fn adapters_on_local() {
+    let ring = local::Ring::new(256).unwrap();
+    ring.block_on(in_one_future(ring.clone(), read));
 }
 
 fn shared_block_on() {
-    let ring = Ring::new(256).unwrap();
-    pollster::block_on(in_one_future(ring));
+    pollster::block_on(in_one_future(Ring::new(256).unwrap(), receive));
+}
+
+fn streams_on_shared() {
+    pollster::block_on(in_one_future(Ring::new(256).unwrap(), next_of_stream));
+}
+
+fn accepts_on_shared() {
+    pollster::block_on(accepts(Ring::new(256).unwrap()));
 }
 
 /// A task for each receive, which is in flight or waits in the poller of the runtime.
@@ -169,21 +254,17 @@ fn on_tokio(builder: tokio::runtime::Builder) {
 
 #[cfg(feature = "tokio")]
 fn adapters_on_tokio() {
-    use tokio::io::AsyncReadExt as _;
-
-    let read = async |ring: Ring, near: UnixStream| {
-        let mut stream = safer_ring::net::UnixStream::from_std(&ring, near).into_io();
-        let mut bytes = [0; 16];
-        assert_eq!(stream.read(&mut bytes).await.unwrap(), 1);
-    };
     let builder = tokio::runtime::Builder::new_multi_thread();
     // The runtime tells them what arrives.
     let ring = Ring::new(256).unwrap();
-    in_tasks(builder, &ring, false, move |ring, near| Box::pin(read(ring, near)));
+    in_tasks(builder, &ring, false, read);
 }
 
 #[cfg(feature = "runtime")]
-fn two_threads() {
+type Boxed = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+#[cfg(feature = "runtime")]
+fn two_threads(receive: fn(local::Ring, UnixStream) -> Boxed) {
     use safer_ring::{Runtime, runtime};
 
     let runtime = Runtime::builder().threads(2).build().unwrap();

@@ -11,18 +11,32 @@ use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::task::Poll;
 
-use common::flavour::{Flavour, over_both};
+use common::flavour::{Flavour, over_both, over_pipes};
 use common::pattern;
+use futures_util::StreamExt as _;
 use futures_util::future::join;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
     BufReader,
 };
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 over_both!(
     random_calls_with_random_aborts_move_every_byte_once,
     a_shutdown_that_is_dropped_goes_on,
     a_call_that_loses_a_race_loses_nothing,
+    lines_that_are_given_up_in_the_middle_come_whole,
+    messages_that_are_given_up_in_the_middle_come_whole,
+    what_read_until_had_is_in_its_vec,
+    a_read_line_that_is_given_up_takes_its_string_with_it,
+);
+
+over_pipes!(
+    random_calls_with_random_aborts_move_every_byte_once,
+    a_call_that_loses_a_race_loses_nothing,
+    lines_that_are_given_up_in_the_middle_come_whole,
+    messages_that_are_given_up_in_the_middle_come_whole,
+    what_read_until_had_is_in_its_vec,
 );
 
 /// A generator of numbers: xorshift64.
@@ -172,11 +186,12 @@ async fn random_calls_with_random_aborts_move_every_byte_once<F: Flavour>(flavou
         let there = pattern(300_000 * usize::try_from(round).unwrap());
         let back: Vec<u8> = there.iter().rev().copied().collect();
         let both = |stream, sent, seed| async move {
-            let (reader, mut writer) = tokio::io::split(stream);
+            let (reader, mut writer) = F::halves(stream);
             let (mut dice, mut other) = (Dice(seed), Dice(seed ^ 0xABCD_EF01));
             let write = async {
                 write_all_somehow(&mut writer, sent, &mut dice).await;
                 end_somehow(&mut writer, &mut dice).await;
+                drop(writer);
             };
             let mut reader = BufReader::with_capacity(1, reader);
             join(write, read_to_end_somehow(&mut reader, &mut other)).await.1
@@ -228,6 +243,76 @@ async fn a_call_that_loses_a_race_loses_nothing<F: Flavour>(flavour: F) {
         a.read_exact(&mut got).await.unwrap();
         assert_eq!(got, [round, round + 1]);
     }
+}
+
+/// Writes a part, and waits until the reader has it in its buffer and has given none of it.
+async fn half<R: AsyncBufRead + Unpin>(
+    far: &mut (impl AsyncWrite + Unpin),
+    part: &[u8],
+    near: &mut R,
+) {
+    far.write_all(part).await.unwrap();
+    far.flush().await.unwrap();
+    assert_eq!(near.fill_buf().await.unwrap(), part);
+}
+
+async fn lines_that_are_given_up_in_the_middle_come_whole<F: Flavour>(flavour: F) {
+    let (mut far, near) = flavour.pair();
+    let mut lines = F::buffered(near).lines();
+    for round in 0..50 {
+        for part in [b"half", b" a l"] {
+            half(&mut far, part, lines.get_mut()).await;
+            // What it has in its buffer is taken, and more is waited for.
+            assert!(abort_after(round % 3 + 1, lines.next_line()).await.is_none());
+        }
+        far.write_all(format!("ine {round}\n").as_bytes()).await.unwrap();
+        let line = lines.next_line().await.unwrap();
+        assert_eq!(line.unwrap(), format!("half a line {round}"));
+    }
+}
+
+async fn messages_that_are_given_up_in_the_middle_come_whole<F: Flavour>(flavour: F) {
+    let (mut far, near) = flavour.pair();
+    let mut messages = Framed::new(near, LengthDelimitedCodec::new());
+    for round in 0..50 {
+        // In the length, then in the message.
+        for part in [&[0, 0][..], &[0, 10, round]] {
+            far.write_all(part).await.unwrap();
+            far.flush().await.unwrap();
+            // The length is not kept in that buffer once it is known.
+            while messages.read_buffer().len() != if part.len() == 2 { 2 } else { 1 } {
+                assert!(abort_after(1, messages.next()).await.is_none());
+                give_way().await;
+            }
+        }
+        far.write_all(&[round; 9]).await.unwrap();
+        assert_eq!(messages.next().await.unwrap().unwrap()[..], [round; 10]);
+    }
+}
+
+async fn what_read_until_had_is_in_its_vec<F: Flavour>(flavour: F) {
+    let (mut far, near) = flavour.pair();
+    let mut near = F::buffered(near);
+    let mut got = b"before ".to_vec();
+    half(&mut far, b"half a ", &mut near).await;
+    assert!(abort_after(1, near.read_until(b'.', &mut got)).await.is_none());
+    assert_eq!(got, b"before half a ");
+    far.write_all(b"sentence. And more").await.unwrap();
+    assert_eq!(near.read_until(b'.', &mut got).await.unwrap(), 9);
+    assert_eq!(got, b"before half a sentence.");
+}
+
+/// What the guide warns of. Here as with tokio's own types, whose future it is.
+async fn a_read_line_that_is_given_up_takes_its_string_with_it<F: Flavour>(flavour: F) {
+    let (mut far, near) = flavour.pair();
+    let mut near = F::buffered(near);
+    let mut got = "before ".to_owned();
+    half(&mut far, b"half a ", &mut near).await;
+    assert!(abort_after(1, near.read_line(&mut got)).await.is_none());
+    assert_eq!(got, "");
+    far.write_all(b"line\n").await.unwrap();
+    near.read_line(&mut got).await.unwrap();
+    assert_eq!(got, "line\n");
 }
 
 /// A way to be sure that the whole adapter is polled, not a wrapper with a buffer of its own.
@@ -369,5 +454,61 @@ mod direct {
         anywhere(&writer.into_io());
         let file = safer_ring::fs::File::from_std(&ring, tempfile::tempfile().unwrap());
         anywhere(&file.into_io());
+    }
+
+    /// The same for tasks of a `Runtime`, by its own abort and its own time limit.
+    #[cfg(feature = "runtime")]
+    #[test]
+    fn aborted_tasks_of_a_runtime_lose_nothing() {
+        use safer_ring::{Runtime, runtime};
+        use std::cell::RefCell;
+        use std::rc::Rc;
+        use std::time::Duration;
+        within_deadline(|| {
+            Runtime::new().unwrap().block_on(async {
+                let (a, b) = UnixStream::pair(&runtime::ring()).unwrap();
+                let near = Rc::new(tokio::sync::Mutex::new(a.into_io()));
+                let mut far = b.into_io();
+                let got = Rc::new(RefCell::new(Vec::new()));
+                let sent = pattern(200_000);
+                let mut dice = Dice(seed() | 1);
+                let mut rest = &sent[..];
+                let (mut aborted, mut late) = (0, 0);
+                while got.borrow().len() < sent.len() {
+                    let (stream, into) = (Rc::clone(&near), Rc::clone(&got));
+                    let task = runtime::spawn(async move {
+                        let mut stream = stream.lock().await;
+                        let mut part = [0; 3000];
+                        while let Ok(count @ 1..) = stream.read(&mut part).await {
+                            into.borrow_mut().extend_from_slice(&part[..count]);
+                        }
+                    });
+                    let size = (1 + dice.below(9000)).min(rest.len());
+                    far.write_all(&rest[..size]).await.unwrap();
+                    rest = &rest[size..];
+                    for _ in 0..dice.below(4) {
+                        runtime::yield_now().await;
+                    }
+                    task.abort();
+                    aborted += usize::from(task.await.is_err());
+                    // And one that has nothing to read at its end.
+                    let mut stream = near.lock().await;
+                    let mut part = [0; 3000];
+                    let limit = Duration::from_micros(50);
+                    match runtime::timeout(limit, stream.read(&mut part)).await {
+                        Ok(count) => got.borrow_mut().extend_from_slice(&part[..count.unwrap()]),
+                        Err(_) => late += 1,
+                    }
+                }
+                assert!(*got.borrow() == sent);
+                assert!(aborted > 0, "{aborted} aborted, {late} late");
+                let mut part = [0; 8];
+                let mut stream = near.lock().await;
+                let wait = runtime::timeout(Duration::from_millis(2), stream.read(&mut part));
+                assert!(wait.await.is_err());
+                far.write_all(b"last").await.unwrap();
+                assert_eq!(stream.read(&mut part).await.unwrap(), 4);
+            });
+        });
     }
 }

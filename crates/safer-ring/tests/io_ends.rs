@@ -22,6 +22,8 @@ everywhere!(
     a_dropped_adapter_leaves_its_bytes_to_the_other_handle,
     accepted_bytes_follow_the_stream_back,
     halves_read_and_write_apart,
+    the_adapter_of_a_write_half_ends_the_direction_behind_what_it_accepted,
+    a_write_half_that_leaves_its_adapter_ends_nothing,
     a_pipe_is_written_and_read,
     a_full_pipe_gets_everything_in_order,
     a_late_error_is_told_once_and_nothing_follows_the_hole,
@@ -30,6 +32,7 @@ everywhere!(
     dropping_closes_after_what_was_accepted,
     a_flush_and_a_shutdown_wait_for_the_kernel_to_take_all,
     the_buffer_grows_while_reads_fill_it,
+    the_capacity_bounds_the_buffer_of_the_adapter_and_not_the_rings,
 );
 
 /// An adapter with small buffers, and the other end as the standard library has it.
@@ -168,6 +171,41 @@ fn halves_read_and_write_apart<E: Exec>() {
         assert!(got == pattern(500_000));
         let whole = reader.into_inner().reunite(writer.into_inner()).unwrap();
         whole.close().await.map_err(|error| error.error).unwrap();
+    });
+}
+
+fn the_adapter_of_a_write_half_ends_the_direction_behind_what_it_accepted<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (a, b) = UnixStream::pair(&ring).unwrap();
+        let (reader, writer) = a.into_split();
+        let mut writer = AsyncStream::with_capacities(1, 1 << 20, writer);
+        let sent = pattern(4 << 20);
+        let mut accepted = 0;
+        // The second of them is in no kernel yet.
+        while let Poll::Ready(count) = try_write(&mut writer, &sent[accepted..]) {
+            accepted += count.unwrap();
+        }
+        assert!(accepted > 1 << 20, "{accepted}");
+        drop(writer);
+        let mut got = Vec::new();
+        b.into_io().read_to_end(&mut got).await.unwrap();
+        assert!(got == sent[..accepted]);
+        reader.as_ref().settle().await.unwrap();
+    });
+}
+
+fn a_write_half_that_leaves_its_adapter_ends_nothing<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (a, b) = UnixStream::pair(&ring).unwrap();
+        let (_reader, writer) = a.into_split();
+        let mut writer = writer.into_io();
+        writer.write_all(b"one ").await.unwrap();
+        let writer = writer.into_inner();
+        writer.write_all(b"two").await.unwrap();
+        assert_eq!(b.read_exact(vec![0; 7]).await.unwrap(), b"one two");
+        // The half that came back is as good as the first.
+        drop(writer.into_io());
+        assert_eq!(b.read(vec![0; 1]).await.unwrap().0, 0);
     });
 }
 
@@ -326,4 +364,21 @@ fn the_buffer_grows_while_reads_fill_it<E: Exec>() {
         assert_eq!(sizes[0], 8192);
         assert!(sizes.iter().all(|size| *size <= 65_536) && sizes.contains(&32_768), "{sizes:?}");
     });
+}
+
+fn the_capacity_bounds_the_buffer_of_the_adapter_and_not_the_rings<E: Exec>() {
+    for restricted in [false, true] {
+        with_built::<E>(Ring::builder().entries(8).restricted(restricted), async |ring| {
+            let (mut near, mut far) = beside_std(&ring, 10);
+            far.write_all(&pattern(100)).unwrap();
+            let kernel_picks = ring.features().has_multishot_receive() && !restricted;
+            let size = near.fill_buf().await.unwrap().len();
+            assert_eq!(size, if kernel_picks { 100 } else { 10 });
+            // A pipe has no other buffer than the adapter's.
+            let (reader, writer) = pipe::pipe(&ring).await.unwrap();
+            writer.write_all(pattern(100)).await.unwrap();
+            let mut reader = AsyncStream::with_capacities(10, 10, reader);
+            assert_eq!(reader.fill_buf().await.unwrap().len(), 10);
+        });
+    }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::{ErrorKind, SeekFrom, Write as _};
+use std::io::{ErrorKind, IoSliceMut, Read as _, SeekFrom, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -26,6 +26,9 @@ everywhere!(
     closing_flushes_and_ends_the_direction,
     a_file_is_copied_to_a_stream,
     a_file_is_sought_in,
+    a_close_that_is_dropped_goes_on,
+    a_seek_that_is_dropped_has_not_happened,
+    calls_that_are_dropped_lose_nothing,
     connections_come_and_none_is_lost,
     unix_connections_come,
     an_error_does_not_end_the_connections,
@@ -253,5 +256,77 @@ fn datagrams_come_with_their_senders<E: Exec>() {
         assert_eq!(&next.await.unwrap().unwrap().buffer[..], b"unix");
         drop(receiver);
         until(&ring, "buffers are back", || ring.snapshot().orphans <= ring.snapshot().kept).await;
+    });
+}
+
+fn a_close_that_is_dropped_goes_on<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (a, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut near = UnixStream::from_std(&ring, a).into_io();
+        let sent = pattern(2_000_000);
+        let mut accepted = 0;
+        while let Poll::Ready(count) = poll_once(&mut near.write(&sent[accepted..])) {
+            accepted += count.unwrap();
+        }
+        // Its flush waits for the peer: the direction has not ended.
+        assert!(poll_once(&mut near.close()).is_pending());
+        let mut got = vec![0; accepted];
+        let reader = std::thread::spawn(move || {
+            far.read_exact(&mut got).unwrap();
+            (far, got)
+        });
+        near.flush().await.unwrap();
+        near.write_all(b"more").await.unwrap();
+        let mut polls = 0;
+        while poll_once(&mut near.close()).is_pending() {
+            polls += 1;
+            ring.nop().await.unwrap();
+        }
+        println!("closed by poll {polls}");
+        near.close().await.unwrap();
+        let (mut far, mut got) = reader.join().unwrap();
+        assert!(got == sent[..accepted]);
+        got.clear();
+        far.read_to_end(&mut got).unwrap();
+        assert_eq!(got, b"more");
+    });
+}
+
+fn a_seek_that_is_dropped_has_not_happened<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let mut file = File::from_std(&ring, tempfile::tempfile().unwrap()).into_io();
+        let local = std::any::TypeId::of::<E::M>() == std::any::TypeId::of::<safer_ring::Local>();
+        let mut written = 0;
+        for _ in 0..20 {
+            file.write_all(&[7; 50]).await.unwrap();
+            written += 50;
+            match poll_once(&mut file.seek(SeekFrom::Start(3))) {
+                // The write was under way.
+                Poll::Pending => {}
+                Poll::Ready(place) => {
+                    assert!(place.unwrap() == 3 && !local, "a local ring writes later");
+                    file.seek(SeekFrom::End(0)).await.unwrap();
+                }
+            }
+            assert_eq!(file.stream_position().await.unwrap(), written);
+        }
+    });
+}
+
+fn calls_that_are_dropped_lose_nothing<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut near = UnixStream::from_std(&ring, near).into_io();
+        for round in 0..50_u8 {
+            let mut part = [0; 8];
+            assert!(poll_once(&mut near.read(&mut part)).is_pending());
+            assert!(poll_once(&mut near.fill_buf()).is_pending());
+            assert!(
+                poll_once(&mut near.read_vectored(&mut [IoSliceMut::new(&mut part)])).is_pending()
+            );
+            far.write_all(&[round; 5]).unwrap();
+            near.read_exact(&mut part[..5]).await.unwrap();
+            assert_eq!(part[..5], [round; 5]);
+        }
     });
 }

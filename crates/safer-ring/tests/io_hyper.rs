@@ -6,8 +6,9 @@ mod common;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use common::alone::{alone, describe_descriptors, descriptors};
@@ -15,7 +16,7 @@ use common::pattern;
 use futures_util::future::{Either, join_all, select};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::rt::Timer;
+use hyper::rt::{Sleep, Timer};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use safer_ring::io::{AsyncStream, LocalTimer, RingTimer};
@@ -300,4 +301,40 @@ fn a_runtime_serves_http2_with_tasks_that_stay_on_its_thread() {
 #[should_panic(expected = "not in a safer_ring::Runtime")]
 fn an_executor_outside_of_a_runtime_says_so() {
     hyper::rt::Executor::execute(&safer_ring::io::RuntimeExecutor::new(), async {});
+}
+
+/// A connection that ends before its time limit drops the timer of that, and the ring what it had of it.
+#[test]
+fn a_timer_that_is_dropped_leaves_nothing() {
+    struct Counted;
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    async fn dropped<M: Mode>(ring: RingOf<M>, timer: impl Timer) {
+        let wakes = Arc::new(Counted);
+        let waker = Waker::from(Arc::clone(&wakes));
+        let hour = || Instant::now() + Duration::from_secs(3600);
+        let mut sleeps: Vec<_> = (0..100).map(|_| timer.sleep_until(hour())).collect();
+        let poll = |sleep: &mut Pin<Box<dyn Sleep>>| {
+            assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        };
+        sleeps.iter_mut().for_each(poll);
+        assert!(Arc::strong_count(&wakes) >= 102, "each has its waker");
+        for sleep in &mut sleeps {
+            timer.reset(sleep, hour());
+        }
+        sleeps.iter_mut().for_each(poll);
+        drop(sleeps);
+        common::net::until(&ring, "the wakers are gone", || Arc::strong_count(&wakes) == 2).await;
+        common::net::ended(&ring).await;
+    }
+
+    common::within_deadline(|| {
+        let ring: Ring = Ring::new(8).unwrap();
+        pollster::block_on(dropped(ring.clone(), RingTimer::new(&ring)));
+        let ring = local::Ring::new(8).unwrap();
+        ring.block_on(dropped(ring.clone(), LocalTimer::new(&ring)));
+    });
 }

@@ -4,12 +4,13 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::Poll;
 
-use common::flavour::{Flavour, over_both};
+use common::flavour::{Flavour, over_both, over_pipes};
 use common::pattern;
 use futures_util::future::join;
 use futures_util::{SinkExt, StreamExt as _};
@@ -36,6 +37,21 @@ over_both!(
     a_flush_waits_for_the_peer_to_make_room,
     lines_are_framed,
     messages_are_framed,
+    the_drop_of_an_end_is_the_end,
+);
+
+over_pipes!(
+    reads_give_what_is_there,
+    the_end_comes_again_and_again,
+    nothing_read_is_nothing_lost,
+    a_write_to_a_peer_that_is_gone_fails,
+    slices_are_written_in_order,
+    lines_are_read,
+    exact_reads_meet_an_early_end,
+    what_was_accepted_arrives,
+    a_flush_waits_for_the_peer_to_make_room,
+    messages_are_framed,
+    the_drop_of_an_end_is_the_end,
 );
 
 async fn reads_give_what_is_there<F: Flavour>(flavour: F) {
@@ -65,6 +81,30 @@ async fn the_end_comes_again_and_again<F: Flavour>(flavour: F) {
     for _ in 0..3 {
         assert_eq!(b.read(&mut [0; 8]).await.unwrap(), 0);
     }
+}
+
+/// Behind what was accepted, and though the half that reads lives on, where the two are handles of their own.
+async fn the_drop_of_an_end_is_the_end<F: Flavour>(flavour: F) {
+    let (a, b) = flavour.pair();
+    let (mut from_a, mut to_b) = F::halves(a);
+    let (mut from_b, mut to_a) = F::halves(b);
+    let sent = pattern(LARGE);
+    let write = async {
+        to_b.write_all(&sent).await.unwrap();
+        if F::APART {
+            drop(to_b);
+        } else {
+            to_b.shutdown().await.unwrap();
+        }
+    };
+    let mut got = Vec::new();
+    join(write, from_b.read_to_end(&mut got)).await.1.unwrap();
+    assert!(got == sent);
+    to_a.write_all(b"back").await.unwrap();
+    drop((to_a, from_b));
+    got.clear();
+    from_a.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"back");
 }
 
 async fn nothing_read_is_nothing_lost<F: Flavour>(flavour: F) {
@@ -319,3 +359,59 @@ async fn messages_are_framed<F: Flavour>(flavour: F) {
         assert!(got.unwrap().unwrap() == message, "{size}");
     }
 }
+
+/// Calls that are always ready give way to what is beside them: tokio's budget, in both.
+async fn ready_calls_give_way<F: Flavour>(flavour: F) {
+    const WRITES: u32 = 200;
+    const READS: u32 = 5000;
+    let (mut a, mut b) = flavour.pair();
+    // As many small writes as any socket has room for.
+    let turns = turns_beside(async |begun| {
+        begun();
+        for _ in 0..WRITES {
+            a.write_all(&[7]).await.unwrap();
+        }
+    });
+    assert!(turns.await > 0, "{WRITES} writes, and 128 calls are a turn's");
+    a.write_all(&[7; 5000]).await.unwrap();
+    a.flush().await.unwrap();
+    b.read_exact(&mut [0; 200]).await.unwrap();
+    let turns = turns_beside(async |begun| {
+        let mut byte = [0];
+        b.read_exact(&mut byte).await.unwrap();
+        // That one may have had to wait.
+        begun();
+        for _ in 1..READS {
+            b.read_exact(&mut byte).await.unwrap();
+        }
+    });
+    let turns = turns.await;
+    assert!(turns > READS / 256, "{turns} turns beside {READS} reads");
+}
+
+/// How often what is beside `calls` had its turn, from when these say that they have begun.
+async fn turns_beside(calls: impl AsyncFnOnce(&dyn Fn())) -> u32 {
+    let (begun, done) = (Cell::new(false), Cell::new(false));
+    let calls = async {
+        calls(&|| begun.set(true)).await;
+        done.set(true);
+    };
+    let turns = async {
+        let mut turns = 0;
+        while !done.get() {
+            turns += u32::from(begun.get());
+            let mut yielded = false;
+            poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+        turns
+    };
+    join(calls, turns).await.1
+}
+
+over_both!(@ budget_of_theirs, TheirUnix; ready_calls_give_way);
+over_both!(@ budget_of_ours, OurUnix::<OnTokio>(ring::<OnTokio>()); ready_calls_give_way);
+over_both!(@ budget_of_ours_over_tcp, OurTcp::<OnTokio>(ring::<OnTokio>()); ready_calls_give_way);

@@ -7,15 +7,15 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use common::net::{closes_on_exec, loopbacks, poll_once, tcp_pair};
+use common::net::{closes_on_exec, loopbacks, poll_once, settled, tcp_pair};
 use common::{
-    Exec, must_fail, must_fail_plainly, of_the_kernel, pattern, with_built, with_ring,
+    Exec, failure, must_fail, must_fail_plainly, of_the_kernel, pattern, with_built, with_ring,
     within_deadline,
 };
 use futures_util::future::join;
-use safer_ring::net::{Keepalive, TcpListener, TcpSocket, TcpStream};
+use safer_ring::net::{Keepalive, OwnedReadHalf, TcpListener, TcpSocket, TcpStream};
 use safer_ring::sys::opcode;
-use safer_ring::{IoBuf as _, Mode, Ring, RingOf, Shutdown};
+use safer_ring::{Failure, IoBuf as _, Mode, Ring, RingOf, Shutdown};
 
 common::everywhere! {
     a_connection_over_each_family_carries_bytes,
@@ -35,7 +35,11 @@ common::everywhere! {
     both_halves_work_at_once,
     owned_halves_come_together_again,
     halves_of_two_streams_do_not_come_together,
-    a_dropped_half_ends_nothing,
+    a_dropped_write_half_ends_its_direction,
+    what_a_dropped_write_half_has_accepted_comes_before_the_end,
+    the_error_of_a_dropped_send_stays_when_the_half_goes,
+    a_write_half_that_is_forgotten_ends_nothing,
+    a_dropped_read_half_ends_nothing,
     options_are_kept,
     options_out_of_range_are_refused,
     a_socket_is_bound_before_it_connects,
@@ -378,16 +382,96 @@ fn halves_of_two_streams_do_not_come_together<E: Exec>() {
     });
 }
 
-fn a_dropped_half_ends_nothing<E: Exec>() {
+fn a_dropped_write_half_ends_its_direction<E: Exec>() {
     with_ring::<E>(16, async |ring| {
         let (a, b) = pair(&ring).await;
         let (reader, writer) = a.into_split();
+        writer.write_all("last").await.unwrap();
         drop(writer);
+        let mut got = b.read_exact(vec![0; 4]).await.unwrap();
+        assert_eq!(got, b"last");
+        got = b.read(got).await.unwrap().1;
+        assert!(got.is_empty());
+        // The other direction goes on.
         b.write_all("in").await.unwrap();
         assert_eq!(reader.read_exact(vec![0; 2]).await.unwrap(), b"in");
+        assert!(reader.as_ref().write(b"out").await.is_err());
+    });
+}
+
+fn what_a_dropped_write_half_has_accepted_comes_before_the_end<E: Exec>() {
+    with_ring::<E>(16, async |ring| {
+        let (a, b) = pair(&ring).await;
+        let (reader, writer) = a.into_split();
+        // More than the sockets hold: the sends are under way when their futures and the half go.
+        let all = pattern(100_000).repeat(180);
+        for part in all.chunks(17_000_000) {
+            assert!(poll_once(&mut writer.write_all(part.to_vec())).is_pending());
+        }
+        drop(writer);
+        let mut got = b.read_exact(vec![0; all.len()]).await.unwrap();
+        assert!(got == all);
+        got.truncate(1);
+        assert_eq!(b.read(got).await.unwrap().0, 0);
+        b.write_all("in").await.unwrap();
+        assert_eq!(reader.read_exact(vec![0; 2]).await.unwrap(), b"in");
+        // Nothing is left on the descriptor.
+        reader.as_ref().settle().await.unwrap();
+    });
+}
+
+fn the_error_of_a_dropped_send_stays_when_the_half_goes<E: Exec>() {
+    with_ring::<E>(16, async |ring| {
+        let (a, b) = pair(&ring).await;
+        let (reader, writer) = a.into_split();
+        assert!(poll_once(&mut writer.write_all(vec![1; 20_000_000])).is_pending());
+        // Unread bytes make a reset of the close.
+        b.peek(vec![0; 1]).await.unwrap();
+        drop(b);
+        settled(&ring).await;
+        drop(writer);
+        let error = reader.as_ref().settle().await.unwrap_err();
+        assert!(matches!(failure(&error), Some(Failure::Earlier { .. })), "{error}");
+    });
+}
+
+fn a_write_half_that_is_forgotten_ends_nothing<E: Exec>() {
+    with_ring::<E>(16, async |ring| {
+        let (a, b) = pair(&ring).await;
+        let (reader, writer) = a.into_split();
+        writer.forget();
         let mut waits = b.read(vec![0; 1]);
         assert!(poll_once(&mut waits).is_pending());
+        reader.as_ref().write_all("x").await.unwrap();
+        assert_eq!(waits.await.unwrap().1, b"x");
+        // Halves that come together again end nothing either.
+        let (a, far) = pair(&ring).await;
+        let (reader, writer) = a.into_split();
+        let a = reader.reunite(writer).unwrap();
+        a.write_all("y").await.unwrap();
+        assert_eq!(far.read(vec![0; 1]).await.unwrap().1, b"y");
+        drop(reader_of(a));
+        assert_eq!(far.read(vec![0; 1]).await.unwrap().0, 0);
+    });
+}
+
+/// The reading half of a stream whose writing half was forgotten: its end is that of the socket.
+fn reader_of<M: Mode>(stream: TcpStream<M>) -> OwnedReadHalf<TcpStream<M>> {
+    let (reader, writer) = stream.into_split();
+    writer.forget();
+    reader
+}
+
+fn a_dropped_read_half_ends_nothing<E: Exec>() {
+    with_ring::<E>(16, async |ring| {
+        let (a, b) = pair(&ring).await;
+        let (reader, writer) = a.into_split();
         drop(reader);
+        writer.write_all("out").await.unwrap();
+        assert_eq!(b.read_exact(vec![0; 3]).await.unwrap(), b"out");
+        let mut waits = b.read(vec![0; 1]);
+        assert!(poll_once(&mut waits).is_pending());
+        drop(writer);
         assert_eq!(waits.await.unwrap().0, 0);
     });
 }

@@ -4,12 +4,17 @@
 
 mod common;
 
+use std::future::poll_fn;
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
+use common::flavour::{self, Flavour as _};
 use common::{of_the_kernel, pattern, within_deadline};
 use safer_ring::{Fd, RecvStream, Ring};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 
 fn threads() -> Runtime {
@@ -271,5 +276,28 @@ fn a_stream_outlives_the_runtime_that_told_it() {
         }
         far.write_all(b"without").unwrap();
         assert_eq!(pollster::block_on(stream.next()).unwrap().unwrap()[..], *b"without");
+    });
+}
+
+/// The tests of adapters in tasks (`common/flavour.rs`) are of such streams: nothing is in flight for a read that waits.
+#[test]
+fn a_read_in_a_task_has_no_entry() {
+    within_deadline(|| {
+        flavour::in_a_task(|| async {
+            let ring = ring();
+            let unix = flavour::OurUnix::<flavour::OnPollster>(ring.clone());
+            let (mut far, mut near) = unix.pair();
+            let mut byte = [0];
+            let polled = poll_fn(|cx| {
+                let mut room = ReadBuf::new(&mut byte);
+                Poll::Ready(Pin::new(&mut near).poll_read(cx, &mut room).is_pending())
+            });
+            assert!(polled.await);
+            if tells(&ring) {
+                assert_eq!(ring.snapshot().in_flight, 0);
+            }
+            far.write_all(b"x").await.unwrap();
+            assert_eq!(near.read_u8().await.unwrap(), b'x');
+        });
     });
 }

@@ -3,6 +3,7 @@
 mod arrows;
 mod length;
 mod links;
+mod linux;
 mod modules;
 mod optin;
 mod scenarios;
@@ -70,6 +71,7 @@ pub(crate) fn run(fix: bool) -> Outcome {
     findings.extend(budget(&root, &sources, fix)?);
     findings.extend(optin::check(&packages, &sources));
     findings.extend(submit::check(&sources));
+    findings.extend(linux::check(&sources));
     let tests = sources.values().flat_map(|(_, facts)| facts.tests.iter().map(String::as_str));
     findings.extend(mutants::check(&root, &tests.collect()));
     findings.extend(scenarios::check(&sources));

@@ -31,6 +31,9 @@ pub use names::{
 pub(crate) use time::in_world;
 pub use time::{left, now};
 
+/// What shutdown(2) ends: the direction that is written to.
+pub(crate) const SHUT_WR: u32 = 1;
+
 /// The answer to a call on a descriptor: of its world, or of the kernel.
 #[inline]
 fn answer<T>(
@@ -107,6 +110,15 @@ pub(crate) fn duplicate<M: Mode>(fd: &Fd<M>) -> io::Result<Fd<M>> {
         Some(number) => Ok(own(number?)),
         None => Ok(Fd::new(fd.as_fd().try_clone_to_owned()?)),
     }
+}
+
+/// Ends the writing direction of a socket: shutdown(2), which waits for nothing.
+///
+/// # Errors
+/// Those of shutdown(2): `ENOTCONN`.
+pub(crate) fn end_writing(fd: impl AsFd) -> Result<(), Errno> {
+    let end = || rustix::net::shutdown(&fd, rustix::net::Shutdown::Write);
+    answer("shutdown", &fd, |world, number| world.shutdown(number, SHUT_WR), end)
 }
 
 /// Bytes that a pipe holds: fcntl(2) with `F_GETPIPE_SZ`.

@@ -269,7 +269,7 @@ impl Kernel {
     }
 
     /// shutdown(2).
-    pub(super) fn shutdown(&mut self, fd: RawFd, how: u32) -> Result<(), Errno> {
+    pub(crate) fn shutdown(&mut self, fd: RawFd, how: u32) -> Result<(), Errno> {
         let (id, socket) = self.socket_of(fd)?;
         let connected = matches!(socket.state, State::Connected { .. });
         let listening = matches!(socket.state, State::Listening { .. });

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use safer_ring::{Ring, Runtime, local, runtime};
@@ -17,22 +20,52 @@ pub(super) struct Lane {
     start: fn(usize) -> io::Result<Host>,
     /// Where a runtime keeps both tasks of a pair on one thread if it can, all wake-ups count, not only those across threads.
     all_count: bool,
+    /// All pairs are of sockets, and read by streams.
+    streams: bool,
 }
 
+/// Who hears of completions where no runtime is: the reactor, or with the feature `smol` the poller of that.
+const THREADS: &str = if cfg!(feature = "smol") { "threads/smol" } else { "threads/reactor" };
+
 /// All lanes, in order.
-pub(super) static LANES: [Lane; 4] = [
-    Lane { name: "tokio/shared", start: |threads| Host::tokio(threads, 1), all_count: true },
+pub(super) static LANES: [Lane; 6] = [
+    Lane {
+        name: "tokio/shared",
+        start: |threads| Host::tokio(threads, 1),
+        all_count: true,
+        streams: false,
+    },
+    // Told by the poller of their runtime what arrives, without an entry.
+    Lane {
+        name: "tokio/told",
+        start: |threads| Host::tokio(threads, 1),
+        all_count: true,
+        streams: true,
+    },
     // The sides of a pair are on different runtimes, each with a poller of its own.
-    Lane { name: "tokio/two", start: |threads| Host::tokio(threads, 2), all_count: false },
+    Lane {
+        name: "tokio/two",
+        start: |threads| Host::tokio(threads, 2),
+        all_count: false,
+        streams: false,
+    },
+    Lane {
+        name: THREADS,
+        start: |_| Ok(Host::Threads { ring: Ring::new(256)? }),
+        all_count: false,
+        streams: false,
+    },
     Lane {
         name: "runtime/shared",
         start: |threads| Host::runtime(threads, true),
         all_count: false,
+        streams: false,
     },
     Lane {
         name: "runtime/local",
         start: |threads| Host::runtime(threads, false),
         all_count: false,
+        streams: false,
     },
 ];
 
@@ -45,13 +78,24 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// What runs the tasks of a lane.
 enum Host {
-    Tokio { runtimes: Vec<tokio::runtime::Runtime>, ring: Ring },
-    Own { runtime: Runtime, ring: Option<Ring> },
+    Tokio {
+        runtimes: Vec<tokio::runtime::Runtime>,
+        ring: Ring,
+    },
+    Own {
+        runtime: Runtime,
+        ring: Option<Ring>,
+    },
+    /// A thread for each task.
+    Threads {
+        ring: Ring,
+    },
 }
 
 /// What a round is about, as all its tasks know it.
 #[derive(Default)]
 struct Round {
+    streams: bool,
     sums: Sums,
     sides: Vec<Side>,
     left: AtomicUsize,
@@ -108,6 +152,11 @@ impl Host {
                 };
                 drop(task);
             }
+            Self::Threads { ring } => {
+                let ring = ring.clone();
+                let run = move || block_on(on_shared(ring, number, leads, end, round));
+                drop(std::thread::Builder::new().spawn(run)?);
+            }
         }
         Ok(())
     }
@@ -115,7 +164,9 @@ impl Host {
     /// Everything that is in flight, for the report of a failure.
     fn in_flight(&self) -> String {
         match self {
-            Self::Tokio { ring, .. } | Self::Own { ring: Some(ring), .. } => {
+            Self::Tokio { ring, .. }
+            | Self::Threads { ring }
+            | Self::Own { ring: Some(ring), .. } => {
                 format!("{:#?}\n{:?}", ring.operations(), ring.snapshot())
             }
             Self::Own { runtime, ring: None } => {
@@ -140,16 +191,36 @@ fn of_thread(runtime: &Runtime, handle: &runtime::Handle, thread: usize) -> Stri
     }
 }
 
+/// Runs a future on this thread, which sleeps until it is woken.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Sleeper(Thread);
+
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Sleeper(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
 async fn on_shared(ring: Ring, number: usize, leads: bool, end: End, round: Arc<Round>) {
     if let Some(side) = round.sides.get(number) {
-        let result = take_turns(ring, end, leads, (side, &round.sums)).await;
+        let result = take_turns(ring, end, leads, round.streams, (side, &round.sums)).await;
         round.ended(result);
     }
 }
 
 async fn on_local(ring: local::Ring, number: usize, leads: bool, end: End, round: Arc<Round>) {
     if let Some(side) = round.sides.get(number) {
-        let result = take_turns(ring, end, leads, (side, &round.sums)).await;
+        let result = take_turns(ring, end, leads, round.streams, (side, &round.sums)).await;
         round.ended(result);
     }
 }
@@ -193,10 +264,13 @@ pub(super) fn attend(
         let round = Arc::new(Round {
             sides: (0..2 * pairs).map(|_| Side::default()).collect(),
             left: AtomicUsize::new(2 * pairs),
+            streams: lane.streams,
             ..Round::default()
         });
         for pair in 0..pairs {
-            let (one, other) = ends(pair).map_err(|error| error.to_string())?;
+            // The first kind is the sockets.
+            let (one, other) =
+                ends(if lane.streams { 0 } else { pair }).map_err(|error| error.to_string())?;
             for (number, end) in [(2 * pair, one), (2 * pair + 1, other)] {
                 host.start(number, end, &round).map_err(|error| error.to_string())?;
             }

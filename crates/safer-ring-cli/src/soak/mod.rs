@@ -3,7 +3,7 @@
 //!
 //! Two tasks share a socket pair, two pipes or two eventfds, and take turns: one writes while the other waits for its read.
 //! Each read that had to wait is a completion that was reaped for a parked task. Those whose writer ran on another thread than
-//! the reader when it parked are counted apart; they are what a lane is to reach, but for the one in which tokio keeps most
+//! the reader when it parked are counted apart; they are what a lane is to reach, but for those in which tokio keeps most
 //! pairs on one thread. With one pair of tasks all threads sleep between the steps; with many,
 //! completions come in bundles while tasks are parked. So each lane has rounds with different numbers of pairs.
 //!

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
-use safer_ring::{Fd, Mode, RingOf};
+use safer_ring::{Fd, Mode, RecvStream, RingOf};
 
 /// A step that takes so long is worth a word: the reactor's own looks are a second apart.
 const LONG: Duration = Duration::from_millis(500);
@@ -125,14 +125,27 @@ impl Sums {
     }
 }
 
-/// One of two tasks. The one that leads begins, and ends both when there has been enough.
+/// How a side takes its messages in.
+struct Reader<M: Mode> {
+    ring: RingOf<M>,
+    fd: Fd<M>,
+    buffer: Vec<u8>,
+    /// In place of a read for each.
+    stream: Option<RecvStream<M>>,
+}
+
+/// One of two tasks. The one that leads begins, and ends both when there has been enough. With `streams` it reads by a stream of
+/// receives, which in a task of tokio is told what arrives.
 pub(super) async fn take_turns<M: Mode>(
     ring: RingOf<M>,
     end: End,
     leads: bool,
+    streams: bool,
     (side, sums): (&Side, &Sums),
 ) -> io::Result<()> {
-    let (reads, writes) = (Fd::<M>::new(end.reads), Fd::<M>::new(end.writes));
+    let (fd, writes) = (Fd::<M>::new(end.reads), Fd::<M>::new(end.writes));
+    let stream = streams.then(|| ring.recv_stream(&fd));
+    let mut reader = Reader { ring: ring.clone(), fd, buffer: Vec::with_capacity(8), stream };
     let mut buffer = Vec::with_capacity(8);
     let mut my_turn = leads;
     loop {
@@ -153,9 +166,7 @@ pub(super) async fn take_turns<M: Mode>(
         }
         my_turn = true;
         side.state.store(state::READS, Ordering::Relaxed);
-        let (writer, bytes) = read_one(&ring, &reads, buffer, side, sums).await?;
-        buffer = bytes;
-        if writer == LAST {
+        if read_one(&mut reader, side, sums).await? == LAST {
             break;
         }
     }
@@ -164,33 +175,48 @@ pub(super) async fn take_turns<M: Mode>(
 }
 
 /// Waits for the message of the other side.
-async fn read_one<M: Mode>(
-    ring: &RingOf<M>,
-    reads: &Fd<M>,
-    mut buffer: Vec<u8>,
-    side: &Side,
-    sums: &Sums,
-) -> io::Result<(u64, Vec<u8>)> {
-    buffer.clear();
+async fn read_one<M: Mode>(reader: &mut Reader<M>, side: &Side, sums: &Sums) -> io::Result<u64> {
+    let Reader { ring, fd, buffer, stream } = reader;
     let since = Instant::now();
-    let mut read = pin!(ring.read_owned(reads, buffer));
     let mut parked_on = None;
-    let (n, buffer) = poll_fn(|context| {
+    let writer = match stream {
+        Some(stream) => {
+            let next = watched(stream.next(), side, &mut parked_on).await;
+            message(&next.ok_or(io::ErrorKind::UnexpectedEof)??)?
+        }
+        None => {
+            let mut lent = std::mem::take(buffer);
+            lent.clear();
+            let read = watched(ring.read_owned(fd, lent), side, &mut parked_on).await?;
+            *buffer = read.1;
+            message(buffer)?
+        }
+    };
+    sums.enter(parked_on, writer, since.elapsed());
+    side.steps.fetch_add(1, Ordering::Relaxed);
+    Ok(writer)
+}
+
+/// Notes where a read is polled, and where its task parks for it.
+async fn watched<F: Future>(read: F, side: &Side, parked_on: &mut Option<u64>) -> F::Output {
+    let mut read = pin!(read);
+    poll_fn(|context| {
         let thread = thread_number();
         side.thread.store(thread, Ordering::Relaxed);
         let polled = read.as_mut().poll(context);
         if polled.is_pending() {
-            parked_on = Some(thread);
+            *parked_on = Some(thread);
         }
         polled
     })
-    .await?;
-    let bytes = buffer.first_chunk::<8>().filter(|_| n == 8);
-    let bytes = bytes.ok_or_else(|| io::Error::other(format!("{n} bytes of a message came")))?;
-    let writer = u64::from_ne_bytes(*bytes);
-    sums.enter(parked_on, writer, since.elapsed());
-    side.steps.fetch_add(1, Ordering::Relaxed);
-    Ok((writer, buffer))
+    .await
+}
+
+fn message(bytes: &[u8]) -> io::Result<u64> {
+    let whole = bytes.first_chunk::<8>().filter(|_| bytes.len() == 8);
+    let whole = whole
+        .ok_or_else(|| io::Error::other(format!("{} bytes of a message came", bytes.len())))?;
+    Ok(u64::from_ne_bytes(*whole))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use safer_ring_backend::payload::Read;
 use safer_ring_backend::{Arrivals, Mode, Operation};
@@ -44,6 +44,9 @@ pub(super) mod sealed {
         fn handle(&self) -> &Handle<M>;
         #[doc(hidden)]
         fn from_handle(handle: Handle<M>) -> Self;
+        /// It is to go and to end nothing: another takes its place, or its direction has ended.
+        #[doc(hidden)]
+        fn keep_open(&mut self) {}
     }
 }
 
@@ -77,7 +80,8 @@ pub(super) mod sealed {
 ///
 /// # Dropping
 /// Accepted bytes are sent, then the descriptor is closed, unless another handle shares it. Such a handle (the other half,
-/// a clone of the `Fd`) gets what was read ahead, in order, and what an armed read brings.
+/// a clone of the `Fd`) gets what was read ahead, in order, and what an armed read brings. An adapter of an
+/// [`OwnedWriteHalf`] ends its direction behind the accepted bytes, as the half does.
 pub struct AsyncStream<S: Endpoint> {
     stream: S,
     ahead: Ahead<S::Mode>,
@@ -85,14 +89,17 @@ pub struct AsyncStream<S: Endpoint> {
 }
 
 impl<S: Endpoint> AsyncStream<S> {
-    /// An adapter that reads up to 64 KiB at a time and has two buffers of 32 KiB to write from. They are allocated when
-    /// they are first needed.
+    /// An adapter with buffers of its own of up to 64 KiB to read into and of 32 KiB, two of them, to write from. They are
+    /// allocated when they are first needed.
     pub fn new(stream: S) -> Self {
         Self::with_capacities(READ, WRITE, stream)
     }
 
-    /// An adapter that reads up to `read` bytes at a time and has two buffers of `write` bytes to write from. Each is at
-    /// least 1 byte and at most 1 GiB.
+    /// An adapter whose own buffers are of up to `read` bytes to read into and of `write` bytes, two of them, to write from.
+    /// Each is at least 1 byte and at most 1 GiB.
+    ///
+    /// `read` does not bound what comes at a time where the kernel picks the buffer (a socket, see
+    /// [above](AsyncStream#reading)): that is up to 16 KiB, the size of the ring's buffers.
     pub fn with_capacities(read: usize, write: usize, stream: S) -> Self {
         let Handle { ring, fd } = stream.handle();
         let arrivals =
@@ -114,7 +121,8 @@ impl<S: Endpoint> AsyncStream<S> {
     /// The stream. Bytes that were read ahead are given back to it ([`Fd::unread`](crate::Fd::unread)), a read that is
     /// armed stays so, and accepted bytes are sent: the stream goes on where the adapter stood. The error of an accepted
     /// write comes with its next write, shutdown, `settle` or close.
-    pub fn into_inner(self) -> S {
+    pub fn into_inner(mut self) -> S {
+        self.stream.keep_open();
         S::from_handle(self.stream.handle().clone())
     }
 
@@ -158,7 +166,11 @@ impl<S: Endpoint> AsyncStream<S> {
     }
 
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.poll_shutdown(cx, self.stream.handle(), S::SOCKET)
+        let ended = ready!(self.writer.poll_shutdown(cx, self.stream.handle(), S::SOCKET));
+        if ended.is_ok() {
+            self.stream.keep_open();
+        }
+        Poll::Ready(ended)
     }
 }
 
@@ -193,7 +205,7 @@ impl<S: Endpoint> fmt::Debug for AsyncStream<S> {
 macro_rules! endpoint {
     (
         ($($generics:tt)*) $type:ty, $mode:ty, socket: $socket:literal,
-        $from:expr, $handle:expr
+        $from:expr, $handle:expr $(, keep_open: $keep_open:expr)?
     ) => {
         impl<$($generics)*> sealed::End<$mode> for $type {
             const SOCKET: bool = $socket;
@@ -205,6 +217,10 @@ macro_rules! endpoint {
             fn from_handle(handle: Handle<$mode>) -> Self {
                 $from(handle)
             }
+
+            $(fn keep_open(&mut self) {
+                $keep_open(self);
+            })?
         }
 
         impl<$($generics)*> Endpoint for $type {
@@ -230,7 +246,8 @@ endpoint!(
 );
 endpoint!(
     (S: net::Stream + 'static) OwnedWriteHalf<S>, S::Mode, socket: true,
-    |handle| OwnedWriteHalf::of(S::from_handle(handle)), OwnedWriteHalf::handle
+    |handle| OwnedWriteHalf::of(S::from_handle(handle)), OwnedWriteHalf::handle,
+    keep_open: OwnedWriteHalf::keep_open
 );
 
 impl<M: Mode> Readable for TcpStream<M> {}

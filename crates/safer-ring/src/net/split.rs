@@ -43,11 +43,20 @@ pub struct WriteHalf<'a, S: Stream>(&'a S);
 #[derive(Debug)]
 pub struct OwnedReadHalf<S: Stream>(S);
 
-/// The writing half of a stream, a handle of its own. Dropping it does **not** end the direction, as with std's
-/// `try_clone` and unlike tokio's: end it with [`shutdown`](OwnedWriteHalf::shutdown). The socket is closed when both
-/// halves are gone.
+/// The writing half of a stream, a handle of its own. The socket is closed when both halves are gone.
+///
+/// # Dropping
+/// Ends the direction, as with tokio's: the peer sees the end (shutdown(2)), behind everything that dropped writes have left
+/// to send. It waits for nothing, and an error of such a write stays for the next operation on the descriptor.
+/// [`shutdown`](OwnedWriteHalf::shutdown) tells how it went; [`forget`](OwnedWriteHalf::forget) lets the half go and the
+/// direction be. A write whose future is still alive then may fail with `EPIPE`, which has its buffer: await it, or drop
+/// it, before the half goes.
 #[derive(Debug)]
-pub struct OwnedWriteHalf<S: Stream>(S);
+pub struct OwnedWriteHalf<S: Stream> {
+    stream: S,
+    /// Whether its end is that of the direction.
+    ends: bool,
+}
 
 /// Two halves that are not of one stream; they come back.
 pub struct ReuniteError<S: Stream>(
@@ -77,7 +86,7 @@ pub(crate) fn split<S: Stream>(stream: &S) -> (ReadHalf<'_, S>, WriteHalf<'_, S>
 
 pub(crate) fn into_split<S: Stream>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     let second = S::from_handle(stream.handle().clone());
-    (OwnedReadHalf(stream), OwnedWriteHalf(second))
+    (OwnedReadHalf(stream), OwnedWriteHalf { stream: second, ends: true })
 }
 
 impl<S: Stream> ReadHalf<'_, S> {
@@ -130,6 +139,7 @@ impl<S: Stream> OwnedReadHalf<S> {
         // Two open descriptors have two numbers.
         let number = |handle: &Handle<S::Mode>| handle.fd.as_fd().as_raw_fd();
         if number(self.handle()) == number(other.handle()) {
+            other.forget();
             Ok(self.0)
         } else {
             Err(ReuniteError(self, other))
@@ -141,11 +151,11 @@ impl<S: Stream> OwnedWriteHalf<S> {
     /// Of a stream whose other half, if any, is elsewhere.
     #[cfg(any(feature = "tokio", feature = "futures", feature = "hyper"))]
     pub(crate) fn of(stream: S) -> Self {
-        Self(stream)
+        Self { stream, ends: true }
     }
 
     pub(crate) fn handle(&self) -> &Handle<S::Mode> {
-        self.0.handle()
+        self.stream.handle()
     }
 
     write_methods!(S::Mode);
@@ -169,16 +179,35 @@ impl<S: Stream> OwnedWriteHalf<S> {
     pub fn reunite(self, other: OwnedReadHalf<S>) -> Result<S, ReuniteError<S>> {
         other.reunite(self)
     }
+
+    /// Lets the half go without ending the direction, which then lasts as long as the other half.
+    pub fn forget(mut self) {
+        self.keep_open();
+    }
+
+    /// Its end is not that of the direction any more.
+    pub(crate) fn keep_open(&mut self) {
+        self.ends = false;
+    }
+}
+
+impl<S: Stream> Drop for OwnedWriteHalf<S> {
+    fn drop(&mut self) {
+        if self.ends {
+            let Handle { ring, fd } = self.stream.handle();
+            fd.end_writing(ring.inner());
+        }
+    }
 }
 
 // Addresses and options are the stream's.
 macro_rules! stream_of {
-    ($($half:ty),* $(,)?) => {
+    ($($half:ty, $stream:tt);* $(;)?) => {
         $(impl<S: Stream> AsRef<S> for $half {
             fn as_ref(&self) -> &S {
-                &self.0
+                &self.$stream
             }
         })*
     };
 }
-stream_of!(ReadHalf<'_, S>, WriteHalf<'_, S>, OwnedReadHalf<S>, OwnedWriteHalf<S>);
+stream_of!(ReadHalf<'_, S>, 0; WriteHalf<'_, S>, 0; OwnedReadHalf<S>, 0; OwnedWriteHalf<S>, stream);

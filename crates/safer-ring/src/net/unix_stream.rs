@@ -179,7 +179,8 @@ impl<M: Mode> UnixStream<M> {
         split::split(self)
     }
 
-    /// The two directions as handles of their own: for two tasks. Dropping one shuts nothing down.
+    /// The two directions as handles of their own: for two tasks. Dropping the writing one ends its direction, as with
+    /// tokio's ([`OwnedWriteHalf`]); dropping the reading one ends nothing.
     pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
         split::into_split(self)
     }

@@ -18,6 +18,12 @@ use super::task::{Deliver, Desk, JoinHandle};
 ///
 /// # Dropping
 /// The call goes on. [`JoinHandle::abort`] keeps one from starting that has not begun; one that has begun cannot be ended.
+///
+/// # Shutdown
+/// The pool is the process's and not the runtime's: neither the drop of a [`Runtime`](super::Runtime) nor
+/// [`shutdown`](super::Runtime::shutdown) waits for its calls, begun or queued, and no
+/// [`ShutdownReport`](super::ShutdownReport) counts them. They go on until the process ends, which cuts them off. Await the
+/// handles of those that must end first.
 pub fn spawn_blocking<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {

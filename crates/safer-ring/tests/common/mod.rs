@@ -209,6 +209,7 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 
 pub(crate) mod alone;
 pub(crate) mod child;
+pub(crate) mod example;
 #[cfg(feature = "tokio")]
 pub(crate) mod flavour;
 pub(crate) mod naps;

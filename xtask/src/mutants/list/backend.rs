@@ -373,4 +373,18 @@ pub(super) const ALL: &[Mutant] = &[
         ("        rest.drain(..self.from.min(rest.len()));\n", "        rest.clear();\n"),
         (FACE, Test("io_ends"), "what_was_read_ahead_goes_back_to_the_stream"),
     ),
+    mutant(
+        "end-overtakes-the-sends",
+        "What a dropped write half has accepted comes before the end.",
+        "crates/safer-ring-backend/src/stream.rs",
+        ("        self.givers > 0 || self.beside > 0 || !self.queue.is_empty()\n", "        self.givers > 9 && !self.queue.is_empty()\n"),
+        (FACE, Test("net_tcp"), "what_a_dropped_write_half_has_accepted_comes_before_the_end"),
+    ),
+    mutant(
+        "half-that-came-back-ends-its-direction",
+        "A write half that leaves its adapter ends nothing.",
+        "crates/safer-ring/src/io/stream.rs",
+        ("        self.stream.keep_open();\n        S::from_handle", "        S::from_handle"),
+        (FACE, Test("io_ends"), "a_write_half_that_leaves_its_adapter_ends_nothing"),
+    ),
 ];
