@@ -184,6 +184,59 @@ fn a_connected_datagram_socket_is_told_that_nobody_listens() {
 }
 
 #[test]
+fn after_a_crash_addresses_are_free_and_nobody_is_there() {
+    for seed in 0..20 {
+        let world = World::new(Config::calm(seed));
+        let ring = world.ring().unwrap();
+        for at in [address(80), Address::unix("/tmp/server").unwrap()] {
+            let (server, client, receiver) = world
+                .block_on(async {
+                    let server = listener(&ring, &at).await;
+                    let client = connected(&ring, &at).await;
+                    ring.send(&client, b"before".to_vec()).await.unwrap();
+                    let receiver = ring.socket(&address(6), SocketKind::Datagram).await.unwrap();
+                    ring.bind(&receiver, address(6)).await.unwrap();
+                    (server, client, receiver)
+                })
+                .unwrap();
+            world.crash();
+            // What was open may be dropped before what comes after the crash, or never.
+            let kept = if seed % 2 == 0 {
+                drop((server, client, receiver));
+                None
+            } else {
+                Some((server, client, receiver))
+            };
+            world
+                .block_on(async {
+                    let nobody = ring.socket(&at, SocketKind::Stream).await.unwrap();
+                    let refused = errno(ring.connect(&nobody, at.clone()).await.unwrap_err());
+                    assert!(
+                        matches!(refused, Some(libc::ECONNREFUSED | libc::ENOENT)),
+                        "{refused:?}"
+                    );
+                    let again = ring.socket(&address(6), SocketKind::Datagram).await.unwrap();
+                    ring.bind(&again, address(6)).await.unwrap();
+                    let server = listener(&ring, &at).await;
+                    let client = connected(&ring, &at).await;
+                    ring.send(&client, b"after".to_vec()).await.unwrap();
+                    let (one, _) = ring.accept(&server).await.unwrap();
+                    assert_eq!(ring.recv(&one, vec![0; 9]).await.unwrap(), (5, b"after".to_vec()));
+                })
+                .unwrap();
+            if let Some((server, client, _)) = &kept {
+                let dead = world.block_on(ring.send(client, vec![1])).unwrap().unwrap_err().error;
+                assert_eq!(errno(dead), Some(libc::EIO));
+                let dead = world.block_on(ring.accept(server)).unwrap().unwrap_err();
+                assert_eq!(errno(dead), Some(libc::EIO));
+            }
+            drop(kept);
+            assert_eq!((world.descriptors(), world.findings()), (0, vec![]));
+        }
+    }
+}
+
+#[test]
 fn a_pipe_of_packets_is_refused() {
     let world = World::new(Config::calm(1));
     let ring = world.ring().unwrap();

@@ -169,6 +169,11 @@ impl Kernel {
         self.tree.commit_first(reached);
         self.tree.restart();
         self.open.end_all();
+        // What is not on the disk is gone with the power: names of sockets, connections, what is in pipes. No descriptor
+        // that is still open leads to any of it.
+        self.sockets.clear();
+        self.pipes.clear();
+        self.changed = true;
         self.note(format_args!("{reached} of {pending} changes of names have reached the disk"));
     }
 
