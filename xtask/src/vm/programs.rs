@@ -233,6 +233,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("http_examples", "it runs the examples, which it looks for in cargo's directories"),
     ("sim", "its kernel is a simulated one"),
     ("sim_crash", "its kernel is a simulated one"),
+    ("sim_faults", "its kernel is a simulated one"),
     ("sim_multishot", "its kernel is a simulated one"),
     ("sim_net", "its kernel is a simulated one"),
     ("sim_registered", "its kernel is a simulated one"),
