@@ -33,7 +33,8 @@ pub struct Config {
     /// tried again by the library and not seen by the program.
     pub interrupts: u32,
     /// Operations on pipes and sockets that end with `EAGAIN` and have done nothing, although nobody has asked them not to
-    /// wait (liburing issues 274 and 364). The library waits for the descriptor then, and tries again.
+    /// wait (liburing issues 274 and 364). The library waits for the descriptor then, and tries again:
+    /// for ever, if this is 1000.
     pub not_now: u32,
     /// Operations that do not begin when they are handed over, but up to [`Config::longest_delay`] later, in any order.
     pub delay: u32,
