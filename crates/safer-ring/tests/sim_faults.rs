@@ -342,19 +342,22 @@ fn the_power_goes_with_the_nth_operation_and_the_program_with_it() {
 
 #[test]
 fn nothing_is_done_between_the_crash_and_the_end_of_the_program() {
+    let mut went_on = false;
     for seed in 0..40 {
-        let world = World::new(Config::new(seed));
-        let ring = world.local_ring().unwrap();
+        let calm = seed % 2 == 0;
+        let world = World::new(if calm { Config::calm(seed) } else { Config::new(seed) });
+        let ring = world.ring().unwrap();
         world.inject(Fault::crash_after(Calls::Sync)).unwrap();
         let ran = world.run_steps(u64::MAX, async {
             let file = ring.open("/file", &options()).await.unwrap();
-            let failed = ring.fsync(&file).await;
-            assert!(failed.is_ok() || failed.is_err());
+            // Where the kernel answers at once, the program goes on before anybody can stop it.
+            went_on |= ring.fsync(&file).await.is_ok();
             drop(ring.open("/later", &options()).await);
         });
         assert_eq!(ran, Ok(None));
         assert!(!world.list("/").unwrap().iter().any(|name| name == "later"), "seed {seed}");
     }
+    assert!(went_on);
 }
 
 #[test]

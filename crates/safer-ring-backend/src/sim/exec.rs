@@ -343,7 +343,7 @@ impl World {
                 // What was spawned right now is ready too.
                 tasks.extend(fresh_tasks(self.place()).into_iter().map(Owned::new));
                 if self.kernel().injected.down {
-                    // Nobody has seen what came of it.
+                    // What came of this step happened to nobody but the program.
                     break Err(Stuck::Crashed);
                 }
                 if polled == Some(Poll::Ready(())) {

@@ -135,8 +135,8 @@ impl Fault {
         Self::new(calls, Then::Crashes)
     }
 
-    /// The power goes when the operation has ended, as if it did so at once, and before anybody is told. If it waits for
-    /// something, the power goes while it does.
+    /// The power goes when the operation has been done. The program may be told that it was, and does no more than that. If it
+    /// waits for something, the power goes while it does.
     pub fn crash_after(calls: Calls) -> Self {
         Self::new(calls, Then::CrashesAfter)
     }
