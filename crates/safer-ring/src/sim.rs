@@ -54,6 +54,8 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -61,7 +63,8 @@ use safer_ring_backend::{BackendChoice, BackendKind, Config as RingConfig, Mode,
 
 use crate::{Ring, RingOf, local};
 
-pub use safer_ring_backend::sim::{Config, JoinHandle, Stuck};
+pub use safer_ring_backend::sim::{Calls, Config, Damage, Fault, Injected, JoinHandle, Stuck};
+pub use safer_ring_backend::sys::Errno;
 
 /// Places in the submission queue of a ring that is not asked to have others.
 const ENTRIES: u32 = 64;
@@ -134,14 +137,15 @@ impl World {
     /// that ends.
     ///
     /// # Errors
-    /// [`Stuck`]: nothing will ever happen, or something was found. The future is dropped then.
+    /// [`Stuck`]: nothing will ever happen, something was found, or the power has gone by a [`Fault`]. The future is dropped
+    /// then, as are the tasks.
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Stuck> {
         self.inner.block_on(future)
     }
 
     /// [`World::block_on`] for so many steps, polls of tasks and rounds of the kernel. Then the future and the tasks are
     /// dropped wherever they are, and the answer is `None`. With [`World::crash`] behind it: a machine that loses its power
-    /// at any moment.
+    /// at any moment. `None` too if the power goes by a [`Fault`] meanwhile.
     ///
     /// # Errors
     /// As [`World::block_on`].
@@ -149,7 +153,7 @@ impl World {
         self.inner.run_steps(steps, future)
     }
 
-    /// Starts a task on this thread, which [`World::block_on`] runs.
+    /// Starts a task on this thread, which [`World::block_on`] runs. [`JoinHandle::abort`] drops it wherever it is.
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + 'static,
@@ -164,6 +168,60 @@ impl World {
     /// flight end with `EIO`, as does everything on a descriptor that was open. What is opened from now on is what was left.
     pub fn crash(&self) {
         self.inner.crash();
+    }
+
+    /// Asks for something to go wrong at a place and a time of the test's choice, beside what the seed draws: the second sync of
+    /// a file fails, the power goes with the third write, an operation is held until it is released. Of several faults that
+    /// are for one operation, the one that was asked for first happens; all of them count it.
+    ///
+    /// ```
+    /// use safer_ring::sim::{Calls, Config, Errno, Fault, World};
+    /// use safer_ring::fs::File;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let world = World::new(Config::calm(1));
+    /// let ring = world.ring()?;
+    /// let second = world.inject(Fault::error(Calls::Sync, Errno::IO).path("/log").nth(2))?;
+    /// let failed = world.block_on(async {
+    ///     let log = File::create(&ring, "/log").await?;
+    ///     log.sync_all().await?;
+    ///     log.write_all("record").await.map_err(|failed| failed.error)?;
+    ///     Ok::<_, std::io::Error>(log.sync_all().await.is_err())
+    /// })??;
+    /// assert_eq!((failed, second.hits()), (true, 1));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `EBADF`: the descriptor of the fault is not of this world. `EIO`: it was open when the power went.
+    pub fn inject(&self, fault: Fault) -> io::Result<Injected> {
+        self.inner.inject(fault)
+    }
+
+    /// Resets the connection of a stream, as a machine between two others does: whichever end uses it next is told
+    /// (`ECONNRESET`), and some of what was sent and not received is lost.
+    ///
+    /// # Errors
+    /// `ENOTCONN`: it has no connection, or none any more. `ENOTSOCK`; `EBADF` if it is not of this world; `EIO` if it was
+    /// open when the power went.
+    pub fn reset(&self, stream: &impl AsFd) -> io::Result<()> {
+        self.inner.reset(stream)
+    }
+
+    /// Damages bytes of a file on the disk, which nobody notices before they are read: `EIO`, or other bytes than were
+    /// written. [`Damage::Unreadable`] is of whole sectors of 512 bytes, those that the range touches. What has been written and
+    /// not synced is in memory, and bits of it do not rot.
+    ///
+    /// # Errors
+    /// `EINVAL`: the range is empty, or goes beyond the end of the file. `ENOENT` and the others of path_resolution(7);
+    /// `EISDIR`.
+    pub fn damage(
+        &self,
+        path: impl AsRef<Path>,
+        range: Range<u64>,
+        damage: Damage,
+    ) -> io::Result<()> {
+        self.inner.damage(path, range, damage)
     }
 
     /// The world's clock: how long it has existed.
@@ -230,7 +288,7 @@ impl World {
     /// The bytes of a file, as a read would give them, without an operation: for checks.
     ///
     /// # Errors
-    /// `ENOENT` and the others of path_resolution(7); `EISDIR`.
+    /// `ENOENT` and the others of path_resolution(7); `EISDIR`; `EIO` where they cannot be read.
     pub fn read_file(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         self.inner.read_file(path)
     }

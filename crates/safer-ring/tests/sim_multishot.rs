@@ -207,7 +207,7 @@ fn streams_of_receives_in_a_storm_lose_nothing() {
     let mut seen = Seen::default();
     for seed in 0..60 {
         let storm = Config { no_buffers: 200, multishot_ends: 300, ..Config::stormy(seed) };
-        let world = World::new(Config { errors: 0, socket_bytes: 2000, ..storm });
+        let world = World::new(Config { errors: 0, breaks: 0, socket_bytes: 2000, ..storm });
         if seed % 2 == 0 {
             run(&world, world.ring_with(1, 1).unwrap(), (3, 9000, 30), &mut seen);
         } else {

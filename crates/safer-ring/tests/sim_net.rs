@@ -160,6 +160,53 @@ fn datagrams_keep_their_bounds_and_tell_their_senders() {
     }
 }
 
+/// The numbers that come of 0 to 8, sent before the first of them is received, to a socket of `at`'s kind.
+fn datagrams(config: Config, at: &Address, to: &Address) -> Vec<u8> {
+    let world = World::new(config);
+    let ring = world.ring().unwrap();
+    let numbers = world.block_on(async {
+        let sender = ring.socket(at, SocketKind::Datagram).await.unwrap();
+        let receiver = ring.socket(at, SocketKind::Datagram).await.unwrap();
+        ring.bind(&receiver, to.clone()).await.unwrap();
+        for number in 0..9 {
+            let sent = ring.send_msg(&sender, vec![number], Some(to), Control::new()).await;
+            assert_eq!(sent.unwrap().0, 1, "nobody tells the sender");
+        }
+        let mut numbers = Vec::new();
+        let patience = std::time::Duration::from_secs(1);
+        while let Ok(got) = ring.recv_msg(&receiver, vec![0; 9], 0).timeout(patience).await {
+            assert_eq!(got.count, 1);
+            numbers.push(got.buffer[0]);
+        }
+        numbers
+    });
+    numbers.unwrap()
+}
+
+#[test]
+fn datagrams_are_lost_doubled_and_early_where_a_test_wants_that() {
+    let all: Vec<u8> = (0..9).collect();
+    let (udp, unix) = (address(6), Address::unix("/tmp/receiver").unwrap());
+    let (mut lost, mut doubled, mut early) = (0, 0, 0);
+    for seed in 0..30 {
+        let calm = Config::calm(seed);
+        let one = |config| datagrams(config, &udp, &udp);
+        let some = one(Config { lost_datagrams: 300, ..calm.clone() });
+        assert!(some.is_sorted() && some.windows(2).all(|two| two[0] != two[1]));
+        lost += 9 - some.len();
+        let more = one(Config { doubled_datagrams: 300, ..calm.clone() });
+        assert!(all.iter().all(|number| more.contains(number)), "{more:?}");
+        doubled += more.len() - 9;
+        let mut mixed = one(Config { early_datagrams: 300, ..calm.clone() });
+        early += usize::from(!mixed.is_sorted());
+        mixed.sort_unstable();
+        assert_eq!(mixed, all);
+        let bad = Config { lost_datagrams: 1000, doubled_datagrams: 1000, ..calm };
+        assert_eq!(datagrams(bad, &unix, &unix), all, "a Unix socket has no network");
+    }
+    assert!(lost > 40 && doubled > 40 && early > 20, "{lost}, {doubled}, {early}");
+}
+
 #[test]
 fn a_connected_datagram_socket_is_told_that_nobody_listens() {
     let world = World::new(Config::calm(1));
@@ -181,6 +228,59 @@ fn a_connected_datagram_socket_is_told_that_nobody_listens() {
             assert_eq!(errno(error), Some(libc::ECONNREFUSED));
         })
         .unwrap();
+}
+
+#[test]
+fn after_a_crash_addresses_are_free_and_nobody_is_there() {
+    for seed in 0..20 {
+        let world = World::new(Config::calm(seed));
+        let ring = world.ring().unwrap();
+        for at in [address(80), Address::unix("/tmp/server").unwrap()] {
+            let (server, client, receiver) = world
+                .block_on(async {
+                    let server = listener(&ring, &at).await;
+                    let client = connected(&ring, &at).await;
+                    ring.send(&client, b"before".to_vec()).await.unwrap();
+                    let receiver = ring.socket(&address(6), SocketKind::Datagram).await.unwrap();
+                    ring.bind(&receiver, address(6)).await.unwrap();
+                    (server, client, receiver)
+                })
+                .unwrap();
+            world.crash();
+            // What was open may be dropped before what comes after the crash, or never.
+            let kept = if seed % 2 == 0 {
+                drop((server, client, receiver));
+                None
+            } else {
+                Some((server, client, receiver))
+            };
+            world
+                .block_on(async {
+                    let nobody = ring.socket(&at, SocketKind::Stream).await.unwrap();
+                    let refused = errno(ring.connect(&nobody, at.clone()).await.unwrap_err());
+                    assert!(
+                        matches!(refused, Some(libc::ECONNREFUSED | libc::ENOENT)),
+                        "{refused:?}"
+                    );
+                    let again = ring.socket(&address(6), SocketKind::Datagram).await.unwrap();
+                    ring.bind(&again, address(6)).await.unwrap();
+                    let server = listener(&ring, &at).await;
+                    let client = connected(&ring, &at).await;
+                    ring.send(&client, b"after".to_vec()).await.unwrap();
+                    let (one, _) = ring.accept(&server).await.unwrap();
+                    assert_eq!(ring.recv(&one, vec![0; 9]).await.unwrap(), (5, b"after".to_vec()));
+                })
+                .unwrap();
+            if let Some((server, client, _)) = &kept {
+                let dead = world.block_on(ring.send(client, vec![1])).unwrap().unwrap_err().error;
+                assert_eq!(errno(dead), Some(libc::EIO));
+                let dead = world.block_on(ring.accept(server)).unwrap().unwrap_err();
+                assert_eq!(errno(dead), Some(libc::EIO));
+            }
+            drop(kept);
+            assert_eq!((world.descriptors(), world.findings()), (0, vec![]));
+        }
+    }
 }
 
 #[test]

@@ -113,6 +113,18 @@ impl<M: Mode> Lane<M> {
         }
     }
 
+    /// What a write that failed has left is not known where the disk is to blame.
+    fn forget(&mut self, at: usize, data: &[u8], error: &std::io::Error) {
+        if error.raw_os_error() == Some(libc::EIO) {
+            self.put(at, data, false);
+        }
+    }
+
+    fn not_written(&mut self, at: usize, data: &[u8], error: &std::io::Error) {
+        self.forget(at, data, error);
+        self.failed(error);
+    }
+
     /// Dropped writes come to their end.
     async fn settle(&mut self) {
         if self.loose.is_empty() {
@@ -174,7 +186,7 @@ impl<M: Mode> Lane<M> {
                     assert!(count > 0 && back[..] == data);
                     self.put(at, &data[..count], true);
                 }
-                Some(Err(failed)) => self.failed(&failed.error),
+                Some(Err(failed)) => self.not_written(at, &data, &failed.error),
                 None => {
                     self.seen.dropped += 1;
                     self.put(at, &data, false);
@@ -200,7 +212,10 @@ impl<M: Mode> Lane<M> {
         let (written, read) = write.then(self.ring.read_at_owned(&self.fd, room, offset)).await;
         let moved = match written {
             Ok((count, _)) => count,
-            Err(failed) => return self.broken(&failed.error),
+            Err(failed) => {
+                self.forget(at, &data, &failed.error);
+                return self.broken(&failed.error);
+            }
         };
         self.put(at, &data[..moved], true);
         match read {

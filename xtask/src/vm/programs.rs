@@ -236,6 +236,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sim", "its kernel is a simulated one"),
     ("sim_chains", "its kernel is a simulated one"),
     ("sim_crash", "its kernel is a simulated one"),
+    ("sim_faults", "its kernel is a simulated one"),
     ("sim_multishot", "its kernel is a simulated one"),
     ("sim_net", "its kernel is a simulated one"),
     ("sim_registered", "its kernel is a simulated one"),

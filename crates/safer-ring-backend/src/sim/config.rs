@@ -17,12 +17,25 @@ pub struct Config {
     pub seed: u64,
     /// Reads, writes, receives and sends that move only a part of what they could.
     pub short: u32,
-    /// Operations that end with an error that their manual page has (`EIO`, `ENOSPC`, `EMFILE`, `ECONNRESET`, ...).
-    /// Nothing was done then, but for `fsync(2)`: what it should have written never reaches the disk.
+    /// Operations that end with an error that their manual page has for what their descriptor leads to (`EIO` and `ENOSPC` of
+    /// a file, `ENOBUFS` of a send, `EMFILE`, ...). Nothing was done then, but for these:
+    ///
+    /// * Of what a sync, or a write with `O_DSYNC`, should have brought to the disk, each sector is there or lost for good.
+    /// * A write of a file that fails with `EIO` may have changed sectors of it, as one with `O_DIRECT` does.
+    /// * A close that fails has closed. It fails for files only.
+    /// * Of an accept that fails with `ECONNABORTED`, the connection that waited is reset.
     pub errors: u32,
+    /// Operations on streams by IP that find their connection broken: `ECONNRESET`, `ETIMEDOUT`, `EHOSTUNREACH`, of a send also
+    /// `EPIPE`, of a shutdown `ENOTCONN`. It is over for the peer too, who is told of a reset, or of silence
+    /// (`ETIMEDOUT`); what was sent and not received yet is lost in part.
+    pub breaks: u32,
     /// Operations that end with `EINTR`, or with an `ECANCELED` that nobody asked for, and have done nothing. Most are
     /// tried again by the library and not seen by the program.
     pub interrupts: u32,
+    /// Operations on pipes and sockets that end with `EAGAIN` and have done nothing, although nobody has asked them not to
+    /// wait (liburing issues 274 and 364). The library waits for the descriptor then, and tries again:
+    /// for ever, if this is 1000.
+    pub not_now: u32,
     /// Operations that do not begin when they are handed over, but up to [`Config::longest_delay`] later, in any order.
     pub delay: u32,
     /// Operations that end, and whose completion comes up to [`Config::longest_delay`] later, in any order.
@@ -50,7 +63,14 @@ pub struct Config {
     /// Calls that register memory and fail with `ENOMEM`, as beyond `RLIMIT_MEMLOCK`: the pool can be used all the same. How
     /// often one is interrupted, and made again by the library, is [`Config::interrupts`].
     pub refused_registrations: u32,
-    /// Reads, writes and syncs of files that take up to [`Config::slowest_disk`].
+    /// Datagrams by IP that never come: udp(7). 0 in every world that is not asked for it, as are the next two; whoever waits for
+    /// one without a time limit waits for ever.
+    pub lost_datagrams: u32,
+    /// Datagrams by IP that come twice, the second time behind all that has come.
+    pub doubled_datagrams: u32,
+    /// Datagrams by IP that come before others that were sent earlier and have not been received.
+    pub early_datagrams: u32,
+    /// Operations on files, directories and their names that take up to [`Config::slowest_disk`] to begin.
     pub slow_disk: u32,
     /// The longest of these times.
     pub slowest_disk: Duration,
@@ -73,6 +93,7 @@ impl Config {
         Self {
             short: 250,
             interrupts: 30,
+            not_now: 30,
             delay: 300,
             late: 300,
             strangers: 30,
@@ -94,7 +115,9 @@ impl Config {
             seed,
             short: 0,
             errors: 0,
+            breaks: 0,
             interrupts: 0,
+            not_now: 0,
             delay: 0,
             late: 0,
             longest_delay: Duration::from_millis(2),
@@ -107,6 +130,9 @@ impl Config {
             no_buffers: 0,
             multishot_ends: 0,
             refused_registrations: 0,
+            lost_datagrams: 0,
+            doubled_datagrams: 0,
+            early_datagrams: 0,
             slow_disk: 0,
             slowest_disk: Duration::from_millis(200),
             disk_bytes: 1 << 30,
@@ -119,6 +145,6 @@ impl Config {
 
     /// [`Config::new`] with errors that the program does see.
     pub fn stormy(seed: u64) -> Self {
-        Self { errors: 30, ..Self::new(seed) }
+        Self { errors: 30, breaks: 10, ..Self::new(seed) }
     }
 }

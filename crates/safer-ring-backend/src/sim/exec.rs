@@ -1,6 +1,6 @@
 //! Tasks of a world, in one thread: which runs next is drawn from the seed, and the clock moves when none can.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -29,6 +29,8 @@ pub enum Stuck {
     },
     /// Memory or descriptors were used wrongly: [`World::findings`].
     Found(Vec<String>),
+    /// The power has gone, as a [`Fault`](super::Fault) wanted it. The disk is what was left; nothing is running.
+    Crashed,
 }
 
 impl fmt::Display for Stuck {
@@ -38,6 +40,7 @@ impl fmt::Display for Stuck {
                 ("every task waits, and nothing will happen", operations)
             }
             Self::Found(findings) => ("the simulation has found", findings),
+            Self::Crashed => return f.write_str("the power has gone"),
         };
         f.write_str(what)?;
         for line in lines {
@@ -149,10 +152,92 @@ impl Owned {
     }
 }
 
-/// The output of a task of [`World::spawn`], when it has ended. Dropping it leaves the task running.
-#[derive(Debug)]
+/// The output of a task of [`World::spawn`], when it has ended. Dropping it leaves the task running;
+/// [`JoinHandle::abort`] drops the task.
 pub struct JoinHandle<T> {
     result: Rc<RefCell<Slot<T>>>,
+    work: Rc<dyn Abort>,
+}
+
+impl<T> JoinHandle<T> {
+    /// Whether the task has ended, by itself or with what runs it. One whose output was taken has.
+    pub fn is_finished(&self) -> bool {
+        self.work.is_over()
+    }
+
+    /// Drops the future of the task now, wherever it is: as by whoever loses interest. A task that aborts itself is dropped
+    /// at its next `await`.
+    pub fn abort(self) {
+        self.work.abort();
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("finished", &self.is_finished()).finish()
+    }
+}
+
+/// The future of a task, for its executor and for its handle.
+struct Work<F> {
+    /// `None` while it is polled, and when it has ended.
+    future: RefCell<Option<Pin<Box<F>>>>,
+    polled: Cell<bool>,
+    aborted: Cell<bool>,
+}
+
+trait Abort {
+    fn abort(&self);
+    fn is_over(&self) -> bool;
+}
+
+impl<F: Future<Output = ()>> Work<F> {
+    fn new(future: F) -> Self {
+        let future = RefCell::new(Some(Box::pin(future)));
+        Self { future, polled: Cell::new(false), aborted: Cell::new(false) }
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(mut future) = self.future.borrow_mut().take() else { return Poll::Ready(()) };
+        self.polled.set(true);
+        let ended = future.as_mut().poll(context);
+        self.polled.set(false);
+        if ended.is_ready() || self.aborted.get() {
+            return Poll::Ready(());
+        }
+        *self.future.borrow_mut() = Some(future);
+        Poll::Pending
+    }
+}
+
+impl<F> Abort for Work<F> {
+    fn abort(&self) {
+        self.aborted.set(true);
+        // What it drops may look for the task itself.
+        let future = self.future.borrow_mut().take();
+        drop(future);
+    }
+
+    fn is_over(&self) -> bool {
+        !self.polled.get() && self.future.borrow().is_none()
+    }
+}
+
+/// Drops the future with the executor's side, whoever has a handle.
+struct Driven<F>(Rc<Work<F>>);
+
+impl<F: Future<Output = ()>> Future for Driven<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0.poll(context)
+    }
+}
+
+impl<F> Drop for Driven<F> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[derive(Debug)]
@@ -185,7 +270,7 @@ impl World {
     {
         let result = Rc::new(RefCell::new(Slot { output: None, waiter: None }));
         let slot = Rc::clone(&result);
-        let task = async move {
+        let work = Rc::new(Work::new(async move {
             let output = future.await;
             let waiter = {
                 let mut slot = slot.borrow_mut();
@@ -193,18 +278,20 @@ impl World {
                 slot.waiter.take()
             };
             waiter.into_iter().for_each(Waker::wake);
-        };
+        }));
+        let task = Driven(Rc::clone(&work));
         let place = self.place();
         // A thread on its way out runs no world any more.
         let _ = HERE.try_with(|here| here.borrow_mut().fresh.push((place, Box::pin(task))));
-        JoinHandle { result }
+        JoinHandle { result, work }
     }
 
     /// Runs a future, with all tasks and rings of this world, until it has ended. When all wait, the clock jumps to what
     /// happens next.
     ///
     /// # Errors
-    /// [`Stuck`]: nothing will ever happen, or something was found. The future is dropped then.
+    /// [`Stuck`]: nothing will ever happen, something was found, or the power has gone. The future is dropped then, as are
+    /// the tasks.
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Stuck> {
         match self.run(future, u64::MAX)? {
             Some(output) => Ok(output),
@@ -214,15 +301,31 @@ impl World {
 
     /// [`World::block_on`] for so many steps: polls of tasks and rounds of the kernel. Then the future and the tasks are
     /// dropped wherever they are, and the answer is `None`. With [`World::crash`] behind it: a machine that loses its power
-    /// at any moment.
+    /// at any moment. `None` too if the power goes by a [`Fault`](super::Fault) meanwhile.
     ///
     /// # Errors
     /// As [`World::block_on`].
     pub fn run_steps<F: Future>(&self, steps: u64, future: F) -> Result<Option<F::Output>, Stuck> {
-        self.run(future, steps)
+        match self.run(future, steps) {
+            Err(Stuck::Crashed) => Ok(None),
+            other => other,
+        }
     }
 
-    fn run<F: Future>(&self, future: F, mut steps: u64) -> Result<Option<F::Output>, Stuck> {
+    /// Sets the stage for a run: the power is there.
+    fn watch(&self, watched: bool) {
+        let injected = &mut self.kernel().injected;
+        (injected.watched, injected.down) = (watched, false);
+    }
+
+    fn run<F: Future>(&self, future: F, steps: u64) -> Result<Option<F::Output>, Stuck> {
+        self.watch(true);
+        let ended = self.drive(future, steps);
+        self.watch(false);
+        ended
+    }
+
+    fn drive<F: Future>(&self, future: F, mut steps: u64) -> Result<Option<F::Output>, Stuck> {
         let mut output = None;
         let ended = {
             let slot = &mut output;
@@ -239,6 +342,10 @@ impl World {
                 let polled = self.poll_one(&mut main, &mut tasks);
                 // What was spawned right now is ready too.
                 tasks.extend(fresh_tasks(self.place()).into_iter().map(Owned::new));
+                if self.kernel().injected.down {
+                    // What came of this step happened to nobody but the program.
+                    break Err(Stuck::Crashed);
+                }
                 if polled == Some(Poll::Ready(())) {
                     break Ok(());
                 }
@@ -306,6 +413,9 @@ impl World {
 
     fn finding(&self) -> Option<Stuck> {
         let kernel = self.kernel();
+        if kernel.injected.down {
+            return Some(Stuck::Crashed);
+        }
         (!kernel.findings.is_empty()).then(|| Stuck::Found(kernel.findings.clone()))
     }
 

@@ -1,10 +1,18 @@
 //! What goes wrong, how often, and how long things take.
 
+use std::os::fd::RawFd;
+
+use safer_ring_core::CURSOR;
 use safer_ring_sys::Errno;
 
 use super::calls::Call;
+use super::errnos::{Subject, breaking, breaks, plausible};
+use super::files::Kind;
 use super::kernel::{Flight, Kernel};
 use crate::clock;
+
+/// `MSG_DONTWAIT`: whoever says so is told `EAGAIN` and means it.
+const DONTWAIT: u32 = 0x40;
 
 /// What one `enter` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +59,8 @@ impl Kernel {
     }
 
     /// How long it takes until an operation begins.
-    pub(super) fn start_delay(&mut self, call: &Call) -> u64 {
-        let disk = matches!(
-            call,
-            Call::Read { .. } | Call::Write { .. } | Call::Fsync | Call::Fallocate { .. }
-        );
+    pub(super) fn start_delay(&mut self, call: &Call, (fd, other): (RawFd, RawFd)) -> u64 {
+        let disk = self.config.slow_disk > 0 && self.subject(call, fd, other) == Subject::Disk;
         if disk && self.rng.chance(self.config.slow_disk) {
             let slowest = clock::ns(self.config.slowest_disk);
             return self.rng.below(slowest.saturating_add(1));
@@ -69,62 +74,75 @@ impl Kernel {
         if prompt { 0 } else { self.any_delay() }
     }
 
-    /// The error that an operation suffers in place of being done.
+    /// The error that an operation suffers in place of being done, after what such an error does besides.
     pub(super) fn fault_of(&mut self, flight: &Flight) -> Option<Errno> {
-        if flight.is_timer() || matches!(flight.call, Call::Close { .. } | Call::Poll { .. }) {
+        if flight.is_timer() || matches!(flight.call, Call::Poll { .. }) {
             return None;
         }
         if flight.sent > 0 || !flight.gathered.is_empty() {
             return None;
         }
-        // connect(2) that was interrupted goes on, and a second try says so: the library does not make it.
-        let restarts = !matches!(flight.call, Call::Connect { .. } | Call::Unknown);
+        // connect(2) that was interrupted goes on, and a second try says so: the library does not make it. A close that was
+        // interrupted has closed.
+        let restarts =
+            !matches!(flight.call, Call::Connect { .. } | Call::Close { .. } | Call::Unknown);
         if restarts && self.rng.chance(self.config.interrupts) {
             return Some(if self.rng.chance(500) { Errno::CANCELED } else { Errno::INTR });
         }
-        if !self.rng.chance(self.config.errors) {
+        if self.may_be_put_off(flight) && self.rng.chance(self.config.not_now) {
+            return Some(Errno::AGAIN);
+        }
+        let subject = self.subject(&flight.call, flight.fd, flight.other);
+        let errno = if subject == Subject::Tcp && self.rng.chance(self.config.breaks) {
+            self.rng.pick(breaking(&flight.call))?
+        } else if self.rng.chance(self.config.errors) {
+            self.rng.pick(plausible(&flight.call, subject))?
+        } else {
             return None;
-        }
-        let errno = self.rng.pick(plausible(&flight.call))?;
-        if let (Call::Fsync, Errno::IO) = (&flight.call, errno) {
-            self.lose_unsynced(flight.fd);
-        }
+        };
+        self.suffer(flight, errno);
         Some(errno)
+    }
+
+    /// Whether a kernel says `EAGAIN` of an operation that nobody has asked not to wait: where it would poll.
+    fn may_be_put_off(&self, flight: &Flight) -> bool {
+        let waits = match flight.call {
+            Call::Read { offset } | Call::Write { offset } => offset == CURSOR,
+            Call::Recv { flags, .. } | Call::Send { flags, .. } => flags & DONTWAIT == 0,
+            Call::RecvMulti { .. } => !flight.many.begun,
+            Call::Accept { .. } => true,
+            _ => false,
+        };
+        waits && !matches!(self.subject_of(flight.fd), Subject::Disk | Subject::Nothing)
+    }
+
+    /// What an error does beside being told: the rest of what was to be done may be done in part, or is lost.
+    pub(super) fn suffer(&mut self, flight: &Flight, errno: Errno) {
+        let fd = flight.fd;
+        match (&flight.call, self.subject(&flight.call, fd, flight.other)) {
+            (Call::Fsync, Subject::Disk) => self.fail_sync(fd),
+            (Call::Write { offset }, Subject::Disk) => self.fail_write(flight, *offset, errno),
+            (Call::Close { fd }, subject) => {
+                if subject == Subject::Disk && self.writes(*fd) {
+                    self.fail_sync(*fd);
+                }
+                // Whatever it tells, close(2) has closed.
+                let _ = self.close(*fd);
+            }
+            (Call::Accept { .. }, Subject::Tcp) if errno == Errno::CONNABORTED => self.abort(fd),
+            (call, Subject::Tcp) if breaks(errno) && !matches!(call, Call::Connect { .. }) => {
+                let receives =
+                    matches!(call, Call::Read { .. } | Call::Recv { .. } | Call::RecvMulti { .. });
+                if let Ok(Kind::Socket(id)) = self.opened(fd).map(|open| open.kind) {
+                    self.break_connection(id, errno, receives);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// How many of `len` bytes a transfer moves.
     pub(super) fn portion(&mut self, len: usize) -> usize {
         if len > 1 && self.rng.chance(self.config.short) { 1 + self.rng.index(len) } else { len }
-    }
-}
-
-/// Errors that a manual page has for a call, and that come from outside of the program.
-fn plausible(call: &Call) -> &'static [Errno] {
-    match call {
-        Call::Read { .. } => &[Errno::IO, Errno::NOMEM],
-        Call::Write { .. } => &[Errno::IO, Errno::NOSPC, Errno::DQUOT],
-        Call::Fsync => &[Errno::IO, Errno::NOSPC],
-        Call::Fallocate { .. } | Call::Ftruncate { .. } => &[Errno::IO, Errno::NOSPC],
-        Call::Open { .. } => &[Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO],
-        Call::Statx { .. } => &[Errno::NOMEM, Errno::IO],
-        Call::Rename { .. }
-        | Call::Unlink { .. }
-        | Call::Mkdir { .. }
-        | Call::Symlink { .. }
-        | Call::Link { .. } => &[Errno::IO, Errno::NOSPC, Errno::NOMEM],
-        Call::Recv { .. } | Call::Send { .. } => &[Errno::NOBUFS, Errno::NOMEM],
-        Call::RecvMulti { .. } => &[Errno::NOMEM],
-        Call::Accept { .. } => &[Errno::MFILE, Errno::NFILE, Errno::CONNABORTED],
-        Call::Connect { .. } => &[Errno::TIMEDOUT, Errno::CONNREFUSED, Errno::NETUNREACH],
-        Call::Socket { .. } | Call::Pipe { .. } => &[Errno::MFILE, Errno::NFILE, Errno::NOMEM],
-        Call::Splice { .. } | Call::Tee { .. } => &[Errno::NOMEM],
-        Call::Bind { .. } | Call::Listen { .. } => &[Errno::ADDRINUSE],
-        Call::Nop
-        | Call::Timer
-        | Call::Cancel { .. }
-        | Call::Close { .. }
-        | Call::Shutdown { .. }
-        | Call::Poll { .. }
-        | Call::Unknown => &[],
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use safer_ring_core::CURSOR;
 use safer_ring_sys::Errno;
 
-use super::kernel::Kernel;
+use super::kernel::{Flight, Kernel};
 use super::paths::{Last, Walk, resolves};
 use super::tree::{Change, Content, Inode, Names, Node, Transaction, Tree};
 use super::{narrow, wide};
@@ -155,6 +155,7 @@ impl Kernel {
         let content = self.tree.content(id)?;
         let start = narrow(at).min(content.now.len());
         let end = start.saturating_add(most).min(content.now.len());
+        let end = content.readable(start, end)?;
         let bytes = content.now.get(start..end).unwrap_or_default().to_vec();
         if offset == CURSOR {
             self.move_cursor(fd, at.saturating_add(wide(bytes.len())));
@@ -170,6 +171,19 @@ impl Kernel {
         bytes: &[u8],
     ) -> Result<usize, Errno> {
         let open = self.opened(fd)?;
+        let (at, len) = self.write_cache(fd, offset, bytes)?;
+        if offset == CURSOR {
+            self.move_cursor(fd, at.saturating_add(wide(len)));
+        }
+        if open.flags & O_DSYNC != 0 {
+            self.sync(fd)?;
+        }
+        Ok(len)
+    }
+
+    /// Writes to a file what its next sync brings to the disk. Gives the place, and how many bytes were written.
+    fn write_cache(&mut self, fd: RawFd, offset: u64, bytes: &[u8]) -> Result<(u64, usize), Errno> {
+        let open = self.opened(fd)?;
         let Kind::Node(id) = open.kind else { return Err(Errno::BADF) };
         let at = place_of_write(&self.tree, id, offset, open.flags, open.place);
         place_in_file(at)?;
@@ -183,19 +197,40 @@ impl Kernel {
         let data = bytes.get(..len).unwrap_or_default();
         let content = self.tree.content(id)?;
         if !data.is_empty() {
-            Content::put(&mut content.now, narrow(at), data);
-            content.pending.push(Change::Write(narrow(at), data.to_vec()));
+            content.write(narrow(at), data)?;
         }
         let grown = wide(content.now.len()).saturating_sub(size);
         self.tree.used += grown;
         self.touch(id);
-        if offset == CURSOR {
-            self.move_cursor(fd, at.saturating_add(wide(len)));
-        }
+        Ok((at, len))
+    }
+
+    /// A write of a file has failed. With `O_DSYNC` its bytes are those that a failed sync loses; else sectors of it may have
+    /// been written all the same, as far as the file went.
+    pub(super) fn fail_write(&mut self, flight: &Flight, offset: u64, errno: Errno) {
+        let Ok(open) = self.opened(flight.fd) else { return };
+        let Kind::Node(id) = open.kind else { return };
+        let bytes = flight.lent.bytes();
         if open.flags & O_DSYNC != 0 {
-            self.sync(fd)?;
+            let _ = self.write_cache(flight.fd, offset, &bytes);
+            return self.fail_sync(flight.fd);
         }
-        Ok(len)
+        let at = narrow(place_of_write(&self.tree, id, offset, open.flags, open.place));
+        let size = self.tree.content(id).map_or(0, |content| content.now.len());
+        let within = bytes.get(..size.saturating_sub(at).min(bytes.len())).unwrap_or_default();
+        if errno != Errno::IO || !self.rng.chance(500) {
+            return;
+        }
+        for piece in Content::sectors(&Change::Write(at, within.to_vec())) {
+            if let Change::Write(at, data) = piece
+                && self.rng.chance(500)
+                && let Ok(content) = self.tree.content(id)
+            {
+                // A sector that is bad stays so.
+                let _ = content.write(at, &data);
+            }
+        }
+        self.touch(id);
     }
 
     /// Room behind an offset, for a splice.
@@ -217,8 +252,7 @@ impl Kernel {
         if len.saturating_sub(size) > room {
             return Err(if len > i64::MAX.unsigned_abs() { Errno::FBIG } else { Errno::NOSPC });
         }
-        content.now.resize(narrow(len), 0);
-        content.pending.push(Change::Size(narrow(len)));
+        content.resize(narrow(len));
         self.tree.used = self.tree.used.saturating_sub(size).saturating_add(len);
         self.touch(id);
         Ok(())
@@ -282,8 +316,7 @@ impl Kernel {
         if zeroes && offset < last {
             let data = vec![0; narrow(last - offset)];
             let content = self.tree.content(id)?;
-            Content::put(&mut content.now, narrow(offset), &data);
-            content.pending.push(Change::Write(narrow(offset), data));
+            content.write(narrow(offset), &data)?;
         }
         self.touch(id);
         Ok(())

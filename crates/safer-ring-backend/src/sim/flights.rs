@@ -13,6 +13,7 @@ impl Kernel {
                 State::Linked => "waits for its chain",
                 State::Scheduled(_) => "has not begun",
                 State::Waiting => "waits",
+                State::Held(_) => "is held",
                 State::Done(..) => "has ended",
             };
             format!("ring {} #{} {}{}: {state}", flight.ring, flight.id, flight.name, On(flight.fd))
@@ -23,7 +24,7 @@ impl Kernel {
     /// Writes in flight that have not begun.
     pub(super) fn writes_in_flight(&self) -> Vec<(RawFd, u64, Vec<u8>)> {
         let write = |flight: &Flight| match (&flight.call, &flight.state) {
-            (Call::Write { offset }, State::Scheduled(_)) => {
+            (Call::Write { offset }, State::Scheduled(_) | State::Held(_)) => {
                 Some((flight.fd, *offset, flight.lent.bytes()))
             }
             _ => None,

@@ -18,6 +18,7 @@ use safer_ring_sys::{CQE_BUFFER_SHIFT, Cqe, Errno, cqe_flags};
 use super::calls::{Call, call_of};
 use super::config::Config;
 use super::descriptors::Table;
+use super::injected::Injections;
 use super::lent::{Extra, Lent};
 use super::multishot::{Group, Many};
 use super::number;
@@ -74,6 +75,8 @@ pub(super) enum State {
     Scheduled(u64),
     /// Until something changes.
     Waiting,
+    /// Until the fault that holds it is released.
+    Held(usize),
     /// Its completion is posted then; the second number is the order of the ends.
     Done(u64, u64, Effect),
 }
@@ -142,6 +145,8 @@ pub(crate) struct Kernel {
     pub(super) interrupted_registration: bool,
     /// Something has changed that an operation may wait for.
     pub(super) changed: bool,
+    /// What a test wants to go wrong.
+    pub(super) injected: Injections,
     /// What is wrong with the program or the library.
     pub(super) findings: Vec<String>,
     lines: VecDeque<String>,
@@ -166,6 +171,7 @@ impl Kernel {
             hosts: BTreeMap::new(),
             interrupted_registration: false,
             changed: false,
+            injected: Injections::default(),
             findings: Vec::new(),
             lines: VecDeque::new(),
             hash: 0xcbf2_9ce4_8422_2325,
@@ -291,7 +297,7 @@ impl Kernel {
     ) -> u64 {
         let id = self.next;
         self.next += 1;
-        let due = self.now.saturating_add(self.start_delay(&call));
+        let due = self.now.saturating_add(self.start_delay(&call, (fd, other)));
         self.note(format_args!("ring {ring} takes #{id} {name}{}", On(fd)));
         let flight = Flight {
             id,
@@ -390,11 +396,11 @@ impl Kernel {
                 self.note(format_args!("#{id} {} suffers {errno}", flight.name));
                 self.finish(flight, Effect::error(errno));
             }
-            None => self.attempt(flight),
+            None => self.begin(flight),
         }
     }
 
-    fn attempt(&mut self, mut flight: Flight) {
+    pub(super) fn attempt(&mut self, mut flight: Flight) {
         match self.perform(&mut flight) {
             Some(Ok(effect)) => self.finish(flight, effect),
             Some(Err(errno)) => self.finish(flight, Effect::error(errno)),
@@ -451,7 +457,7 @@ impl Kernel {
     }
 
     /// An operation has ended: its completion is due soon, and the next one of its chain begins or ends too.
-    fn finish(&mut self, mut flight: Flight, effect: Effect) {
+    pub(super) fn finish(&mut self, mut flight: Flight, effect: Effect) {
         match number::place_of(effect.res) {
             // The number itself says in which world of the process it is.
             Some(place) => self.note(format_args!("#{} {} = fd {place}", flight.id, flight.name)),
@@ -482,7 +488,7 @@ impl Kernel {
         }
         let due = self.flights.values().filter_map(|flight| match flight.state {
             State::Scheduled(due) | State::Done(due, ..) => Some(due),
-            State::Linked | State::Waiting => None,
+            State::Linked | State::Waiting | State::Held(_) => None,
         });
         due.min()
     }

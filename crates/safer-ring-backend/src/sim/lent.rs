@@ -1,18 +1,18 @@
 //! The memory of an operation in flight: the only place of the simulation that writes to it.
 //!
-//! Memory that an operation fills has a pattern in it while it is in flight, and gets its bytes at the last legal moment, just
-//! before the final completion. Memory that it sends is copied when it is handed over, and compared at the end. Either
-//! shows who lets go of memory, or uses it, before its time.
+//! Memory that an operation fills, with bytes or with another result, has a pattern in it while it is in flight, and gets what
+//! belongs there at the last legal moment, just before the final completion. Memory that it sends is copied when it is handed
+//! over, and compared at the end. Either shows who lets go of memory, or uses it, before its time.
 //!
 //! # Safety
 //! The pieces are those of a submission, lent until its last completion (contract of `Backend::submit`), or a buffer that is
 //! lent until a completion names it; [`Lent::settle`] is called before that is posted, and nothing afterwards. What belongs to
 //! a ring that has gone is not settled.
 //!
-//! Tests: memory_that_is_used_too_early_is_found, a_read_leaves_the_rest_of_its_buffer_alone
+//! Tests: memory_that_is_used_too_early_is_found, results_that_are_used_too_early_are_found, a_read_leaves_the_rest_of_its_buffer_alone
 #![allow(unsafe_code, reason = "reads and writes lent memory")]
 
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::ops::Range;
 
 use safer_ring_core::Op;
@@ -21,8 +21,11 @@ use crate::backend::Submission;
 use crate::plain::pointer;
 use crate::uring::transfer;
 
-/// What is in memory that an operation has not filled yet.
+/// What is in memory that an operation has not filled yet. As the number of a descriptor it is none.
 const PATTERN: u8 = 0xa5;
+
+/// Bytes of a `struct statx`.
+const STATX: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -41,6 +44,42 @@ pub(super) struct Lent {
     before: Vec<MaybeUninit<u8>>,
     /// The header of a message.
     header: Option<*mut libc::msghdr>,
+    /// Where the results beside the bytes go.
+    answers: Vec<Answer>,
+}
+
+/// Room for a result beside the bytes, and what was in it.
+#[derive(Debug)]
+struct Answer {
+    at: *mut u8,
+    before: Vec<u8>,
+}
+
+impl Answer {
+    /// Copies what is there, and fills in the pattern.
+    ///
+    /// # Safety
+    /// `len` initialised bytes at `at` are lent until the last completion.
+    unsafe fn begin(at: *mut u8, len: usize) -> Self {
+        // SAFETY: the caller's promise.
+        let before = unsafe { std::slice::from_raw_parts(at, len) }.to_vec();
+        // SAFETY: as above, for writing.
+        unsafe { at.write_bytes(PATTERN, len) };
+        Self { at, before }
+    }
+
+    /// Puts back what was there; whether nobody else has written to it.
+    fn end(&self) -> bool {
+        let len = self.before.len();
+        // SAFETY: lent until the last completion, which has not been posted; initialised by the pattern.
+        let now = unsafe { std::slice::from_raw_parts(self.at.cast_const(), len) };
+        let whole = now.iter().all(|byte| *byte == PATTERN);
+        if whole {
+            // SAFETY: as above, for writing; nobody refers to it.
+            unsafe { self.at.copy_from_nonoverlapping(self.before.as_ptr(), len) };
+        }
+        whole
+    }
 }
 
 /// A result beside the bytes.
@@ -58,7 +97,13 @@ unsafe impl Send for Lent {}
 impl Lent {
     /// Nothing.
     pub(super) fn nothing() -> Self {
-        Self { pieces: Vec::new(), way: Way::Out, before: Vec::new(), header: None }
+        Self {
+            pieces: Vec::new(),
+            way: Way::Out,
+            before: Vec::new(),
+            header: None,
+            answers: Vec::new(),
+        }
     }
 
     /// What a submission lends, from now on the operation's.
@@ -86,8 +131,13 @@ impl Lent {
                 let count = u32::try_from(header.msg_iovlen).unwrap_or(0);
                 // SAFETY: its vectors are valid as it is.
                 unsafe { lent.many(header.msg_iov, count, way) };
+                if receives {
+                    // SAFETY: the header and its room for a name are lent, and initialised (`payload::message`).
+                    unsafe { lent.message(&header, s.ptr) };
+                }
             }
-            _ => return lent,
+            // SAFETY: the contract is the same.
+            _ => unsafe { lent.results(s) },
         }
         lent.begin();
         lent
@@ -102,6 +152,46 @@ impl Lent {
         lent.one(base, len, Way::In);
         lent.begin();
         lent
+    }
+
+    /// Room for who sent a message, and for its flags. The length of the name says how much room that is, and that of the
+    /// control data what a state owns which is never answered: those stay.
+    ///
+    /// # Safety
+    /// A message header at `at`, which is `header`, with as much initialised room for a name as it says, all of it lent.
+    unsafe fn message(&mut self, header: &libc::msghdr, at: *mut u8) {
+        let room = usize::try_from(header.msg_namelen).unwrap_or(0);
+        if !header.msg_name.is_null() && room > 0 {
+            // SAFETY: the caller's promise.
+            self.answers.push(unsafe { Answer::begin(header.msg_name.cast(), room) });
+        }
+        let flags = at.wrapping_add(offset_of!(libc::msghdr, msg_flags));
+        // SAFETY: a field of the header.
+        self.answers.push(unsafe { Answer::begin(flags, size_of::<i32>()) });
+    }
+
+    /// Room for results of calls that move no bytes.
+    ///
+    /// # Safety
+    /// As `Backend::submit`.
+    unsafe fn results(&mut self, s: &Submission) {
+        let (at, len) = match s.op {
+            Op::Statx { aux, .. } => (pointer(aux).cast_mut().cast(), STATX),
+            Op::Pipe { .. } => (s.ptr, 2 * size_of::<i32>()),
+            Op::Accept { aux, .. } if aux != 0 => {
+                let length = pointer(aux).cast_mut().cast::<u8>();
+                // SAFETY: the room for the address, as a number (`payload::accept`).
+                let room = unsafe { length.cast::<u32>().read() };
+                // SAFETY: the same number.
+                self.answers.push(unsafe { Answer::begin(length, size_of::<u32>()) });
+                (s.ptr, usize::try_from(room).unwrap_or(0))
+            }
+            _ => return,
+        };
+        if !at.is_null() {
+            // SAFETY: the operation's own room for exactly this result (`payload/`), initialised by its constructor.
+            self.answers.push(unsafe { Answer::begin(at, len) });
+        }
     }
 
     fn one(&mut self, base: *mut u8, len: usize, way: Way) {
@@ -171,8 +261,13 @@ impl Lent {
         if self.way == Way::In && whole {
             self.fill(data);
         }
+        // All of them, whatever is wrong with one.
+        let answers: Vec<bool> = self.answers.iter().map(Answer::end).collect();
         for extra in extra {
             self.put(extra);
+        }
+        if answers.contains(&false) {
+            return Err("somebody wrote to where an operation in flight was to put its result");
         }
         match (whole, self.way) {
             (true, _) => Ok(()),

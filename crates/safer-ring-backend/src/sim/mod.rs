@@ -10,25 +10,30 @@
 //! posts completions. So the table, the driver, the futures and the adapters are the ones that run on io_uring.
 //!
 //! * `world.rs`: the handle; `exec.rs`: tasks, and when the clock moves; `port.rs`: one ring's side.
-//! * `kernel.rs`: the life of an operation, `flights.rs` what can be told of it; `ops.rs`: what each one does; `faults.rs`: what goes wrong, and how often.
+//! * `kernel.rs`: the life of an operation, `flights.rs` what can be told of it; `ops.rs`: what each one does.
+//! * `faults.rs`: what goes wrong, and how often; `errnos.rs`: with which error; `injected.rs`: what a test asks for.
 //! * `multishot.rs`: receives that complete again and again, and the buffers that they pick.
 //! * `registered.rs`: memory that operations name by its slot, and what the kernel checks of that.
 //! * `lent.rs`: the only access to lent memory; `tree.rs`, `disk.rs`, `files.rs`: a file system that can lose power;
-//!   `pipes.rs`, `sockets.rs` with `names.rs` and `options.rs`: the rest; `descriptors.rs`: numbers and what they lead to.
+//!   `pipes.rs`, `sockets.rs` with `names.rs`, `options.rs` and `broken.rs`: the rest; `descriptors.rs`: numbers and what
+//!   they lead to.
 //! * `beside.rs`: what is answered to system calls that do not go through a ring; who asks is in `../beside/`.
 //!
 //! Everything is in vectors and ordered maps, and each choice is drawn from one generator, so that a run is a function of
 //! its seed and of the program.
 
 mod beside;
+mod broken;
 mod calls;
 mod config;
 mod descriptors;
 mod disk;
+mod errnos;
 mod exec;
 mod faults;
 mod files;
 mod flights;
+mod injected;
 mod kernel;
 mod lent;
 mod multishot;
@@ -49,7 +54,9 @@ mod world;
 
 pub(crate) use beside::{Entry, From};
 pub use config::Config;
+pub use disk::Damage;
 pub use exec::{JoinHandle, Stuck};
+pub use injected::{Calls, Fault, Injected};
 pub(crate) use kernel::Kernel;
 pub(crate) use multishot::Shelf;
 pub use number::Number;

@@ -73,6 +73,12 @@ pub(super) fn place_of(fd: RawFd) -> Option<usize> {
     Some(word & (MOST - 1))
 }
 
+/// Whether a number is one of the world of this place.
+pub(super) fn is_of(fd: RawFd, world: usize) -> bool {
+    let word = fd.checked_sub(BASE).and_then(|word| usize::try_from(word).ok());
+    word.is_some_and(|word| word >> PLACE == world)
+}
+
 fn world_of(fd: RawFd) -> Option<Arc<Machine>> {
     let word = usize::try_from(fd.checked_sub(BASE)?).ok()?;
     let places = places();

@@ -47,18 +47,18 @@ pub(super) struct Socket {
     pub(super) options: Options,
     /// Groups whose datagrams it gets.
     pub(super) groups: Vec<Vec<u8>>,
-    bytes: VecDeque<u8>,
+    pub(super) bytes: VecDeque<u8>,
     /// Messages that have come, with their senders.
     messages: VecDeque<(Vec<u8>, Vec<u8>)>,
     /// Told once.
     pub(super) error: Option<Errno>,
     /// The peer sends no more.
-    ended: bool,
+    pub(super) ended: bool,
     /// Nothing is to be received, or sent, any more.
     shut_in: bool,
-    shut_out: bool,
+    pub(super) shut_out: bool,
     /// A send after the peer's end has been taken by nobody.
-    refused: bool,
+    pub(super) refused: bool,
     pub(super) closed: bool,
 }
 
@@ -305,13 +305,7 @@ impl Kernel {
             State::Listening { queue, .. } => std::mem::take(queue),
             _ => VecDeque::new(),
         };
-        for other in waiting {
-            // Nobody will take it.
-            if let Some(other) = self.sockets.get_mut(other) {
-                other.bytes.push_back(0);
-            }
-            self.close_socket(other);
-        }
+        waiting.into_iter().for_each(|other| self.refuse(other));
         if let Some(peer) = peer.and_then(|peer| self.sockets.get_mut(peer)) {
             if resets && !peer.ended {
                 peer.error = Some(Errno::CONNRESET);
@@ -480,9 +474,40 @@ impl Kernel {
             // UDP loses what there is no room for.
             return if domain == UNIX { None } else { Some(Ok(bytes.len())) };
         }
-        socket.messages.push_back((from, bytes.to_vec()));
-        self.changed = true;
+        self.deliver(other, from, bytes);
         Some(Ok(bytes.len()))
+    }
+
+    /// A datagram comes to a socket that has room for it; one that goes by a network, as it may be: not at all, twice, or
+    /// before others.
+    fn deliver(&mut self, id: usize, from: Vec<u8>, bytes: &[u8]) {
+        let most = (self.config.socket_bytes / 256).max(1);
+        let there = |socket: &Socket| (socket.domain != UNIX, socket.messages.len());
+        let Some((network, there)) = self.sockets.get(id).map(there) else { return };
+        let (lost, doubled, early) = match network {
+            true => (
+                self.rng.chance(self.config.lost_datagrams),
+                self.rng.chance(self.config.doubled_datagrams),
+                self.rng.chance(self.config.early_datagrams),
+            ),
+            false => (false, false, false),
+        };
+        if lost {
+            return self.note(format_args!("a datagram is lost"));
+        }
+        let at = if early { self.rng.index(there + 1) } else { there };
+        if doubled || at < there {
+            self.note(format_args!(
+                "a datagram comes at place {at}{}",
+                if doubled { ", twice" } else { "" }
+            ));
+        }
+        self.changed = true;
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        socket.messages.insert(at, (from.clone(), bytes.to_vec()));
+        if doubled && socket.messages.len() < most {
+            socket.messages.push_back((from, bytes.to_vec()));
+        }
     }
 
     /// A datagram for a group, or for all.
@@ -495,8 +520,8 @@ impl Kernel {
             false => self.find_anybody(to),
         };
         for id in members {
-            if let Some(socket) = self.sockets.get_mut(id).filter(|it| it.messages.len() < most) {
-                socket.messages.push_back((from.to_vec(), bytes.to_vec()));
+            if self.sockets.get(id).is_some_and(|it| it.messages.len() < most) {
+                self.deliver(id, from.to_vec(), bytes);
             }
         }
         self.changed = true;

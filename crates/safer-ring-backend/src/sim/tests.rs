@@ -3,7 +3,7 @@
 //! # Safety
 //! Each submission lends memory of the test, which lives until its last completion.
 //!
-//! Tests: memory_that_is_used_too_early_is_found
+//! Tests: memory_that_is_used_too_early_is_found, results_that_are_used_too_early_are_found
 #![allow(unsafe_code, reason = "submissions by hand")]
 
 use std::os::fd::RawFd;
@@ -76,6 +76,52 @@ fn memory_that_is_used_too_early_is_found() {
         assert_eq!(kernel.findings.len(), usize::from(guilty), "{:?}", kernel.findings);
         if !guilty {
             assert_eq!(&memory, b"abcore..", "its bytes, and what was behind them");
+        }
+    }
+}
+
+#[test]
+fn results_that_are_used_too_early_are_found() {
+    let slow = Config { delay: 1000, ..Config::calm(1) };
+    for (guilty, fails) in [(false, false), (true, false), (false, true)] {
+        let mut kernel = Kernel::new(&slow);
+        assert_eq!(kernel.add_ring(), 0);
+        let file = kernel.open_path(-1, b"/tmp/x", (0o102, 0o600), 0).unwrap();
+        let server = kernel.open_socket(2, 1, 0).unwrap();
+        kernel.listen(server, 1).unwrap();
+        let (mut ends, mut stat, mut path) = ([7u8; 8], [7u8; 256], *b"\0");
+        let (mut address, mut room) = ([7u8; 28], 28u32);
+        let aux = crate::payload::address(stat.as_mut_ptr());
+        let statx = Op::Statx { flags: 0x1000, mask: 0xfff, aux };
+        let aux = crate::payload::address((&raw mut room).cast());
+        let accept = Op::Accept { flags: 0, aux };
+        take(&mut kernel, &submission(1, Op::Pipe { flags: 0 }, -1, &mut ends));
+        take(&mut kernel, &submission(2, statx, file, &mut path));
+        take(&mut kernel, &submission(3, accept, server, &mut address));
+        let places = [ends.as_mut_ptr(), stat.as_mut_ptr(), address.as_mut_ptr()];
+        for place in places {
+            // SAFETY: the test's own memory.
+            assert_eq!(unsafe { place.read() }, 0xa5, "nobody's result");
+            if guilty {
+                // SAFETY: as above.
+                unsafe { place.write(9) };
+            }
+        }
+        if fails {
+            kernel.crash();
+        }
+        kernel.take_cancel(0, 4, 3);
+        kernel.go_to(1_000_000_000);
+        kernel.run();
+        let mut told = Vec::new();
+        while let Some(ended) = next(&mut kernel) {
+            told.push(ended);
+        }
+        assert_eq!(kernel.findings.len(), if guilty { 3 } else { 0 }, "{:?}", kernel.findings);
+        assert_eq!(told.len(), 4);
+        if !guilty {
+            assert_eq!((address, room), ([7; 28], 28), "it was cancelled");
+            assert_eq!((ends == [7; 8], stat == [7; 256]), (fails, fails), "{told:?}");
         }
     }
 }

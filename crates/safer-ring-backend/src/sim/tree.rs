@@ -1,6 +1,6 @@
 //! A file system in memory: inodes, names, and the journal of what has not reached the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use safer_ring_sys::Errno;
 
@@ -43,6 +43,9 @@ pub(super) struct Content {
     pub(super) durable: Vec<u8>,
     /// What was done since the last sync, in order.
     pub(super) pending: Vec<Change>,
+    /// Sectors that cannot be read until they are written: as reads find it, and on the disk.
+    pub(super) bad: BTreeSet<usize>,
+    pub(super) bad_on_disk: BTreeSet<usize>,
 }
 
 /// A change of a file that a sync makes durable.

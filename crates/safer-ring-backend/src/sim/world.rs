@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -11,12 +13,13 @@ use std::time::{Duration, Instant};
 use safer_ring_sys::{Errno, OtherSide};
 
 use super::config::Config;
+use super::disk::Damage;
 use super::exec;
 use super::kernel::{Kernel, Machine};
-use super::number;
 use super::paths::Walk;
 use super::port::Port;
 use super::tree::Node;
+use super::{narrow, number};
 use crate::local::LocalCell;
 use crate::shared::SharedCell;
 
@@ -146,14 +149,51 @@ impl World {
         self.kernel().crash();
     }
 
+    /// Damages bytes of a file on the disk, which nobody notices before they are read: `EIO`, or other bytes than were
+    /// written. [`Damage::Unreadable`] is of whole sectors of 512 bytes, those that the range touches. What has been written and
+    /// not synced is in memory, and bits of it do not rot.
+    ///
+    /// # Errors
+    /// `EINVAL`: the range is empty, or goes beyond the end of the file. `ENOENT` and the others of path_resolution(7);
+    /// `EISDIR`.
+    pub fn damage(
+        &self,
+        path: impl AsRef<Path>,
+        range: Range<u64>,
+        damage: Damage,
+    ) -> std::io::Result<()> {
+        let mut kernel = self.kernel();
+        let id = kernel.find_path(-1, path.as_ref().as_os_str().as_bytes(), Walk::TO_TARGET)?;
+        Ok(kernel.damage(id, narrow(range.start)..narrow(range.end), damage)?)
+    }
+
+    /// Resets the connection of a stream, as a machine between two others does: whichever end uses it next is told
+    /// (`ECONNRESET`), and some of what was sent and not received is lost.
+    ///
+    /// # Errors
+    /// `ENOTCONN`: it has no connection, or none any more. `ENOTSOCK`; `EBADF` if it is not of this world; `EIO` if it was
+    /// open when the power went.
+    pub fn reset(&self, stream: &impl AsFd) -> std::io::Result<()> {
+        let fd = stream.as_fd().as_raw_fd();
+        if !number::is_of(fd, self.place()) {
+            return Err(Errno::BADF.into());
+        }
+        Ok(self.kernel().reset(fd)?)
+    }
+
     /// The bytes of a file, as a read would give them, without an operation. For checks.
     ///
     /// # Errors
-    /// `ENOENT` and the others of path_resolution(7); `EISDIR`.
+    /// `ENOENT` and the others of path_resolution(7); `EISDIR`; `EIO` where they cannot be read.
     pub fn read_file(&self, path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
         let mut kernel = self.kernel();
         let id = kernel.find_path(-1, path.as_ref().as_os_str().as_bytes(), Walk::TO_TARGET)?;
-        Ok(kernel.tree.content(id)?.now.clone())
+        let content = kernel.tree.content(id)?;
+        let size = content.now.len();
+        if content.readable(0, size)? < size {
+            return Err(Errno::IO.into());
+        }
+        Ok(content.now.clone())
     }
 
     /// The names in a directory, in order, without an operation. For checks, and since there is no operation for it.
