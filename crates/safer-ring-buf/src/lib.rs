@@ -41,6 +41,8 @@
 
 mod filled_buffer;
 mod foreign;
+#[cfg(not(safer_ring_loom))]
+mod fork_mutex;
 mod impls;
 mod lease;
 mod memory;

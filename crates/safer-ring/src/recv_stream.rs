@@ -68,6 +68,7 @@ impl<M: Mode> RecvStream<M> {
             match ready!(arrivals.poll(cx.waker())) {
                 Arrival::Buffer(buffer) => return Poll::Ready(Some(Ok(RingBuffer(buffer)))),
                 Arrival::Failed(failure) => return Poll::Ready(Some(Err(failure.into()))),
+                Arrival::End => return Poll::Ready(None),
                 Arrival::Receive => {}
             }
         }
