@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use safer_ring_buf::sync::{AtomicU8, AtomicU32, AtomicU64, ForkMutex, ForkMutexGuard, Ordering};
+use safer_ring_buf::sync::{AtomicU8, AtomicU32, AtomicU64, Lock, LockGuard, Ordering};
 
 use crate::clock;
 
@@ -89,7 +89,7 @@ pub(crate) trait Bell {
 pub(crate) struct Listener<E> {
     /// One of [`who`]; written in a [`Change`].
     who: AtomicU8,
-    ear: ForkMutex<Option<Arc<E>>>,
+    ear: Lock<Option<Arc<E>>>,
     /// Since when a runtime is left alone.
     shunned_ms: AtomicU32,
     /// Completions that had been taken in at the reactor's last look, plus one, if that found some waiting.
@@ -100,7 +100,7 @@ impl<E> Default for Listener<E> {
     fn default() -> Self {
         Self {
             who: AtomicU8::new(who::REACTOR),
-            ear: ForkMutex::new(None),
+            ear: Lock::new(None),
             shunned_ms: AtomicU32::new(0),
             late: AtomicU64::new(0),
         }
@@ -193,7 +193,7 @@ impl<E: Ear> Listener<E> {
 #[derive(Debug)]
 struct Change<'a, E> {
     listener: &'a Listener<E>,
-    ear: ForkMutexGuard<'a, Option<Arc<E>>>,
+    ear: LockGuard<'a, Option<Arc<E>>>,
 }
 
 impl<E: Ear> Change<'_, E> {

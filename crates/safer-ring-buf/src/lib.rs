@@ -41,7 +41,6 @@
 
 mod filled_buffer;
 mod foreign;
-#[cfg(not(safer_ring_loom))]
 mod fork_mutex;
 mod impls;
 mod lease;

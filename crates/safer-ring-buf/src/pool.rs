@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use crate::filled_buffer::filled_buffer;
 use crate::foreign::ForeignMemory;
 use crate::memory::{AllocError, Filled, RawBuf, Slab};
-use crate::sync::{AtomicU64, ForkMutex, ForkMutexGuard, Ordering};
+use crate::sync::{AtomicU64, Lock, LockGuard, Ordering};
 
 /// A pool of at most `count` buffers of one size, allocated when they are first needed. Clones are the same pool.
 ///
@@ -35,7 +35,7 @@ struct Shared {
     align: usize,
     /// Pools and waiters: who may still take a buffer.
     handles: AtomicU64,
-    state: ForkMutex<State>,
+    state: Lock<State>,
     /// What all buffers are parts of. It goes with the last of them, since each keeps this alive.
     slab: Option<Slab>,
 }
@@ -137,7 +137,7 @@ impl State {
 }
 
 impl Shared {
-    fn lock(&self) -> ForkMutexGuard<'_, State> {
+    fn lock(&self) -> LockGuard<'_, State> {
         // Nothing panics while the lock is held, except for lack of memory: each change is complete or not begun.
         self.state.lock_or(|| State::lost(self.count))
     }
@@ -227,7 +227,7 @@ impl BufferPool {
     }
 
     fn of(count: usize, size: usize, align: usize, state: State, slab: Option<Slab>) -> BufferPool {
-        let (handles, state) = (AtomicU64::new(1), ForkMutex::new(state));
+        let (handles, state) = (AtomicU64::new(1), Lock::new(state));
         BufferPool { shared: Arc::new(Shared { count, size, align, handles, state, slab }) }
     }
 

@@ -12,8 +12,9 @@ pub use std::{
     thread_local,
 };
 
-#[cfg(not(safer_ring_loom))]
 pub use crate::fork_mutex::{ForkMutex, ForkMutexGuard};
+#[cfg(not(safer_ring_loom))]
+pub use crate::fork_mutex::{ForkMutex as Lock, ForkMutexGuard as LockGuard};
 
 #[cfg(safer_ring_loom)]
 pub use loom::{
@@ -22,28 +23,28 @@ pub use loom::{
 };
 
 #[cfg(safer_ring_loom)]
-pub use self::model::{ForkMutex, ForkMutexGuard};
+pub use self::model::{Lock, LockGuard};
 
 #[cfg(safer_ring_loom)]
 mod model {
     use std::sync::PoisonError;
 
-    pub use loom::sync::MutexGuard as ForkMutexGuard;
+    pub use loom::sync::MutexGuard as LockGuard;
 
     /// The model checker's lock. Nothing forks there.
     #[derive(Debug, Default)]
-    pub struct ForkMutex<T>(loom::sync::Mutex<T>);
+    pub struct Lock<T>(loom::sync::Mutex<T>);
 
-    impl<T> ForkMutex<T> {
+    impl<T> Lock<T> {
         pub fn new(value: T) -> Self {
             Self(loom::sync::Mutex::new(value))
         }
 
-        pub fn lock_or(&self, _: impl FnOnce() -> T) -> ForkMutexGuard<'_, T> {
+        pub fn lock_or(&self, _: impl FnOnce() -> T) -> LockGuard<'_, T> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
-        pub fn lock(&self) -> ForkMutexGuard<'_, T> {
+        pub fn lock(&self) -> LockGuard<'_, T> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
