@@ -41,7 +41,9 @@ pub struct Arrivals<M: Mode> {
 pub enum Arrival {
     /// What arrived; never empty.
     Buffer(PooledBuffer),
-    /// It takes an ordinary receive to go on: at the end of the stream, after an error, for bytes that were left over, where
+    /// The end, or a message without a byte in it.
+    End,
+    /// It takes an ordinary receive to go on: where the end has been taken in, after an error, for bytes that were left over, where
     /// no buffer is free, and where the kernel refuses a multishot one.
     Receive,
     /// The error of a receive.
@@ -98,7 +100,8 @@ impl<M: Mode> Arrivals<M> {
     /// on somebody being in its poller.
     #[inline]
     fn is_told(&mut self, waker: &Waker) -> bool {
-        if !self.may_be_told {
+        // A child has not the poller of its parent, and what that one waits for is not the child's.
+        if !self.may_be_told || !M::is_ours(&self.ring) {
             return false;
         }
         let Some(task) = task_of(waker) else { return false };
@@ -140,14 +143,12 @@ impl<M: Mode> Arrivals<M> {
         };
         // Without a buffer it waits where receives do that have none.
         let Some(buffer) = pool.take() else { return Poll::Ready(Some(Arrival::Receive)) };
-        let room = buffer.capacity();
         Poll::Ready(match plain::receive(guard.as_fd(), buffer) {
             // The end is told again, as often as somebody asks.
-            Ok(end) if end.is_empty() => Some(Arrival::Receive),
+            Ok(end) if end.is_empty() => Some(Arrival::End),
+            // What is told is an edge. A receive that brings less than there was room for is no sign that nothing is left: it stops
+            // at urgent data, at descriptors, credentials, messages and records as well. So the next one finds out.
             Ok(buffer) => {
-                if buffer.len() < room {
-                    told.all_taken();
-                }
                 M::count_plain(ring, PlainCall::Receive);
                 Some(Arrival::Buffer(buffer))
             }

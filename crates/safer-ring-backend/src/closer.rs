@@ -6,11 +6,12 @@
 //! in the kernel, so no operation of a ring can do it in their place and wait elsewhere in each case.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use rustix::fs::fstatfs;
 use rustix::net::sockopt::socket_linger;
+use safer_ring_buf::sync::ForkMutex;
 
 use crate::fd::{Guard, SharedHandle};
 use crate::request::Resources;
@@ -34,13 +35,13 @@ const SOCKETS: u32 = 0x534f_434b;
 
 type Handle = Arc<SharedHandle>;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<Handle>,
     threads: usize,
 }
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { waiting: Vec::new(), threads: 0 });
+static QUEUE: ForkMutex<Queue> = ForkMutex::new(Queue { waiting: Vec::new(), threads: 0 });
 
 /// Hands over the descriptors of dead operations that go with them, and may take long to.
 #[cold]
@@ -68,7 +69,7 @@ fn may_take_long(fd: BorrowedFd<'_>) -> bool {
 }
 
 fn close(fd: Handle) {
-    let mut queue = lock();
+    let mut queue = QUEUE.lock();
     if queue.threads < MOST {
         let started = thread::Builder::new().name("safer-ring-close".into()).spawn(work);
         // Detached: it ends by itself.
@@ -85,7 +86,7 @@ fn close(fd: Handle) {
 fn work() {
     loop {
         let next = {
-            let mut queue = lock();
+            let mut queue = QUEUE.lock();
             let next = queue.waiting.pop();
             queue.threads -= usize::from(next.is_none());
             next
@@ -93,8 +94,4 @@ fn work() {
         let Some(fd) = next else { return };
         drop(fd);
     }
-}
-
-fn lock() -> std::sync::MutexGuard<'static, Queue> {
-    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,10 +19,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::{self, Rc};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{self, Arc, Mutex, PoisonError};
+use std::sync::{self, Arc};
 use std::task::{Context, Poll};
 
 use safer_ring_buf::quietly;
+use safer_ring_buf::sync::ForkMutex;
 use safer_ring_core::Key;
 
 use crate::adopt::Descriptor;
@@ -114,7 +115,7 @@ pub struct SharedHandle {
     class: Class,
     marks: AtomicU8,
     users: AtomicUsize,
-    stream: Mutex<Option<Box<Stream<sync::Weak<SharedCell>>>>>,
+    stream: ForkMutex<Option<Box<Stream<sync::Weak<SharedCell>>>>>,
 }
 
 impl AsFd for LocalHandle {
@@ -189,7 +190,7 @@ impl Guard for Arc<SharedHandle> {
     fn of(fd: Descriptor) -> Self {
         let (marks, users) = (AtomicU8::new(0), AtomicUsize::new(1));
         let class = Class::default();
-        Self::new(SharedHandle { fd, class, marks, users, stream: Mutex::default() })
+        Self::new(SharedHandle { fd, class, marks, users, stream: ForkMutex::default() })
     }
 
     fn into_owned(self) -> Result<Descriptor, Self> {
@@ -221,7 +222,7 @@ impl Guard for Arc<SharedHandle> {
     }
 
     fn with_stream<T>(&self, work: impl FnOnce(&mut Stream<Self::Home>) -> T) -> T {
-        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stream = self.stream.lock();
         let stream = stream.get_or_insert_default();
         let result = work(stream);
         self.marks.store(stream.marks().0, Ordering::SeqCst);

@@ -14,9 +14,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use safer_ring_buf::sync::{AtomicU8, Mutex, MutexGuard, Ordering};
+use safer_ring_buf::sync::{AtomicU8, Lock, LockGuard, Ordering};
 
 use crate::wake::Doorbell;
 
@@ -27,7 +27,7 @@ const MAIL: u8 = 2;
 /// What other threads want of the owner of a [`Doorbell`], in order.
 pub struct LetterBox<T> {
     state: AtomicU8,
-    letters: Mutex<Letters<T>>,
+    letters: Lock<Letters<T>>,
     bell: Arc<Doorbell>,
 }
 
@@ -41,7 +41,7 @@ impl<T> LetterBox<T> {
     /// An empty one, whose owner is awake and sleeps in the ring that watches `bell`.
     #[must_use]
     pub fn new(bell: Arc<Doorbell>) -> Self {
-        let letters = Mutex::new(Letters { waiting: VecDeque::new(), closed: false });
+        let letters = Lock::new(Letters { waiting: VecDeque::new(), closed: false });
         Self { state: AtomicU8::new(AWAKE), letters, bell }
     }
 
@@ -91,8 +91,9 @@ impl<T> LetterBox<T> {
         mem::take(&mut letters.waiting)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Letters<T>> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> LockGuard<'_, Letters<T>> {
+        // Of a thread that a forked child does not have.
+        self.letters.lock_or(|| Letters { waiting: VecDeque::new(), closed: true })
     }
 }
 

@@ -16,9 +16,9 @@
 //!   for when the runtime is given the bell again: such a change allocates nothing, and until then a signal that the
 //!   runtime hears all the same is taken in by who comes first.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use safer_ring_buf::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
+use safer_ring_buf::sync::{AtomicU8, AtomicU32, AtomicU64, Lock, LockGuard, Ordering};
 
 use crate::clock;
 
@@ -89,7 +89,7 @@ pub(crate) trait Bell {
 pub(crate) struct Listener<E> {
     /// One of [`who`]; written in a [`Change`].
     who: AtomicU8,
-    ear: Mutex<Option<Arc<E>>>,
+    ear: Lock<Option<Arc<E>>>,
     /// Since when a runtime is left alone.
     shunned_ms: AtomicU32,
     /// Completions that had been taken in at the reactor's last look, plus one, if that found some waiting.
@@ -100,7 +100,7 @@ impl<E> Default for Listener<E> {
     fn default() -> Self {
         Self {
             who: AtomicU8::new(who::REACTOR),
-            ear: Mutex::new(None),
+            ear: Lock::new(None),
             shunned_ms: AtomicU32::new(0),
             late: AtomicU64::new(0),
         }
@@ -149,8 +149,7 @@ impl<E: Ear> Listener<E> {
 
     /// Begins a change of who hears: there is one at a time.
     fn change(&self) -> Change<'_, E> {
-        let ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner);
-        Change { listener: self, ear }
+        Change { listener: self, ear: self.ear.lock() }
     }
 
     /// Whether the calling thread, which leaves something in flight, should find another listener.
@@ -194,7 +193,7 @@ impl<E: Ear> Listener<E> {
 #[derive(Debug)]
 struct Change<'a, E> {
     listener: &'a Listener<E>,
-    ear: MutexGuard<'a, Option<Arc<E>>>,
+    ear: LockGuard<'a, Option<Arc<E>>>,
 }
 
 impl<E: Ear> Change<'_, E> {

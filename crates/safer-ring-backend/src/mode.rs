@@ -83,6 +83,12 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     fn calls_plainly(_: &Self::Ring) -> bool {
         false
     }
+    /// Whether this process made the ring; asked where that decides what is done without it.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn is_ours(_: &Self::Ring) -> bool {
+        true
+    }
     /// Counts such a call: of an operation that has ended in it, or of a stream of receives that was told what arrived.
     #[doc(hidden)]
     fn count_plain(_: &Self::Ring, _: PlainCall) {}
@@ -230,6 +236,11 @@ impl Mode for Shared {
     #[inline(always)]
     fn calls_plainly(ring: &Self::Ring) -> bool {
         ring.calls_plainly()
+    }
+
+    #[inline(always)]
+    fn is_ours(ring: &Self::Ring) -> bool {
+        ring.is_ours()
     }
 
     #[inline]

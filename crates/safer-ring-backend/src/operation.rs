@@ -336,8 +336,10 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             }
         };
         let Some(mut driver) = M::enter(&cell) else {
-            // A ring closes only after its last handle is gone, and this operation held one.
-            return Poll::Pending;
+            // A ring closes only after its last handle is gone, and this operation held one: so this is a forked child, and
+            // another thread of its parent was inside.
+            let refused = Refused::new(Failure::Forked, resources);
+            return Poll::Ready(payload::refuse::<M::Guard, P>(refused, rest));
         };
         let key = match P::submit(&mut driver, op, resources, &rest, None) {
             Ok(key) => key,

@@ -13,13 +13,13 @@
 
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno as OsErrno;
-use safer_ring_buf::sync::{AtomicBool, Ordering};
+use safer_ring_buf::sync::{AtomicBool, ForkMutex, ForkMutexGuard, Ordering};
 use safer_ring_sys::{Errno, fork};
 
 use crate::listener::Hearing;
@@ -44,7 +44,7 @@ const BELL: u64 = 0;
 pub(crate) struct Reactor {
     epoll: OwnedFd,
     bell: OwnedFd,
-    known: Mutex<Known>,
+    known: ForkMutex<Known>,
     rest: Rest,
 }
 
@@ -56,10 +56,10 @@ struct Known {
     retries: Vec<Weak<SharedCell>>,
 }
 
-static REACTOR: Mutex<Option<(u32, Arc<Reactor>)>> = Mutex::new(None);
+static REACTOR: ForkMutex<Option<(u32, Arc<Reactor>)>> = ForkMutex::new(None);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T: Default>(mutex: &ForkMutex<T>) -> ForkMutexGuard<'_, T> {
+    mutex.lock()
 }
 
 /// The reactor of this process, started if it is not running.
@@ -74,7 +74,8 @@ pub(crate) fn start() -> Result<Arc<Reactor>, Errno> {
     let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(os_errno)?;
     let bell = new_eventfd()?;
     epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN).map_err(os_errno)?;
-    let reactor = Arc::new(Reactor { epoll, bell, known: Mutex::default(), rest: Rest::new(true) });
+    let reactor =
+        Arc::new(Reactor { epoll, bell, known: ForkMutex::default(), rest: Rest::new(true) });
     let own = Arc::clone(&reactor);
     std::thread::Builder::new().name("safer-ring".into()).spawn(move || own.run()).map_err(
         |e| {

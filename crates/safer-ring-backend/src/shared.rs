@@ -22,8 +22,9 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
+use safer_ring_buf::sync::{ForkMutex, ForkMutexGuard};
 use safer_ring_sys::fork;
 
 use crate::backend::Backend;
@@ -57,9 +58,11 @@ pub struct SharedRing {
     config: Config,
     features: Features,
     report: Report,
-    /// The process that made it, if operations of it may be plain calls; 0 else.
+    /// The process that made it.
+    epoch: u32,
+    /// That too, if operations of it may be plain calls; 0 else.
     plain_epoch: u32,
-    cells: Mutex<Cells>,
+    cells: ForkMutex<Cells>,
     next_shared: AtomicUsize,
 }
 
@@ -75,11 +78,15 @@ pub struct SharedCell {
     plain: PlainCalls,
     /// The kernel ring was closed on another thread than the one whose table has a place for it.
     left: AtomicBool,
-    state: Mutex<State>,
+    /// The process that made it: in a child only its lock may be used, and its memory.
+    epoch: u32,
+    state: ForkMutex<State>,
 }
 
+#[derive(Default)]
 struct State {
-    /// `None` once the ring is closed and its last operation has ended.
+    /// `None` once the ring is closed and its last operation has ended; and in a forked child, if another thread of the parent
+    /// was inside of it at the fork.
     driver: Option<SharedDriver>,
     /// Signalled for completions that nobody is about to find. There as long as the driver is.
     bell: Option<Arc<OwnedFd>>,
@@ -90,7 +97,7 @@ struct State {
 
 /// The driver of a cell, under its lock.
 pub struct SharedHeld<'a> {
-    state: MutexGuard<'a, State>,
+    state: ForkMutexGuard<'a, State>,
 }
 
 impl Deref for SharedHeld<'_> {
@@ -152,6 +159,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        if !self.cell.is_ours() {
+            return;
+        }
         // The thread ends, or has seen the end of the ring: its kernel ring is free for another one.
         if let Some(driver) = &mut lock(&self.cell.state).driver {
             driver.backend_mut().unregister_own_fd();
@@ -166,9 +176,9 @@ thread_local! {
     static SEATS: RefCell<Vec<Seat>> = const { RefCell::new(Vec::new()) };
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T: Default>(mutex: &ForkMutex<T>) -> ForkMutexGuard<'_, T> {
     // A panic under the lock can only be one of a foreign waker's `clone`; the table is sound then.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl SharedRing {
@@ -178,11 +188,12 @@ impl SharedRing {
         notes::opened(&features);
         let ring = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            epoch: fork::current(),
             plain_epoch: if may_call_plainly(&features) { fork::current() } else { 0 },
             features,
             report,
             config,
-            cells: Mutex::default(),
+            cells: ForkMutex::default(),
             next_shared: AtomicUsize::new(0),
         });
         {
@@ -203,6 +214,12 @@ impl SharedRing {
 
     pub(crate) fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Whether this process made it; a forked child must not use it (invariant 15).
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        fork::current() == self.epoch
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -233,6 +250,9 @@ impl SharedRing {
 
     #[cold]
     fn take_seat(self: &Arc<Self>) -> Result<Arc<SharedCell>, Failure> {
+        if !self.is_ours() {
+            return Err(Failure::Forked);
+        }
         let cell = self.find_cell()?;
         let index = lock(&cell.state).driver.as_mut().and_then(|driver| {
             driver.backend_mut().register_own_fd();
@@ -299,8 +319,7 @@ impl SharedRing {
 
 impl Drop for SharedRing {
     fn drop(&mut self) {
-        let cells = std::mem::take(self.cells.get_mut().unwrap_or_else(PoisonError::into_inner));
-        for cell in cells.all {
+        for cell in self.cells.get_mut().map(std::mem::take).unwrap_or_default().all {
             cell.close();
         }
     }
@@ -344,11 +363,12 @@ impl SharedCell {
         let spares = (0..SPARES).map(|_| Aftermath::prepared(8)).collect();
         let state = State { driver: Some(driver), bell, closing: false, spares };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let (ring, state) = (OnceLock::new(), Mutex::new(state));
+        let (ring, state) = (OnceLock::new(), ForkMutex::new(state));
+        let epoch = fork::current();
         let listener = Listener::default();
         let left = AtomicBool::new(false);
         let plain = PlainCalls::default();
-        let cell = Arc::new(Self { id, reactor, world, ring, listener, plain, left, state });
+        let cell = Arc::new(Self { id, reactor, world, ring, listener, plain, left, epoch, state });
         if let Some(driver) = &mut lock(&cell.state).driver {
             driver.set_home(Arc::downgrade(&cell));
         }
@@ -359,6 +379,10 @@ impl SharedCell {
             world.add_shared(&cell);
         }
         Ok((cell, features, report))
+    }
+
+    fn is_ours(&self) -> bool {
+        fork::current() == self.epoch
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -399,6 +423,9 @@ impl SharedCell {
 
     /// Whatever ends from now on is heard of: by whoever watches this ring, or by its kernel timer.
     fn listen(self: &Arc<Self>, held: &mut SharedHeld<'_>) {
+        if !self.is_ours() {
+            return;
+        }
         // Again while what is handed over ends at once.
         loop {
             if held.wants_timer() {
@@ -426,11 +453,12 @@ impl SharedCell {
 
     /// Outside the lock: wakers and destructors may use the ring.
     #[cold]
-    fn after(&self, mut state: MutexGuard<'_, State>) {
+    fn after(&self, mut state: ForkMutexGuard<'_, State>) {
         let spare = state.spares.pop().unwrap_or_default();
         let Some(driver) = state.driver.as_mut() else { return };
         let mut aftermath = driver.aftermath(spare);
-        let over = state.closing && state.driver.as_ref().is_some_and(Driver::is_over);
+        let over =
+            state.closing && self.is_ours() && state.driver.as_ref().is_some_and(Driver::is_over);
         let ended = if over { state.driver.take() } else { None };
         let bell = if over { state.bell.take() } else { None };
         drop(state);
@@ -493,6 +521,10 @@ impl SharedCell {
     /// The same without a say in who hears of it.
     #[inline]
     fn rest(self: &Arc<Self>, driver: &mut SharedDriver) {
+        // In a child the queues are not there to look at.
+        if !self.is_ours() {
+            return;
+        }
         driver.arm_timer();
         driver.flush();
         let backend = driver.backend();
@@ -506,7 +538,7 @@ impl SharedCell {
 
     /// One turn of the ring soon. A world takes all of them in turn anyway.
     fn retry(self: &Arc<Self>) {
-        if let Some(reactor) = &self.reactor {
+        if let Some(reactor) = self.reactor.as_ref().filter(|_| self.is_ours()) {
             reactor.retry(self);
         }
     }
@@ -516,31 +548,6 @@ impl SharedCell {
         if let Some(reactor) = &self.reactor {
             reactor.stay_awake();
         }
-    }
-
-    fn hear(&self, heard: bool) {
-        if let Some(reactor) = &self.reactor {
-            reactor.hear(self, heard);
-        }
-    }
-
-    /// Another listener: the runtime of the calling thread, if it has one, else the reactor. Outside of the lock, since
-    /// a runtime may answer at once.
-    #[cold]
-    fn find_listener(self: &Arc<Self>) {
-        let Some(watcher) = self.listener.find(self) else { return };
-        self.stay_awake();
-        let alive = watcher.arm();
-        if !alive {
-            self.lose_runtime(&watcher);
-        }
-        // What was signalled before it was armed is not heard of again.
-        self.turn();
-    }
-
-    /// The runtime of `watcher` has ended.
-    pub(crate) fn lose_runtime(self: &Arc<Self>, watcher: &Arc<Watcher>) {
-        self.listener.lose(self, watcher);
     }
 
     /// The reactor looks whether a runtime that listens hears: what it does not is taken in here, and from now on.
@@ -579,14 +586,11 @@ impl SharedCell {
 
     /// The last handle is gone: close now if nothing is in flight, else when nothing is.
     fn close(self: &Arc<Self>) {
-        {
-            let mut state = lock(&self.state);
-            if state.driver.as_ref().is_some_and(|driver| !driver.is_ours()) {
-                // A forked child: its parent's ring is watched and reaped by the parent.
-                return;
-            }
-            state.closing = true;
+        if !self.is_ours() {
+            // A forked child: its parent's ring is watched and reaped by the parent.
+            return;
         }
+        lock(&self.state).closing = true;
         self.with(|driver| {
             driver.close();
             if !driver.is_idle() {

@@ -41,6 +41,7 @@
 
 mod filled_buffer;
 mod foreign;
+mod fork_mutex;
 mod impls;
 mod lease;
 mod memory;

@@ -11,19 +11,21 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::filled_buffer::filled_buffer;
 use crate::foreign::ForeignMemory;
 use crate::memory::{AllocError, Filled, RawBuf, Slab};
 use crate::quiet::quietly;
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU64, Lock, LockGuard, Ordering};
 
 /// A pool of at most `count` buffers of one size, allocated when they are first needed. Clones are the same pool.
 ///
 /// A buffer goes back when it is dropped, on whatever thread; so does one that is lent to an operation whose owner is gone,
 /// after the final completion. Buffers that return after the last handle to the pool was dropped are freed.
+///
+/// A forked child has a pool of its own with the same buffers; one of whose lock another thread held at the fork has none left there.
 pub struct BufferPool {
     shared: Arc<Shared>,
 }
@@ -34,7 +36,7 @@ struct Shared {
     align: usize,
     /// Pools and waiters: who may still take a buffer.
     handles: AtomicU64,
-    state: Mutex<State>,
+    state: Lock<State>,
     /// What all buffers are parts of. It goes with the last of them, since each keeps this alive.
     slab: Option<Slab>,
 }
@@ -82,6 +84,11 @@ pub struct PoolStats {
 }
 
 impl State {
+    /// For a forked child that cannot know which buffers are free: all are in use, and one that comes back is freed.
+    fn lost(count: usize) -> Self {
+        Self { closed: true, created: count, taken: count, ..Self::default() }
+    }
+
     fn claim(&mut self, count: usize) -> Option<Claim> {
         let claim = match self.free.pop() {
             Some(raw) => Claim::Reuse(raw),
@@ -131,9 +138,9 @@ impl State {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> LockGuard<'_, State> {
         // Nothing panics while the lock is held, except for lack of memory: each change is complete or not begun.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock_or(|| State::lost(self.count))
     }
 
     fn give(&self, raw: RawBuf) {
@@ -221,7 +228,7 @@ impl BufferPool {
     }
 
     fn of(count: usize, size: usize, align: usize, state: State, slab: Option<Slab>) -> BufferPool {
-        let (handles, state) = (AtomicU64::new(1), Mutex::new(state));
+        let (handles, state) = (AtomicU64::new(1), Lock::new(state));
         BufferPool { shared: Arc::new(Shared { count, size, align, handles, state, slab }) }
     }
 
@@ -523,7 +530,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_poisoned_lock_does_no_harm() {
+    fn a_panic_under_the_lock_does_no_harm() {
         let pool = BufferPool::new(1, 8);
         let buffer = pool.take();
         let shared = Arc::clone(&pool.shared);
@@ -532,7 +539,6 @@ mod tests {
             panic!("while the lock is held");
         });
         assert!(holder.join().is_err());
-        assert!(pool.shared.state.is_poisoned());
         assert!(pool.take().is_none());
         drop(buffer);
         assert!(pool.take().is_some());

@@ -24,6 +24,9 @@ use crate::{Fd, ReadRingBuffer, RingBuffer, RingOf};
 /// In a task of tokio, with the feature `tokio`, the runtime's poller tells of what arrives in place of that entry, and it is taken
 /// when it is asked for: nothing is in flight then, and nothing is taken ahead.
 ///
+/// On a socket that keeps messages apart each is one buffer, cut off behind 16 KiB, and one without a byte in it looks like the end,
+/// behind which it goes on.
+///
 /// Otherwise (pipes, the fallback, rings that are [`restricted`](crate::Builder::restricted), older kernels) it is one receive
 /// after the other, and one that waits holds a buffer.
 ///
@@ -68,6 +71,7 @@ impl<M: Mode> RecvStream<M> {
             match ready!(arrivals.poll(cx.waker())) {
                 Arrival::Buffer(buffer) => return Poll::Ready(Some(Ok(RingBuffer(buffer)))),
                 Arrival::Failed(failure) => return Poll::Ready(Some(Err(failure.into()))),
+                Arrival::End => return Poll::Ready(None),
                 Arrival::Receive => {}
             }
         }

@@ -3,18 +3,19 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use safer_ring_buf::quietly;
+use safer_ring_buf::sync::{ForkMutex, ForkMutexGuard};
 
 /// Runs `work` on a thread of its own. Dropping the future does not stop the work; its result is dropped then.
 ///
 /// # Errors
 /// When no thread can be started (`EAGAIN`), and `Other` when `work` panicked.
 pub(crate) fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Unblock<T> {
-    let desk = Arc::new(Mutex::new(Desk { result: None, waker: None, started: true }));
+    let desk = Arc::new(ForkMutex::new(Desk { result: None, waker: None, started: true }));
     let worker = Worker { desk: Arc::clone(&desk) };
     let thread = thread::Builder::new().name("safer-ring-call".into());
     if let Err(error) = thread.spawn(move || worker.deliver(Ok(work()))) {
@@ -31,13 +32,14 @@ struct Desk<T> {
     started: bool,
 }
 
-fn lock<T>(desk: &Mutex<Desk<T>>) -> MutexGuard<'_, Desk<T>> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(desk: &ForkMutex<Desk<T>>) -> ForkMutexGuard<'_, Desk<T>> {
+    // A forked child has no thread that does the work.
+    desk.lock_or(|| Desk { result: None, waker: None, started: false })
 }
 
 /// The thread's end of the desk: delivers an error if the work panics.
 struct Worker<T> {
-    desk: Arc<Mutex<Desk<T>>>,
+    desk: Arc<ForkMutex<Desk<T>>>,
 }
 
 impl<T> Worker<T> {
@@ -66,14 +68,14 @@ impl<T> Drop for Worker<T> {
 
 /// The future of [`unblock`].
 pub(crate) struct Unblock<T> {
-    desk: Arc<Mutex<Desk<T>>>,
+    desk: Arc<ForkMutex<Desk<T>>>,
 }
 
 impl<T> Unblock<T> {
     /// What has been done already.
     pub(crate) fn done(result: T) -> Self {
         let desk = Desk { result: Some(Ok(result)), waker: None, started: false };
-        Self { desk: Arc::new(Mutex::new(desk)) }
+        Self { desk: Arc::new(ForkMutex::new(desk)) }
     }
 }
 

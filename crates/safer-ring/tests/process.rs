@@ -18,7 +18,7 @@ use common::child::in_child;
 use common::net::{poll_once, shared, unix_pair};
 use common::{Exec, OnLocal, OnPollster, OnTokio, failure, pattern, with_ring};
 use futures_util::future::{join, join_all};
-use safer_ring::{Failure, Fd, Mode, RingOf, local};
+use safer_ring::{BufferPool, Failure, Fd, Mode, RingOf, local};
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
@@ -259,5 +259,111 @@ fn a_runtime_in_a_forked_child_ends_and_disturbs_nothing() {
         assert!(tasks.iter().all(|task| !task.is_finished()));
         let report = runtime.shutdown(Instant::now() + Duration::from_secs(10));
         assert!(report.is_complete(), "{report}");
+    });
+}
+
+/// Threads that use what `work` captures, again and again, while `body` runs.
+fn beside(work: Vec<Box<dyn Fn() + Send>>, body: impl FnOnce()) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for work in work {
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    work();
+                }
+            });
+        }
+        body();
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// [`in_child`], which is ended by a signal if it hangs.
+fn in_child_that_ends(child: impl FnOnce() -> i32) -> i32 {
+    in_child(|| {
+        // SAFETY: takes no pointer.
+        unsafe { libc::alarm(20) };
+        child()
+    })
+}
+
+#[test]
+fn a_child_that_drops_all_it_has_does_not_wait_for_threads_that_it_has_not() {
+    alone("a_child_that_drops_all_it_has_does_not_wait_for_threads_that_it_has_not", || {
+        let (of_all, of_thread) = (shared(8), local::Ring::new(8).unwrap());
+        let (near, far): (Fd, Fd) = unix_pair();
+        let pool = BufferPool::new(8, 64);
+        let mut wait = of_all.recv(&near, vec![0; 4]);
+        assert!(poll_once(&mut wait).is_pending());
+        let mut sleep = of_all.timeout(Duration::from_secs(600));
+        assert!(poll_once(&mut sleep).is_pending());
+        // The receive of one more, which has no owner, is on the list of its descriptor.
+        let (kept, _peer): (Fd, Fd) = unix_pair();
+        let mut orphan = of_all.recv(&kept, vec![0; 4]);
+        assert!(poll_once(&mut orphan).is_pending());
+        drop(orphan);
+
+        let (looks, opens) = (of_all.clone(), of_all.clone());
+        let (unreads, takes) = (kept.clone(), pool.clone());
+        let work: Vec<Box<dyn Fn() + Send>> = vec![
+            Box::new(move || assert!(looks.snapshot().rings > 0)),
+            Box::new(move || unreads.drop_kept()),
+            Box::new(move || drop(takes.take())),
+            // Threads that come and go, and rings: the lists of both.
+            Box::new(move || {
+                let ring = opens.clone();
+                std::thread::spawn(move || pollster::block_on(ring.nop()).unwrap()).join().unwrap();
+                pollster::block_on(shared(2).nop()).unwrap();
+            }),
+        ];
+        let mut all = Some((wait, sleep, kept, pool.take(), pool, of_thread));
+        let mut rings = Some(of_all);
+        beside(work, || {
+            for round in 0..150 {
+                let status = in_child_that_ends(|| {
+                    let (mut wait, sleep, kept, buffer, pool, of_thread) = all.take().unwrap();
+                    let of_all = rings.take().unwrap();
+                    if poll_once(&mut wait).is_ready() {
+                        return 1;
+                    }
+                    let Err(error) = pollster::block_on(of_all.nop()) else { return 2 };
+                    if !refused(&error) {
+                        return 3;
+                    }
+                    let _ = of_all.snapshot();
+                    drop((wait, sleep, buffer, kept));
+                    drop(pool.take());
+                    drop((pool, of_thread, of_all));
+                    let Ok(own) = RingOf::<safer_ring::Shared>::new(2) else { return 4 };
+                    if pollster::block_on(own.nop()).is_err() {
+                        return 5;
+                    }
+                    0
+                });
+                assert_eq!(status, 0, "the step of the child that went wrong, round {round}");
+            }
+        });
+        let (wait, .., pool, _) = all.take().unwrap();
+        pollster::block_on(rings.take().unwrap().send(&far, b"x".to_vec())).unwrap();
+        assert_eq!(pollster::block_on(wait).unwrap().1, b"x");
+        assert_eq!(pool.stats().taken, 0);
+    });
+}
+
+#[test]
+fn the_end_of_a_child_does_not_wait_for_threads_that_it_has_not() {
+    alone("the_end_of_a_child_does_not_wait_for_threads_that_it_has_not", || {
+        let ring = shared(8);
+        // A seat of this thread, which the end of a process drops.
+        pollster::block_on(ring.nop()).unwrap();
+        let looks = ring.clone();
+        beside(vec![Box::new(move || assert!(looks.snapshot().rings > 0))], || {
+            for _ in 0..150 {
+                // SAFETY: what runs at the end of the thread is this library's; no other thread prints or exits.
+                let status = in_child_that_ends(|| unsafe { libc::exit(0) });
+                assert_eq!(status, 0);
+            }
+        });
     });
 }

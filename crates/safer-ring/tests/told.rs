@@ -1,19 +1,29 @@
 //! Streams of receives in tasks of tokio, whose poller tells them what arrives: on a real kernel.
 #![cfg(feature = "tokio")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 
 use std::future::poll_fn;
-use std::io::Write as _;
+use std::io::{IoSlice, Write};
+use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::process::{Command, Stdio};
 use std::task::Poll;
 use std::time::Duration;
 
+use common::alone::alone;
+use common::child::in_child;
 use common::flavour::{self, Flavour as _};
-use common::{of_the_kernel, pattern, within_deadline};
-use safer_ring::{Fd, RecvStream, Ring};
+use common::{failure, of_the_kernel, pattern, within_deadline};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    sockopt,
+};
+use safer_ring::{Failure, Fd, RecvStream, Ring};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 
@@ -33,7 +43,7 @@ fn pair() -> (Fd, TcpStream) {
 }
 
 /// One message, for the way that a stream has from then on: a runtime is known after the first receive.
-async fn greet(stream: &mut RecvStream, far: &mut TcpStream) {
+async fn greet(stream: &mut RecvStream, far: &mut impl Write) {
     for _ in 0..2 {
         tokio::task::yield_now().await;
         far.write_all(b"hello").unwrap();
@@ -67,6 +77,42 @@ fn greet_in(
 /// Runs `body` as a task of a runtime with two threads.
 fn in_a_task(body: impl Future<Output = ()> + Send + 'static) {
     within_deadline(|| threads().block_on(async { tokio::spawn(body).await.unwrap() }));
+}
+
+/// Has `near` greeted by `far` in a task with a runtime of its own, whose poller nobody is in while the task runs. Then `send` sends all
+/// that is to come at once, and it must arrive in these pieces.
+fn arrives_in_pieces<T: Write + Send + 'static>(
+    (near, mut far): (Fd, T),
+    send: impl FnOnce(&mut T) + Send + 'static,
+    pieces: &'static [&'static [u8]],
+) {
+    within_deadline(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let task = runtime.spawn(async move {
+            let ring = ring();
+            let mut stream = ring.recv_stream(&near);
+            greet(&mut stream, &mut far).await;
+            send(&mut far);
+            for piece in pieces {
+                assert_eq!(stream.next().await.unwrap().unwrap()[..], **piece);
+            }
+            // And the next edge is heard of.
+            greet(&mut stream, &mut far).await;
+        });
+        runtime.block_on(task).unwrap();
+    });
+}
+
+fn unix_pair() -> (Fd, UnixStream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    (Fd::new(near), far)
+}
+
+/// A pair of sockets that keep messages apart.
+fn message_pair(kind: SocketType) -> (Fd, UnixStream) {
+    let flags = SocketFlags::CLOEXEC;
+    let (near, far) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+    (Fd::new(near), far.into())
 }
 
 /// Whether streams are told here: the ring has them in another way than one by one.
@@ -149,6 +195,56 @@ fn much_that_arrives_is_taken_in_order_to_the_end() {
         assert!(got == all);
         assert!(stream.next().await.is_none(), "the end stays");
     });
+}
+
+#[test]
+fn bytes_behind_urgent_data_are_not_left_in_the_socket() {
+    let send = |far: &mut TcpStream| {
+        far.write_all(b"abc").unwrap();
+        assert_eq!(rustix::net::send(far.as_fd(), b"X", SendFlags::OOB), Ok(1));
+        far.write_all(b"def").unwrap();
+    };
+    arrives_in_pieces(pair(), send, &[b"abc", b"def"]);
+}
+
+#[test]
+fn bytes_behind_a_message_with_descriptors_are_not_left_in_the_socket() {
+    let send = |far: &mut UnixStream| {
+        let file = [far.as_fd()];
+        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut room);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&file)));
+        let bytes = [IoSlice::new(b"abc")];
+        let sent = rustix::net::sendmsg(file[0], &bytes, &mut control, SendFlags::empty()).unwrap();
+        assert_eq!(sent, 3);
+        (&*far).write_all(b"def").unwrap();
+    };
+    arrives_in_pieces(unix_pair(), send, &[b"abc", b"def"]);
+}
+
+#[test]
+fn bytes_of_another_sender_are_not_left_in_the_socket() {
+    let (near, far) = unix_pair();
+    sockopt::set_socket_passcred(&near, true).unwrap();
+    let send = |far: &mut UnixStream| {
+        far.write_all(b"abc").unwrap();
+        let other = OwnedFd::from(far.try_clone().unwrap());
+        let mut echo = Command::new("printf");
+        assert!(echo.arg("def").stdout(Stdio::from(other)).status().unwrap().success());
+    };
+    arrives_in_pieces((near, far), send, &[b"abc", b"def"]);
+}
+
+#[test]
+fn a_message_behind_another_is_not_left_in_the_socket() {
+    for kind in [SocketType::SEQPACKET, SocketType::DGRAM] {
+        let send = |far: &mut UnixStream| {
+            for message in [&b"first"[..], b"second", b"3"] {
+                far.write_all(message).unwrap();
+            }
+        };
+        arrives_in_pieces(message_pair(kind), send, &[b"first", b"second", b"3"]);
+    }
 }
 
 #[test]
@@ -299,5 +395,56 @@ fn a_read_in_a_task_has_no_entry() {
             far.write_all(b"x").await.unwrap();
             assert_eq!(near.read_u8().await.unwrap(), b'x');
         });
+    });
+}
+
+/// What the pollers of this process watch.
+fn watched() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+    let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    let mut watched: Vec<String> =
+        lines.filter(|line| line.starts_with("tfd:")).map(|line| line[..20].to_owned()).collect();
+    watched.sort();
+    watched
+}
+
+#[test]
+fn a_forked_child_takes_nothing_out_of_its_parents_poller() {
+    alone("a_forked_child_takes_nothing_out_of_its_parents_poller", || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let task = runtime.spawn(async {
+            let (ring, near, mut far, mut stream) = told().await;
+            // Heard of by the runtime as well.
+            let (other, mut other_far) = unix_pair();
+            let mut wait = Some(ring.recv(&other, vec![0; 8]));
+            assert!(futures_util::poll!(wait.as_mut().unwrap()).is_pending());
+            assert!(futures_util::poll!(stream.next()).is_pending());
+            let before = watched();
+            far.write_all(b"mine").unwrap();
+            let mut all = Some((ring, near, stream, other));
+            let status = poll_fn(|cx| {
+                Poll::Ready(in_child(|| {
+                    // SAFETY: takes no pointer. A child that hangs is ended.
+                    unsafe { libc::alarm(20) };
+                    let (ring, near, mut stream, other) = all.take().unwrap();
+                    let Poll::Ready(Some(Err(error))) = stream.poll_receive(cx) else { return 1 };
+                    if failure(&error) != Some(Failure::Forked) {
+                        return 2;
+                    }
+                    drop((stream, wait.take()));
+                    drop((ring, near, other));
+                    0
+                }))
+            });
+            assert_eq!(status.await, 0, "the step of the child that went wrong");
+            assert_eq!(watched(), before);
+            let (_ring, _near, mut stream, _other) = all.take().unwrap();
+            assert_eq!(stream.next().await.unwrap().unwrap()[..], *b"mine");
+            greet(&mut stream, &mut far).await;
+            other_far.write_all(b"theirs").unwrap();
+            assert_eq!(wait.take().unwrap().await.unwrap().1, b"theirs");
+        });
+        runtime.block_on(task).unwrap();
     });
 }

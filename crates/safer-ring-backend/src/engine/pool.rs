@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use safer_ring_buf::sync::ForkMutex;
 use safer_ring_sys::{Errno, fork};
 
 use super::blocking;
@@ -77,7 +78,7 @@ pub(super) struct Pool {
     work: Condvar,
 }
 
-static POOL: Mutex<Option<(u32, Arc<Pool>)>> = Mutex::new(None);
+static POOL: ForkMutex<Option<(u32, Arc<Pool>)>> = ForkMutex::new(None);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No foreign code runs under these locks.
@@ -88,7 +89,7 @@ impl Pool {
     /// The pool of this process.
     pub(super) fn get() -> Result<Arc<Self>, Errno> {
         let epoch = fork::arm()?;
-        let mut pool = lock(&POOL);
+        let mut pool = POOL.lock();
         match &*pool {
             Some((owner, pool)) if *owner == epoch => Ok(Arc::clone(pool)),
             _ => {

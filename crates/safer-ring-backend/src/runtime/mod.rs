@@ -7,9 +7,12 @@ mod tokio;
 #[cfg(not(feature = "tokio"))]
 mod untold;
 
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
+
+use safer_ring_sys::fork;
 
 #[cfg(feature = "tokio")]
 pub(crate) use self::tokio::{Arrived, task_of};
@@ -57,6 +60,44 @@ impl AsRawFd for Bell {
 impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// What a forked child leaves as it is: a poller is shared with the parent, whose place in it a child must not give up, and its
+/// locks may be held by threads that are not there.
+#[cfg_attr(
+    not(any(feature = "tokio", feature = "smol")),
+    allow(dead_code, reason = "no poller to put anything into")
+)]
+#[derive(Debug)]
+struct Ours<T> {
+    value: Option<T>,
+    epoch: u32,
+}
+
+impl<T> Ours<T> {
+    fn new(value: T) -> Self {
+        Self { value: Some(value), epoch: fork::current() }
+    }
+}
+
+impl<T> Deref for Ours<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        match &self.value {
+            Some(value) => value,
+            None => unreachable!("only the drop takes it"),
+        }
+    }
+}
+
+impl<T> Drop for Ours<T> {
+    fn drop(&mut self) {
+        if fork::current() != self.epoch {
+            std::mem::forget(self.value.take());
+        }
     }
 }
 
@@ -122,7 +163,7 @@ pub(crate) fn word_here() -> Option<u8> {
 /// A bell in the poller of a runtime, and who is woken.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    place: Place,
+    place: Ours<Place>,
     waker: Waker,
 }
 
@@ -138,7 +179,7 @@ impl Watcher {
         let place = Place::find(bell)?;
         Some(Arc::new_cyclic(|watcher| {
             let ear = Ear { cell: Arc::downgrade(cell), watcher: Weak::clone(watcher) };
-            Self { place, waker: Waker::from(Arc::new(ear)) }
+            Self { place: Ours::new(place), waker: Waker::from(Arc::new(ear)) }
         }))
     }
 
@@ -150,7 +191,7 @@ impl Watcher {
 
 impl listener::Ear for Watcher {
     fn word(&self) -> u8 {
-        match self.place {
+        match *self.place {
             #[cfg(feature = "tokio")]
             Place::Tokio(_) => Kind::Tokio.word(),
             #[cfg(feature = "smol")]
@@ -159,7 +200,7 @@ impl listener::Ear for Watcher {
     }
 
     fn is_here(&self) -> bool {
-        match self.place {
+        match *self.place {
             #[cfg(feature = "tokio")]
             Place::Tokio(ref place) => place.is_here(),
             // There is one poller for the process.

@@ -5,20 +5,20 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use safer_ring_buf::sync::ForkMutex;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::runtime::{Handle, Id};
 
-use super::Bell;
+use super::{Bell, Ours};
 
 pub(crate) use ::tokio::task::Id as TaskId;
 
 /// Runtimes without I/O (`enable_io`). An identity may be used again by a later runtime, whose rings are heard by the
 /// reactor then.
-static WITHOUT_IO: Mutex<Vec<Id>> = Mutex::new(Vec::new());
+static WITHOUT_IO: ForkMutex<Vec<Id>> = ForkMutex::new(Vec::new());
 
 /// Whether the calling thread belongs to a runtime, as far as it can be seen.
 #[inline]
@@ -41,8 +41,7 @@ fn runs_here(runtime: Id) -> bool {
 /// Puts a descriptor into the poller of the calling thread's runtime. `None` if there is no such, or it takes nothing.
 fn register<T: AsRawFd>(descriptor: T) -> Option<(AsyncFd<T>, Id)> {
     let runtime = Handle::try_current().ok()?.id();
-    let without_io = || WITHOUT_IO.lock().unwrap_or_else(PoisonError::into_inner);
-    if without_io().contains(&runtime) {
+    if WITHOUT_IO.lock().contains(&runtime) {
         return None;
     }
     let made = catch_unwind(AssertUnwindSafe(|| {
@@ -54,7 +53,7 @@ fn register<T: AsRawFd>(descriptor: T) -> Option<(AsyncFd<T>, Id)> {
     }));
     let Ok(made) = made else {
         // Tokio's only way to say that the runtime has no I/O.
-        without_io().push(runtime);
+        WITHOUT_IO.lock().push(runtime);
         return None;
     };
     made.ok().map(|made| (made, runtime))
@@ -104,7 +103,7 @@ fn learn() {
 /// A socket in the poller of a runtime, which tells when something has arrived.
 #[derive(Debug)]
 pub(crate) struct Arrived {
-    socket: AsyncFd<Number>,
+    socket: Ours<AsyncFd<Number>>,
     runtime: Id,
     /// One of that runtime's.
     task: TaskId,
@@ -114,7 +113,7 @@ pub(crate) struct Arrived {
 pub(crate) struct Told<'a>(AsyncFdReadyGuard<'a, Number>);
 
 impl Told<'_> {
-    /// What arrives from now on is told anew. The end of the stream stays.
+    /// A receive has found nothing: what arrives from now on is told anew. The end of the stream stays.
     pub(crate) fn all_taken(mut self) {
         self.0.clear_ready();
     }
@@ -134,7 +133,8 @@ impl Arrived {
     /// Puts a socket into the poller of the runtime of `task`, which runs here, for as long as this lives, which must not be longer
     /// than the socket is open. `None` if the runtime takes nothing, or has that socket already.
     pub(crate) fn new(socket: RawFd, task: TaskId) -> Option<Self> {
-        register(Number(socket)).map(|(socket, runtime)| Self { socket, runtime, task })
+        let (socket, runtime) = register(Number(socket))?;
+        Some(Self { socket: Ours::new(socket), runtime, task })
     }
 
     /// Whether `task`, which runs here, belongs to that runtime: another may run while nobody is in that one's poller.

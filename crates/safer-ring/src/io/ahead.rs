@@ -62,6 +62,8 @@ impl<M: Mode> Ahead<M> {
                         return Poll::Ready(Ok(self.rest()));
                     }
                     Arrival::Failed(failure) => return Poll::Ready(Err(failure.into())),
+                    // There is none left.
+                    Arrival::End => return Poll::Ready(Ok(self.rest())),
                     Arrival::Receive => {}
                 }
             }

@@ -8,11 +8,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 use safer_ring_buf::quietly;
+use safer_ring_buf::sync::{ForkMutex, ForkMutexGuard};
 
 use super::worker::Seat;
 
@@ -87,7 +88,7 @@ impl From<JoinError> for io::Error {
 /// Where a task and its handle meet.
 pub(super) struct Desk<T> {
     aborted: AtomicBool,
-    state: Mutex<State<T>>,
+    state: ForkMutex<State<T>>,
 }
 
 struct State<T> {
@@ -102,14 +103,20 @@ struct State<T> {
     task: Option<Waker>,
 }
 
+impl<T> State<T> {
+    fn new() -> Self {
+        Self { result: None, over: false, detached: false, waiter: None, task: None }
+    }
+}
+
 impl<T> Desk<T> {
     pub(super) fn new() -> Arc<Self> {
-        let state = State { result: None, over: false, detached: false, waiter: None, task: None };
-        Arc::new(Self { aborted: AtomicBool::new(false), state: Mutex::new(state) })
+        let state = ForkMutex::new(State::new());
+        Arc::new(Self { aborted: AtomicBool::new(false), state })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> ForkMutexGuard<'_, State<T>> {
+        self.state.lock_or(State::new)
     }
 
     #[inline]
@@ -147,8 +154,7 @@ impl<T> Desk<T> {
 
 impl<T> Drop for Desk<T> {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let result = state.result.take();
+        let result = self.state.get_mut().and_then(|state| state.result.take());
         quietly(|| drop(result));
     }
 }

@@ -358,6 +358,24 @@ pub(super) const ALL: &[Mutant] = &[
         ("        fork::current() == self.epoch\n", "        fork::current() == self.epoch || self.epoch != 0\n"),
         (FACE, Test("process"), "a_forked_child_is_refused_and_disturbs_nothing"),
     ),
+    mutant(
+        "child-leaves-the-poller",
+        "A forked child takes nothing out of its parent's poller.",
+        "crates/safer-ring-backend/src/runtime/mod.rs",
+        ("        if fork::current() != self.epoch {\n", "        if self.epoch == 0 {\n"),
+        (FACE, Test("told"), "a_forked_child_takes_nothing_out_of_its_parents_poller"),
+    ),
+    mutant(
+        "short-receive-taken-for-all",
+        "A stream that is told asks until nothing is there.",
+        "crates/safer-ring-backend/src/arrivals.rs",
+        (
+            "                M::count_plain(ring, PlainCall::Receive);\n",
+            "                told.all_taken();
+                M::count_plain(ring, PlainCall::Receive);\n",
+        ),
+        (FACE, Test("told"), "a_message_behind_another_is_not_left_in_the_socket"),
+    ),
     // The adapters.
     mutant(
         "flush-does-not-wait",

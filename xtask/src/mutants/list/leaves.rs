@@ -242,6 +242,17 @@ pub(super) const ALL: &[Mutant] = &[
         ),
         (SYS, Test("queues"), "what_the_kernel_has_taken_is_not_taken_back"),
     ),
+    // Locks.
+    mutant(
+        "lost-lock-taken-for-free",
+        "A forked child does not use what a thread that it has not was changing.",
+        "crates/safer-ring-buf/src/fork_mutex.rs",
+        (
+            "if lost { Taken::FromTheLost } else { Taken::Free };\n",
+            "if lost { Taken::Free } else { Taken::Free };\n",
+        ),
+        (BUF, Lib, "a_child_takes_a_lock_that_another_thread_of_its_parent_held"),
+    ),
     // The pool and the leases.
     mutant(
         "pool-wake-lost",
