@@ -266,7 +266,7 @@ impl Model {
                 let following = u32::from(self.ops[op].following.unwrap_or(0));
                 self.chain_left = if self.chain_left > 0 { self.chain_left - 1 } else { following };
                 self.ops[op].place = Place::Kernel { poll };
-                if self.ops[op].wanted {
+                if self.ops[op].wanted && self.ops[op].kind != Kind::Close {
                     self.ops[op].ask = Ask::Queued;
                     self.cancels.push(op);
                 }
@@ -435,7 +435,7 @@ impl Model {
         let record = &mut self.ops[op];
         stats.cancel_requested += u64::from(!record.wanted);
         record.wanted = true;
-        if record.in_kernel() && record.ask == Ask::No {
+        if record.in_kernel() && record.ask == Ask::No && record.kind != Kind::Close {
             record.ask = Ask::Queued;
             self.cancels.push(op);
         }

@@ -248,6 +248,22 @@ fn a_cancellation_nobody_asked_for_is_not_a_result() {
     assert!(table.is_done(key));
 }
 
+/// `-ECANCELED` of a close may be the word of its file, so that nobody could tell whether the descriptor is open.
+#[test]
+fn a_close_in_the_kernel_is_not_recalled() {
+    let mut table = table();
+    let key = table.insert(Op::Close { fd: 3 }, 0).unwrap();
+    let word = word(table.stage(8));
+    assert!(table.cancel(key));
+    assert_eq!(table.cancel_all(), 0);
+    assert!(table.stage(8).is_none(), "no request");
+    assert!(matches!(table.complete(word, 0, 0), Outcome::Wake(None)));
+    assert_eq!(table.take(key).unwrap().2.res, 0);
+    let key = table.insert(Op::Close { fd: 3 }, 0).unwrap();
+    assert!(table.cancel(key), "in the queue it ends at once");
+    assert!(table.is_done(key));
+}
+
 /// Its poll is given up as well; the operation itself is tried again, and may be polled for again.
 #[test]
 fn a_poll_that_the_kernel_gave_up_does_not_end_the_operation() {

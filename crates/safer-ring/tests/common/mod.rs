@@ -211,6 +211,7 @@ pub(crate) mod alone;
 pub(crate) mod child;
 #[cfg(feature = "tokio")]
 pub(crate) mod flavour;
+pub(crate) mod fuse;
 pub(crate) mod naps;
 pub(crate) mod net;
 pub(crate) mod seccomp;
