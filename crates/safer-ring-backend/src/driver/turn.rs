@@ -445,6 +445,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     fn complete_other(&mut self, user_data: u64, result: i32, flags: u32) {
         let cqe = Cqe { user_data, res: result, flags };
         let Some(Cqe { user_data, res, flags }) = self.backend.resume(cqe) else { return };
+        if res == -Errno::CANCELED.raw_os_error() {
+            self.believe_clock(user_data);
+        }
         let outcome = self.table.complete(user_data, res, flags);
         self.settle(outcome);
     }

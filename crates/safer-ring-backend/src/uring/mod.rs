@@ -471,6 +471,11 @@ impl RingBackend {
             unsafe { hand_over_close(submission.ptr, true) };
         }
         if let Some(engine) = &mut self.engine {
+            if let Some(pause) = prep::pause_of(submission.poll_first) {
+                engine.timer(submission.user_data, pause);
+                self.count();
+                return Submitted::Queued;
+            }
             let slot = self.registered.slot_of(submission);
             // SAFETY: the contract is the same.
             unsafe { engine.submit(submission, slot) };

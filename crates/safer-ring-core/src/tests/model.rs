@@ -3,6 +3,7 @@
 
 use std::vec::Vec;
 
+use crate::slot::MOST_TRIES;
 use crate::{Completion, Group, Key, Limits, Op, Phase, StateView, Stats};
 
 pub(crate) const ECANCELED: i32 = -125;
@@ -90,6 +91,10 @@ pub(crate) struct Record {
     pub(crate) following: Option<u16>,
     more: Option<i32>,
     unpollable: bool,
+    /// Interruptions since it was last found not ready.
+    tries: i32,
+    /// How often it was not ready.
+    waits: u32,
     pub(crate) waker: Option<usize>,
     pub(crate) group: Option<u32>,
 }
@@ -102,6 +107,14 @@ impl Record {
     /// Whether the table has its token.
     pub(crate) fn in_table(&self) -> bool {
         self.place != Place::Gone
+    }
+
+    /// Milliseconds to wait before it is tried again: after the second time that it was not ready, and then after
+    /// every second time, 1, 2, 4 and so on up to 32.
+    pub(crate) fn pause(&self) -> Option<u32> {
+        let pauses = self.waits / 2;
+        (self.waits > 0 && self.waits.is_multiple_of(2))
+            .then(|| [1, 2, 4, 8, 16, 32, 32][usize::try_from(pauses - 1).unwrap().min(6)])
     }
 
     pub(crate) fn uses_slot(&self) -> bool {
@@ -240,6 +253,8 @@ impl Model {
             following,
             more: None,
             unpollable: false,
+            tries: 0,
+            waits: 0,
             waker: None,
             group: None,
         });
@@ -336,14 +351,23 @@ impl Model {
             if record.wanted {
                 return self.finish(op, ECANCELED, 0, stats);
             }
-            record.unpollable |= res < 0 && res != ECANCELED;
+            let paused = res == -62 && record.pause().is_some();
+            record.unpollable |= res < 0 && res != ECANCELED && !paused;
             return self.requeue(op, false, stats);
         }
         if nothing_done {
             if record.wanted {
                 return self.finish(op, ECANCELED, 0, stats);
             }
-            return self.requeue(op, res == -11, stats);
+            if res == -11 {
+                record.tries = 0;
+                record.waits += 1;
+                return self.requeue(op, true, stats);
+            }
+            record.tries += 1;
+            if record.tries <= MOST_TRIES {
+                return self.requeue(op, false, stats);
+            }
         }
         let res = if flags & 8 != 0 { record.more.unwrap_or(res) } else { res };
         self.finish(op, res, flags, stats)

@@ -68,7 +68,7 @@ impl Drop for Fuse {
     fn drop(&mut self) {
         let target = CString::new(self.directory.path().as_os_str().as_bytes()).unwrap();
         // SAFETY: a string that ends in a zero byte and outlives the call.
-        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
+        unsafe { libc::umount2(target.as_ptr(), libc::MNT_FORCE | libc::MNT_DETACH) };
     }
 }
 
