@@ -52,7 +52,7 @@ pub struct Submission {
     /// Bytes of a send that a plain call has sent: the entry is for the rest. 0 but where
     /// [`Backend::continues_sends`].
     pub begun: u32,
-    /// Wait for these poll events in place of the operation.
+    /// Wait for these poll events in place of the operation, or, with [`PAUSE`](safer_ring_core::PAUSE), so many milliseconds.
     pub poll_first: Option<u32>,
     /// What is known of `fd`; lives as long as that stays open.
     pub class: Option<NonNull<Class>>,

@@ -61,6 +61,9 @@ pub trait ChainLink<M: Mode>: Sealed {
     /// Whether all of them can be linked.
     #[doc(hidden)]
     const LINKS: bool;
+    /// Whether nothing can follow it.
+    #[doc(hidden)]
+    const ENDS: bool;
     /// The ring, if everything in it has yet to start.
     #[doc(hidden)]
     fn ring_of(&self) -> Option<M::Ring>;
@@ -85,6 +88,7 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
     type Result = P::Output;
     const LEN: u16 = 1;
     const LINKS: bool = P::LINKS;
+    const ENDS: bool = P::AFTER_CHAIN;
 
     fn ring_of(&self) -> Option<M::Ring> {
         self.ring().cloned()
@@ -133,7 +137,9 @@ impl<M: Mode, P: Payload> ChainLink<M> for Operation<M, P> {
 /// begins: those before it have not run either, and fail with `ECANCELED`.
 ///
 /// All run on the ring of the first. An operation that the kernel has no opcode for, and a timer, cannot be a member:
-/// the whole chain is refused with `EOPNOTSUPP` or `EINVAL`. A chain longer than its submission queue is refused with
+/// the whole chain is refused with `EOPNOTSUPP` or `EINVAL`. A close can be the last member only (else `EINVAL`), and is
+/// handed over by itself when the chain is polled after the others have succeeded: for the kernel, a close that a chain has
+/// not come to looks like one that has failed. A chain longer than its submission queue is refused with
 /// [`Failure::ChainTooLong`]. Dropping a chain drops its members, each by its own rule, but receives and accepts are
 /// cancelled: those behind them would wait for a peer with nobody waiting for the chain.
 ///
@@ -197,7 +203,8 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Chain<M, A, B> {
 impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> ChainLink<M> for Chain<M, A, B> {
     type Result = (A::Result, B::Result);
     const LEN: u16 = A::LEN + B::LEN;
-    const LINKS: bool = A::LINKS && B::LINKS;
+    const LINKS: bool = A::LINKS && !A::ENDS && B::LINKS;
+    const ENDS: bool = B::ENDS;
 
     fn ring_of(&self) -> Option<M::Ring> {
         self.second.ring_of()?;

@@ -209,6 +209,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         };
         let (op, resources, rest) = request.into_parts();
         self.wanted = P::wanted(&op, &resources.lease, &rest);
+        let op = if P::AFTER_CHAIN { Op::Nop } else { op };
         self.state =
             ManuallyDrop::new(match driver.submit_linked(op, resources, following, self.wanted) {
                 Ok(key) => State::Live(Live { cell: cell.clone(), key, rest }),
@@ -439,6 +440,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         else {
             return Poll::Pending;
         };
+        let op = P::alone(op, &resources.lease);
         let request = Request::again(op, resources, rest);
         if let Some(ring) = M::ring_of(&cell) {
             self.state = ManuallyDrop::new(State::Ready { ring, request });
@@ -476,6 +478,10 @@ impl<M: Mode, P: Payload> Live<M, P> {
             M::leave(&cell, driver);
             return Polled::Again(Self { cell, key, rest });
         }
+        if P::AFTER_CHAIN && chained.is_some() && driver.has_passed(key) {
+            M::leave(&cell, driver);
+            return Polled::Again(Self { cell, key, rest });
+        }
         let short = chained.is_none() && !(M::INLINE && driver.has_queued());
         if short && let Some((resources, done)) = take_quietly::<M, P>(&mut driver, key) {
             drop(driver);
@@ -508,6 +514,8 @@ impl<M: Mode, P: Payload> Live<M, P> {
             driver.flush();
             // It may have ended in the flush, before its waker could be of use.
             finished = match finished {
+                // Its waker has been fired: it starts when it is polled again.
+                Err(rest) if P::AFTER_CHAIN && driver.has_passed(key) => Err(rest),
                 Err(rest) => driver.finish::<P>(key, rest, chained),
                 ended => ended,
             };

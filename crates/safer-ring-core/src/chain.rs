@@ -166,7 +166,7 @@ impl<R> Table<R> {
     /// The place of a member that has not left its chain.
     pub(crate) fn place(&self, index: u32) -> Option<Link> {
         let slot = self.slots.get(position(index))?;
-        let member = slot.has(LINKED) && !slot.has(LOOSE);
+        let member = slot.has(LINKED) && !slot.is_loose();
         if member { self.links.get(position(index)).copied() } else { None }
     }
 

@@ -5,9 +5,9 @@ use core::task::Waker;
 use crate::intent::NONE;
 use crate::key::{decode, halves, position};
 use crate::op::Op;
-use crate::outcome::{EAGAIN, ECANCELED, EINTR, ENOENT, F_MORE, F_NOTIF, RESTARTS};
+use crate::outcome::{EAGAIN, ECANCELED, EINTR, ENOENT, ETIME, F_MORE, F_NOTIF, RESTARTS};
 use crate::slot::{
-    CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, LOOSE, MORE_SEEN, NO_POLL, ORPHAN, Slot, State,
+    CANCEL_IN_FLIGHT, CANCEL_QUEUED, CANCEL_WANTED, MORE_SEEN, NO_POLL, ORPHAN, Slot, State,
 };
 use crate::table::Table;
 use crate::{Completion, Outcome, Tag};
@@ -214,25 +214,33 @@ fn judge<R>(slot: &mut Slot<R>, res: i32, flags: u32) -> Verdict {
         if cancel {
             return cancelled;
         }
-        if res < 0 && res != ECANCELED {
+        let paused = res == ETIME && slot.pause().is_some();
+        if res < 0 && res != ECANCELED && !paused {
             // It cannot be polled. The operation itself will say what is wrong, and is not
             // polled for again: the two could go on for ever.
             slot.bits |= NO_POLL;
         }
         return Verdict::Requeue { as_poll: false };
     }
-    let chained = slot.has(LOOSE) && !planted!(ChainRequeued);
+    let chained = slot.is_loose() && !planted!(ChainRequeued);
     let again = match res {
         // A connect is not tried again. Where its cancellation was asked, that is what has interrupted it.
         EINTR => slot.op().restarts() || (cancel && matches!(slot.op(), Op::Connect { .. })),
         EAGAIN => slot.op().poll_events().is_some() && !slot.has(NO_POLL),
         // Nobody asked for it: the thread that submitted it has ended, and the kernel gives up what
-        // that thread was to work on. Nothing was done, or its count would be the result.
+        // that thread was to work on. Nothing was done, or its count would be the result. A file may
+        // answer so as well, and is believed in the end.
         ECANCELED => slot.op().restarts() && !cancel,
         _ => false,
     };
     if again && !chained && !slot.has(MORE_SEEN) && !planted!(InterruptionDelivered) {
-        return if cancel { cancelled } else { Verdict::Requeue { as_poll: res == EAGAIN } };
+        let as_poll = res == EAGAIN;
+        if cancel {
+            return cancelled;
+        }
+        if slot.comes_back(as_poll) {
+            return Verdict::Requeue { as_poll };
+        }
     }
     let noted =
         flags & F_NOTIF != 0 && slot.has(MORE_SEEN) && !planted!(NotificationTakenForResult);

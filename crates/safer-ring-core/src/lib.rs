@@ -120,6 +120,6 @@ pub use group::Group;
 pub use key::{Key, Tag, decode};
 pub use limits::Limits;
 pub use op::{CURSOR, OnDrop, Op};
-pub use outcome::{Completion, Orphaned, Outcome, Polled, Staged, Stats};
+pub use outcome::{Completion, Orphaned, Outcome, PAUSE, Polled, Staged, Stats};
 pub use slot::{Phase, StateView};
 pub use table::Table;

@@ -407,6 +407,13 @@ impl Op {
         )
     }
 
+    /// Whether a request to cancel goes to the kernel. Not for `close(2)`: that ends by itself, and an `-ECANCELED` would not tell
+    /// whether the descriptor is still open, since a file may say the same when it is closed.
+    #[must_use]
+    pub(crate) fn can_be_recalled(&self) -> bool {
+        !matches!(self, Op::Close { .. })
+    }
+
     /// Whether `-EINTR`, and an `-ECANCELED` that nobody asked for, mean that nothing was done, so
     /// that it may be tried again. The latter is what the kernel answers for an operation whose
     /// submitting thread has ended. Not so for

@@ -23,6 +23,10 @@ pub(crate) const ETIME: i32 = -62;
 /// `-ECANCELED`.
 pub(crate) const ECANCELED: i32 = -125;
 
+/// In place of events to poll for: the other bits are milliseconds to wait. The descriptor says that it is ready, and is not:
+/// one of a Unix datagram socket without a peer says nothing of its receiver's queue, which is full.
+pub const PAUSE: u32 = 1 << 31;
+
 /// The result of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Completion {
@@ -48,7 +52,8 @@ pub enum Staged<'a, R> {
         /// The next entry starts only after this one succeeded (`IOSQE_IO_LINK`). It is the next
         /// thing staged, and both must be submitted in one call.
         link: bool,
-        /// Submit a one-shot poll for these events in place of the operation.
+        /// Submit a one-shot poll for these events in place of the operation; with [`PAUSE`] among them, a timer of so
+        /// many milliseconds, which completes with `-ETIME`.
         poll_first: Option<u32>,
     },
     /// A request to cancel (`IORING_OP_ASYNC_CANCEL`).
@@ -88,8 +93,9 @@ pub enum Outcome<R> {
         completion: Completion,
     },
     /// Nothing was done (`-EINTR`, `-EAGAIN` on a descriptor that does not block, or an
-    /// `-ECANCELED` that nobody asked for), or the poll that goes first is over: the operation is
-    /// queued again. A member of a chain is, once those behind it are back.
+    /// `-ECANCELED` that nobody asked for), or the poll or pause that goes first is over: the
+    /// operation is queued again. A member of a chain is, once those behind it are back. What interrupts it many times
+    /// in a row is its result.
     Requeued,
     /// A request to cancel has been answered.
     CancelDone,

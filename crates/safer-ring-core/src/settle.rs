@@ -98,6 +98,16 @@ impl<R> Table<R> {
         true
     }
 
+    /// The next completion of the operation is its result, though it says that nothing was done: a file
+    /// has said so, and says it once.
+    pub fn believe(&mut self, key: Key) {
+        if let Some(slot) = self.find_mut(key)
+            && slot.in_kernel()
+        {
+            slot.comes_back_no_more();
+        }
+    }
+
     /// Asks for the cancellation of everything, once more for what an earlier request has not
     /// ended; timers and queued operations end at once. Gives the number of requests to cancel
     /// that wait to be staged.
@@ -110,8 +120,8 @@ impl<R> Table<R> {
         self.cancels.len()
     }
 
-    /// Marks an operation as to be cancelled, and queues the request if the kernel has it and
-    /// none is under way.
+    /// Marks an operation as to be cancelled, and queues the request if the kernel has it, may be
+    /// asked to give it up, and none is under way.
     pub(crate) fn request_cancel(&mut self, index: u32) {
         let Some(slot) = self.slots.get_mut(position(index)) else { return };
         #[cfg(test)]
@@ -125,7 +135,7 @@ impl<R> Table<R> {
         }
         let under_way = slot.has(CANCEL_QUEUED | CANCEL_IN_FLIGHT);
         let lost = planted!(CancelLost) && self.in_flight >= self.operation_limit;
-        if slot.in_kernel() && !under_way && !lost {
+        if slot.in_kernel() && slot.op().can_be_recalled() && !under_way && !lost {
             slot.bits |= CANCEL_QUEUED;
             self.cancels.push_back(&mut self.slots, index);
         }

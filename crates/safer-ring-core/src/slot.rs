@@ -8,6 +8,7 @@ use core::task::Waker;
 
 use crate::intent::NONE;
 use crate::key::{FIRST_STAMP, NEXT_GENERATION};
+use crate::outcome::PAUSE;
 use crate::{Completion, Key, Op};
 
 /// What a slot is doing.
@@ -18,11 +19,11 @@ pub(crate) enum State {
     Free,
     /// In the queue, to be staged.
     Queued,
-    /// In the queue, to be staged as a poll.
+    /// In the queue, to be staged as a poll, or as a pause.
     QueuedPoll,
     /// The kernel has the operation.
     InFlight,
-    /// The kernel has the poll that goes before the operation.
+    /// The kernel has the poll or the pause that goes before the operation.
     Polling,
     /// A timer, in the heap of deadlines.
     Armed,
@@ -49,8 +50,21 @@ pub(crate) const LINKED: u8 = 1 << 4;
 pub(crate) const MORE_SEEN: u8 = 1 << 5;
 /// Polling its descriptor failed: `-EAGAIN` is the answer from now on.
 pub(crate) const NO_POLL: u8 = 1 << 6;
-/// It has left its chain, or that has ended: nothing of it is tried again.
+/// Of a member of a chain: it has left that, or the chain has ended. Nothing of it is tried again.
 pub(crate) const LOOSE: u8 = 1 << 7;
+/// The same bit, of an operation that stands alone: it has come back from the kernel undone; its word counts how often.
+const CAME_BACK: u8 = LOOSE;
+
+/// How often in a row an operation is tried again of which the kernel says that nothing was done. A signal or a thread that
+/// has ended is over soon; a file can answer the same for ever, and then it is the answer.
+pub(crate) const MOST_TRIES: i32 = if cfg!(test) { 2 } else { 128 };
+/// How often a descriptor may say that it is ready and then not be, as where several wait for the same, before there are
+/// pauses: one after every second time from then on.
+const MOST_READY: i32 = if cfg!(test) { 1 } else { 8 };
+/// Pauses grow up to 2^5 ms.
+const LONGEST_PAUSE: u32 = 5;
+/// Where the word counts false readiness; interruptions are below.
+const READY_SHIFT: u32 = 16;
 
 /// Where an operation is, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,6 +147,12 @@ impl<R> Slot<R> {
         self.bits & bit != 0
     }
 
+    /// A member of a chain that has left it, or whose chain has ended.
+    #[inline]
+    pub(crate) fn is_loose(&self) -> bool {
+        self.bits & (LINKED | LOOSE) == LINKED | LOOSE
+    }
+
     #[inline]
     pub(crate) fn op(&self) -> &Op {
         &self.op
@@ -185,10 +205,51 @@ impl<R> Slot<R> {
         again
     }
 
+    /// Whether to try once more, after the kernel has done nothing: it was interrupted, or (`not_ready`) what it works on was not
+    /// ready. That may go on for as long as the peer likes.
+    ///
+    /// Such an operation has no completion yet, so that its word is free to count in.
+    pub(crate) fn comes_back(&mut self, not_ready: bool) -> bool {
+        if self.has(LINKED) {
+            // Its chain counts.
+            return true;
+        }
+        if !self.has(CAME_BACK) {
+            self.bits |= CAME_BACK;
+            self.completion.res = 0;
+        }
+        let word = &mut self.completion.res;
+        let (ready, tries) = (*word >> READY_SHIFT, *word & 0xffff);
+        if not_ready {
+            // From the end of the count it goes on in the same steps.
+            let next = if ready < 0x7ffe { ready + 1 } else { 0x7ffd };
+            *word = next << READY_SHIFT;
+            return true;
+        }
+        *word = (ready << READY_SHIFT) | (tries + 1).min(0xffff);
+        tries < MOST_TRIES
+    }
+
+    /// The next interruption is its result.
+    pub(crate) fn comes_back_no_more(&mut self) {
+        self.comes_back(false);
+        if !self.has(LINKED) {
+            self.completion.res |= 0xffff;
+        }
+    }
+
+    /// The milliseconds of the pause that goes first, where it is to be a pause.
+    pub(crate) fn pause(&self) -> Option<u32> {
+        let counts = self.has(CAME_BACK) && !self.has(LINKED);
+        let over = if counts { self.completion.res >> READY_SHIFT } else { 0 };
+        let over = u32::try_from(over - MOST_READY).unwrap_or(0);
+        (over % 2 == 1).then(|| 1 << (over / 2).min(LONGEST_PAUSE))
+    }
+
     /// In flight, and nothing but its completion is to be considered.
     #[inline(always)]
     pub(crate) fn is_plain_in_flight(&self) -> bool {
-        self.state == State::InFlight && self.bits == 0
+        self.state == State::InFlight && self.bits & !CAME_BACK == 0
     }
 
     pub(crate) fn view(&self, since: u32) -> Option<StateView> {
@@ -229,7 +290,7 @@ impl<R> Slot<R> {
         self.following = following;
     }
 
-    /// To the kernel; the events to wait for where a poll goes first.
+    /// To the kernel; the events to wait for where a poll goes first, or a pause.
     #[inline(always)]
     pub(crate) fn stage(&mut self) -> Option<u32> {
         if self.state == State::Queued {
@@ -237,7 +298,10 @@ impl<R> Slot<R> {
             return None;
         }
         self.go(State::Polling);
-        self.op.poll_events()
+        match self.pause() {
+            Some(milliseconds) => Some(PAUSE | milliseconds),
+            None => self.op.poll_events(),
+        }
     }
 
     /// Back from the kernel, which has done nothing.

@@ -233,6 +233,7 @@ impl<R> Table<R> {
     fn cancel_late(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(position(index))
             && slot.has(CANCEL_WANTED)
+            && slot.op().can_be_recalled()
         {
             slot.bits |= CANCEL_QUEUED;
             self.cancels.push_back(&mut self.slots, index);

@@ -134,6 +134,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("adoption_sends"),
     face("teardown"),
     face("closing"),
+    face("answers"),
     face("process"),
     face("executors"),
     face("listener"),

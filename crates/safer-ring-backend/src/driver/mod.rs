@@ -6,6 +6,7 @@
 //! borrow is released.
 
 mod aftermath;
+mod believed;
 mod memory;
 mod multishot;
 mod orphan;

@@ -1,8 +1,7 @@
 //! Operations whose futures are gone: what stays armed, what runs to its end, and where what they brought goes.
 //!
 //! # Safety
-//! Adopts descriptors that a completion has just delivered to an operation whose owner is gone (invariant 9), and
-//! those that were to be closed and were not.
+//! Adopts descriptors that a completion has just delivered to an operation whose owner is gone (invariant 9).
 //!
 //! Tests: a_late_open_is_closed_and_counted
 #![allow(unsafe_code, reason = "adoption of descriptors")]
@@ -18,7 +17,7 @@ use crate::backend::Backend;
 use crate::error::Failure;
 use crate::fd::Guard;
 use crate::notes::Note;
-use crate::payload::{self, bury_close};
+use crate::payload;
 use crate::request::Resources;
 use crate::stream::{Item, Load, Role, Sides, Stream, is_news};
 
@@ -99,6 +98,12 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let Some(result) = self.table.result(key) else { return false };
         self.nudged.swap_remove(at);
         result == -Errno::CANCELED.raw_os_error()
+    }
+
+    /// Whether the no-op of an operation that a chain ends with has succeeded: [`Driver::take_nudged`] has it.
+    pub(crate) fn has_passed(&self, key: Key) -> bool {
+        matches!(self.table.get(key), Some((Op::Nop, _)))
+            && self.table.result(key).is_some_and(|result| result >= 0)
     }
 
     /// It, to be started again.
@@ -193,10 +198,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             // The state in the lease owns both and closes them.
             self.counters.adopted_fds += 2;
         }
-        if matches!(op, Op::Close { .. }) {
-            // SAFETY: the lease of a close, and its result.
-            return unsafe { bury_close(resources.lease, completion.res) };
-        }
+        // So does that of a close which the kernel has not seen.
         self.keep_dead(resources);
     }
 

@@ -1,22 +1,24 @@
 //! The turn: operations to the kernel, completions from it, and the waits between.
 //!
 //! # Safety
-//! The call of [`Backend::submit`], for an operation that a slot of the table owns; see `submit_owned`.
+//! The call of [`Backend::submit`], for an operation that a slot of the table owns; see `submit_owned`. The memory of a close
+//! that was taken back from the queue is told so.
 //!
 //! Tests: ten_thousand_operations_through_eight_entries, a_failed_enter_keeps_the_operation
-#![allow(unsafe_code, reason = "the single call of Backend::submit")]
+#![allow(unsafe_code, reason = "the single call of Backend::submit; the memory of a close")]
 
 use std::ptr::NonNull;
 use std::task::Waker;
 use std::time::Duration;
 
-use safer_ring_core::{Op, Outcome, Staged};
+use safer_ring_core::{Op, Outcome, Staged, Tag, decode};
 use safer_ring_sys::{Cqe, Errno};
 
 use super::Driver;
 use crate::backend::{Backend, Submission, Submitted, Wait};
 use crate::fd::Guard;
 use crate::notes::Note;
+use crate::payload::hand_over_close;
 use crate::request::Resources;
 use crate::root;
 
@@ -406,7 +408,17 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         let mut unseen = Vec::new();
         self.backend.retract(&mut |user_data| unseen.push(user_data));
         for user_data in unseen {
+            self.take_back_close(user_data);
             self.complete(user_data, -errno.raw_os_error(), 0);
+        }
+    }
+
+    /// An entry that the kernel has not seen: where it is that of a close, the descriptor is open.
+    fn take_back_close(&mut self, user_data: u64) {
+        let Some((Tag::Operation, key)) = decode(user_data) else { return };
+        if let Some((Op::Close { .. }, resources)) = self.table.get(key) {
+            // SAFETY: the memory of a close that is still in the table, and its entry is in no queue any more.
+            unsafe { hand_over_close(resources.lease.ptr(), false) };
         }
     }
 
@@ -438,6 +450,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     fn complete_other(&mut self, user_data: u64, result: i32, flags: u32) {
         let cqe = Cqe { user_data, res: result, flags };
         let Some(Cqe { user_data, res, flags }) = self.backend.resume(cqe) else { return };
+        if res == -Errno::CANCELED.raw_os_error() {
+            self.believe_clock(user_data);
+        }
         let outcome = self.table.complete(user_data, res, flags);
         self.settle(outcome);
     }

@@ -475,6 +475,9 @@ fn is_closed_to(fd: RawFd, mode: i32) -> bool {
     flags >= 0 && flags & libc::O_ACCMODE == mode
 }
 
+/// How often one call is made in a row that is interrupted. It may be the word of the file, and the table comes back too.
+const TRIES: u32 = 16;
+
 /// One call on all of the vectors.
 ///
 /// # Safety
@@ -489,7 +492,9 @@ pub(super) unsafe fn vectored_call(
 ) -> Result<usize, Errno> {
     let count = libc::c_int::try_from(vectors.len()).map_err(|_| Errno::INVAL)?;
     let at = offset.cast_signed();
+    let mut tries = TRIES;
     loop {
+        tries -= 1;
         let moved = if write {
             // SAFETY: the caller's promise.
             unsafe { libc::pwritev2(fd, vectors.as_ptr(), count, at, flags) }
@@ -498,7 +503,7 @@ pub(super) unsafe fn vectored_call(
             unsafe { libc::preadv2(fd, vectors.as_ptr(), count, at, flags) }
         };
         match outcome(moved) {
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) if tries > 0 => {}
             // No file with positions: as the ring of the kernel does, at its end.
             Err(Errno::SPIPE) if offset != CURSOR => {
                 // SAFETY: the caller's promise.

@@ -14,12 +14,12 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use safer_ring_buf::{IoBuf, IoBufMut, IoVec, Lease};
 use safer_ring_core::Op;
 
-use super::flags::{self, CMSG_CLOEXEC, NOSIGNAL};
+use super::flags::{self, CMSG_CLOEXEC, NOSIGNAL, PEEK};
 use super::kept::{advance_vectors, fill, vectors_of};
 use super::{Done, Payload, sealed::Sealed};
 use crate::addr::{Address, RawAddress};
@@ -34,6 +34,7 @@ const MSG_CTRUNC: i32 = 0x8;
 const MSG_TRUNC: i32 = 0x20;
 const SOL_SOCKET: i32 = 1;
 const SCM_RIGHTS: i32 = 1;
+const SCM_PIDFD: i32 = 4;
 /// `sizeof(struct cmsghdr)`.
 const HEADER: usize = 16;
 /// Room for control data that is refused above, in bytes: 253 descriptors, the most of one message (unix(7)), take 1 KiB.
@@ -70,6 +71,8 @@ pub struct Received<B> {
 pub enum ControlMessage {
     /// Descriptors passed by the sender (`SCM_RIGHTS`), close-on-exec.
     Descriptors(Vec<OwnedFd>),
+    /// The sender's process, as pidfd_open(2) gives it (`SCM_PIDFD`), close-on-exec. With `SO_PASSPIDFD`, kernel 6.5.
+    PidFd(OwnedFd),
     /// Anything else, as cmsg(3) describes it.
     Other {
         /// `cmsg_level`.
@@ -177,17 +180,21 @@ impl MessageState {
         });
         let lease = Lease::from_box(state);
         let state = lease.ptr().cast::<Self>();
-        // SAFETY: the lease owns a live state of this type that nobody else refers to. It is initialised, and the
-        // reference ends before the kernel sees the pointers.
+        // Made of the lease's own pointer, so that no reference that comes and goes before the kernel looks ends them.
+        // SAFETY: the lease owns a live state of this type.
+        let vector = unsafe { &raw mut (*state).vector };
+        // SAFETY: likewise.
+        let name = unsafe { &raw mut (*state).name };
+        // SAFETY: likewise; it is initialised, nobody else refers to it, and the reference ends before the kernel sees it.
         let state = unsafe { &mut *state };
-        state.header.msg_iov = (&raw mut state.vector).cast();
+        state.header.msg_iov = vector.cast();
         state.header.msg_iovlen = 1;
         if let Some(count) = state.list {
             state.header.msg_iov = state.buffer.ptr().cast();
             state.header.msg_iovlen = super::bytes(count);
         }
         if named {
-            state.header.msg_name = (&raw mut state.name).cast();
+            state.header.msg_name = name.cast();
             state.header.msg_namelen = state.name.len;
         }
         if !state.control.is_empty() {
@@ -198,8 +205,8 @@ impl MessageState {
     }
 
     /// Takes over what arrived with a message for an owner that is gone: its bytes as far as they fit, and, with the
-    /// first of them, the address and the control data.
-    fn receive(&mut self, item: &mut Item) -> u32 {
+    /// first of them, the address and the control data. One that looks only (`MSG_PEEK`) gets descriptors of its own.
+    fn receive(&mut self, item: &mut Item, looks: bool) -> u32 {
         let bytes = item.bytes();
         let count = self.vector.len.min(bytes.len());
         fill(self.vector.base.cast(), bytes.get(..count).unwrap_or_default());
@@ -213,7 +220,13 @@ impl MessageState {
             self.header.msg_namelen = other.header.msg_namelen;
             flags = other.header.msg_flags;
             control = other.header.msg_controllen.min(other.control.len());
-            if control <= self.control.len() {
+            if control <= self.control.len() && looks {
+                let copied = copy_control(&other.control, control, &mut self.control);
+                if copied < control {
+                    flags |= MSG_CTRUNC;
+                }
+                control = copied;
+            } else if control <= self.control.len() {
                 // The numbers of descriptors change their owner.
                 std::mem::swap(&mut self.control, &mut other.control);
                 other.header.msg_controllen = 0;
@@ -297,25 +310,79 @@ pub(super) fn into_list(mut message: Lease) -> Lease {
     mem::replace(&mut state_of(&mut message).buffer, Lease::empty())
 }
 
-/// The first piece of received control data, and what follows it.
-fn split_control(bytes: &[u8]) -> Option<(ControlMessage, &[u8])> {
+/// One piece of received control data, as it was written.
+struct Piece<'a> {
+    level: i32,
+    kind: i32,
+    data: &'a [u8],
+}
+
+impl Piece<'_> {
+    /// The descriptors in it, which have no owner yet. In place of a process there may be an errno.
+    fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        let is_of = matches!((self.level, self.kind), (SOL_SOCKET, SCM_RIGHTS | SCM_PIDFD));
+        let data = if is_of { self.data } else { &[] };
+        let numbers = data.chunks_exact(4).filter_map(|four| four.first_chunk().copied());
+        numbers.map(i32::from_ne_bytes).filter(|number| *number >= 0)
+    }
+}
+
+/// The first piece, and what follows it.
+fn first_piece(bytes: &[u8]) -> Option<(Piece<'_>, &[u8])> {
     let len = usize::from_ne_bytes(*bytes.first_chunk()?);
     let level = i32::from_ne_bytes(*bytes.get(8..)?.first_chunk()?);
     let kind = i32::from_ne_bytes(*bytes.get(12..)?.first_chunk()?);
     let data = bytes.get(HEADER..len)?;
     let next = bytes.get(len.next_multiple_of(8)..).unwrap_or_default();
-    if (level, kind) != (SOL_SOCKET, SCM_RIGHTS) {
-        return Some((ControlMessage::Other { level, kind, data: data.to_vec() }, next));
-    }
-    let numbers = data.chunks_exact(4).filter_map(|four| four.first_chunk().copied());
-    let descriptors = numbers
-        .map(i32::from_ne_bytes)
-        .filter(|number| *number >= 0)
-        // SAFETY: the kernel has installed these descriptors for this message (unix(7)), and
+    Some((Piece { level, kind, data }, next))
+}
+
+/// The first piece of received control data, and what follows it.
+fn split_control(bytes: &[u8]) -> Option<(ControlMessage, &[u8])> {
+    let (piece, next) = first_piece(bytes)?;
+    let mut descriptors: Vec<OwnedFd> = piece
+        .numbers()
+        // SAFETY: the kernel has installed these descriptors for this message (unix(7)), or `copy_control` has, and
         // `take_control` passes each of them here once.
         .map(|number| unsafe { adopt_real(number) })
         .collect();
-    Some((ControlMessage::Descriptors(descriptors), next))
+    let message = match ((piece.level, piece.kind), descriptors.pop()) {
+        ((SOL_SOCKET, SCM_PIDFD), Some(process)) => ControlMessage::PidFd(process),
+        ((SOL_SOCKET, SCM_RIGHTS), last) => {
+            descriptors.extend(last);
+            ControlMessage::Descriptors(descriptors)
+        }
+        ((level, kind), _) => ControlMessage::Other { level, kind, data: piece.data.to_vec() },
+    };
+    Some((message, next))
+}
+
+/// Copies the first `len` bytes of received control data, with duplicates of the descriptors in it, as the kernel makes them for
+/// who looks only. Tells how many bytes it has copied: whole pieces, up to the one for which there is no descriptor.
+fn copy_control(from: &[u8], len: usize, to: &mut [u8]) -> usize {
+    let whole = from.get(..len).unwrap_or_default();
+    let mut rest = whole;
+    while let Some((piece, next)) = first_piece(rest) {
+        let at = whole.len() - rest.len();
+        let mut copies = Vec::new();
+        for number in piece.numbers() {
+            // SAFETY: open: the message that it came with owns it.
+            match unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned() {
+                Ok(copy) => copies.push(copy),
+                Err(_) => return at,
+            }
+        }
+        let piece = rest.get(..rest.len() - next.len()).unwrap_or_default();
+        let Some(room) = to.get_mut(at..at + piece.len()) else { return at };
+        room.copy_from_slice(piece);
+        let data = room.get_mut(HEADER..).unwrap_or_default();
+        for (place, copy) in data.chunks_exact_mut(4).zip(copies) {
+            // Whoever takes the control data owns it.
+            place.copy_from_slice(&copy.into_raw_fd().to_ne_bytes());
+        }
+        rest = next;
+    }
+    whole.len() - rest.len()
 }
 
 /// recvmsg(2) with `MSG_CMSG_CLOEXEC`; room for `control_len` bytes of control data.
@@ -376,8 +443,9 @@ impl<B: IoBufMut> Payload for RecvMsg<B> {
 
     const ASKS: Sides = Sides::TAKES;
 
-    fn receive(lease: &mut Lease, _: &B::Rest, _: &Op, item: &mut Item) -> u32 {
-        state_of(lease).receive(item)
+    fn receive(lease: &mut Lease, _: &B::Rest, op: &Op, item: &mut Item) -> u32 {
+        let looks = matches!(op, Op::RecvMsg { flags } if flags & PEEK != 0);
+        state_of(lease).receive(item, looks)
     }
 
     unsafe fn finish(lease: Lease, rest: B::Rest, done: Done) -> Self::Output {

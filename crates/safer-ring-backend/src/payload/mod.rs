@@ -38,7 +38,7 @@ pub use message::{Control, ControlMessage, Received, RecvMsg, SendMsg, recv_msg,
 pub use path::{FileType, Metadata, PathOp, Stat, link, mkdir, rename, statx, symlink, unlink};
 pub(crate) use raw::sanitize;
 pub use raw::{Raw, RawCompletion, RawOutput, raw, raw_refused, raw_wide};
-pub(crate) use simple::bury_close;
+pub(crate) use simple::hand_over_close;
 pub use simple::{
     Close, Count, Plain, PollEvents, Settled, Sleep, Unit, close, fallocate, fsync, ftruncate,
     listen, nop, poll, shutdown, splice, tee, timeout,
@@ -93,6 +93,16 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     /// Whether it may be tried as a plain call ([`crate::plain::call`]).
     #[doc(hidden)]
     const MAY_BE_PLAIN: bool = false;
+
+    /// Whether it runs by itself when a chain has come to its end: it can be the last member, and a no-op is in its place.
+    #[doc(hidden)]
+    const AFTER_CHAIN: bool = false;
+
+    /// What runs in place of `op`, the no-op.
+    #[doc(hidden)]
+    fn alone(op: Op, _lease: &Lease) -> Op {
+        op
+    }
 
     /// What comes back when it was cancelled: the buffer or buffers, or nothing.
     type Lent: 'static;

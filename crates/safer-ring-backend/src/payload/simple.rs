@@ -1,10 +1,11 @@
 //! Operations that lend no memory.
 //!
 //! # Safety
-//! Their leases are empty but for that of a close, which owns the descriptor until the kernel has closed it; it is
-//! boxed, and unboxed as the type it was boxed as.
+//! Their leases are empty but for that of a close, which owns the descriptor until somebody is about to close it; it is
+//! boxed, and looked at and unboxed as the type it was boxed as.
 //!
-//! Tests: close_reports_and_a_shared_descriptor_is_given_back, a_close_that_never_starts_still_closes
+//! Tests: close_reports_and_a_shared_descriptor_is_given_back, a_close_that_never_starts_still_closes,
+//! no_errno_of_a_close_that_was_handed_over_gives_the_descriptor_back
 #![allow(unsafe_code, reason = "implements the unsafe Payload::finish; adopts a descriptor")]
 
 use std::io;
@@ -140,7 +141,8 @@ pub fn close<M: Mode>(fd: Fd<M>) -> Made<M, Close<M>> {
     match fd.try_into_closable() {
         Ok(owned) => {
             let fd = owned.into_raw_fd();
-            Ok(Request::new(Op::Close { fd }, Lease::from_box(Box::new(CloseState { fd })), ()))
+            let state = CloseState { fd, begun: false };
+            Ok(Request::new(Op::Close { fd }, Lease::from_box(Box::new(state)), ()))
         }
         Err(fd) => Err(Err(OpError::new(Failure::Busy { others: others.max(1) }, Some(fd)))),
     }
@@ -149,37 +151,39 @@ pub fn close<M: Mode>(fd: Fd<M>) -> Made<M, Close<M>> {
 /// The handle comes back if it is still open.
 type CloseOutput<M> = Result<(), OpError<Option<Fd<M>>>>;
 
-/// The descriptor until it is closed: whoever drops this before the kernel has closed it closes it.
+/// The descriptor until a kernel is asked to close it: whoever drops this before closes it.
+///
+/// What close(2) answers says nothing about the descriptor. It is given up before the file is told (`->flush`), and what
+/// the file says to that is the answer: with FUSE and with file systems of a network, any errno, those too by which a ring
+/// says that it has not even tried. Closing its number again would close a file of somebody else. So what counts is
+/// whether the kernel had the entry. A ring is given no close that it would refuse (`setup::refused`), a close in the kernel
+/// is not cancelled, and is no member of a chain there. What is left is a worker of the kernel that does not come to
+/// it, since there is none or its thread ends (`ECANCELED`): then a descriptor is lost, and nobody else's is closed.
 struct CloseState {
+    /// Of an owned descriptor; -1 if it has a new owner.
     fd: RawFd,
+    /// Handed over: closed, or about to be.
+    begun: bool,
 }
 
 impl Drop for CloseState {
     fn drop(&mut self) {
-        if self.fd >= 0 {
+        if self.fd >= 0 && !self.begun {
             // SAFETY: `close` made the number of an owned descriptor; it is taken out (leaving -1) by whoever
-            // learns that it is closed or owns it again.
+            // owns it again, and nobody was asked to close it.
             drop(unsafe { adopt(self.fd) });
         }
     }
 }
 
-/// Ends a close that nobody waits for any more.
+/// The descriptor of a close goes to the kernel, or, if `begun` is false, the kernel has not seen it after all.
 ///
 /// # Safety
-/// `lease` is that of a close, and `result` that of its completion.
-pub(crate) unsafe fn bury_close(lease: Lease, result: i32) {
-    // SAFETY: `close` boxed this type.
-    let mut state = unsafe { lease.into_box::<CloseState>() };
-    if !Errno::from_result(result).is_err_and(close_did_not_run) {
-        state.fd = -1;
-    }
-}
-
-/// Whether close(2) was not run: the kernel gives a descriptor up even if closing reports an error, so these
-/// are the answers that come from before it.
-fn close_did_not_run(errno: Errno) -> bool {
-    matches!(errno, Errno::CANCELED | Errno::INVAL | Errno::OPNOTSUPP | Errno::ACCESS)
+/// `state` is the memory of an [`Op::Close`] that has not ended, and nobody else looks at it.
+pub(crate) unsafe fn hand_over_close(state: *mut u8, begun: bool) {
+    // SAFETY: `close` boxed this type, the only memory of such an operation.
+    let state = unsafe { &mut *state.cast::<CloseState>() };
+    state.begun = begun;
 }
 
 impl Payload for Unit {
@@ -291,21 +295,108 @@ impl<M: Mode> Payload for Close<M> {
 
     super::gives_back!(Option<Fd<M>>);
 
+    /// `ECANCELED` of a member that the kernel knows as a close could be the word of its file.
+    const AFTER_CHAIN: bool = true;
+
+    fn alone(_: Op, lease: &Lease) -> Op {
+        // SAFETY: `close` boxed this type, and the kernel has nothing of it.
+        let state = unsafe { &*lease.ptr().cast::<CloseState>() };
+        Op::Close { fd: state.fd }
+    }
+
     unsafe fn finish(lease: Lease, (): (), done: Done) -> Self::Output {
         // SAFETY: `close` boxed this type.
         let mut state = unsafe { lease.into_box::<CloseState>() };
+        let Err(failure) = done.result else { return Ok(()) };
+        if state.begun {
+            return Err(OpError::new(failure, None));
+        }
         let fd = std::mem::replace(&mut state.fd, -1);
-        let failure = match done.result {
-            Ok(_) => return Ok(()),
-            Err(failure) => failure,
-        };
-        let gone = matches!(failure, Failure::Os(errno) if !close_did_not_run(errno));
-        let open = if gone {
-            None
-        } else {
-            // SAFETY: `close` made the number of an owned descriptor, and nobody has closed it.
-            Some(Fd::over(unsafe { adopt(fd) }))
-        };
-        Err(OpError::new(failure, open))
+        // SAFETY: `close` made the number of an owned descriptor, and nobody was asked to close it.
+        let open = Fd::over(unsafe { adopt(fd) });
+        Err(OpError::new(failure, Some(open)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::Local;
+    use crate::payload::More;
+    use crate::request::Resources;
+
+    type Closing = Resources<<Local as Mode>::Guard>;
+
+    /// What is lent for the closing of a socket, its number, and the other end.
+    fn closing() -> (Closing, RawFd, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        let number = near.as_raw_fd();
+        let (_, resources, ()) = close::<Local>(Fd::new(near)).unwrap().into_parts();
+        (ManuallyDrop::into_inner(resources), number, far)
+    }
+
+    fn is_open(mut far: &UnixStream) -> bool {
+        far.read(&mut [0]).is_err()
+    }
+
+    /// The kernel closes it, and somebody else gets its number.
+    fn handed_over(resources: &Closing, number: RawFd) -> (OwnedFd, UnixStream) {
+        // SAFETY: the memory of a close, here as in the backend.
+        unsafe { hand_over_close(resources.lease.ptr(), true) };
+        let (other, far) = UnixStream::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        // SAFETY: dup3(2) takes no pointer. The number is that of `resources`, which have given it up.
+        let taken = unsafe { libc::dup3(other.as_raw_fd(), number, libc::O_CLOEXEC) };
+        assert_eq!(taken, number);
+        // SAFETY: a descriptor of its own from now on.
+        (unsafe { crate::adopt::adopt_real(taken) }, far)
+    }
+
+    fn finished(resources: Closing, errno: i32) -> CloseOutput<Local> {
+        let errno = Errno::from_raw_os_error(errno).unwrap();
+        let done = Done { result: Err(Failure::Os(errno)), flags: 0, more: More::default() };
+        crate::payload::finish::<Close<Local>>(resources.lease, (), done)
+    }
+
+    #[test]
+    fn no_errno_of_a_close_that_was_handed_over_gives_the_descriptor_back() {
+        for errno in 1..=133 {
+            let (resources, number, _far) = closing();
+            let (victim, far) = handed_over(&resources, number);
+            if errno % 2 == 0 {
+                // Nobody waits for it any more.
+                drop(resources);
+            } else {
+                let error = finished(resources, errno).unwrap_err();
+                assert!(error.buffer.is_none(), "a handle on a file of somebody else");
+            }
+            assert!(is_open(&far), "errno {errno} has closed it twice");
+            drop(victim);
+        }
+    }
+
+    #[test]
+    fn a_close_that_the_kernel_has_not_seen_keeps_the_descriptor() {
+        for takes_back in [false, true] {
+            let (resources, _, far) = closing();
+            if takes_back {
+                // SAFETY: the memory of a close.
+                unsafe { hand_over_close(resources.lease.ptr(), true) };
+                // SAFETY: likewise.
+                unsafe { hand_over_close(resources.lease.ptr(), false) };
+            }
+            let back = finished(resources, 125).unwrap_err().into_buffer().unwrap();
+            assert!(is_open(&far));
+            drop(back);
+            assert!(!is_open(&far));
+            let (resources, _, far) = closing();
+            drop(resources);
+            assert!(!is_open(&far));
+        }
     }
 }

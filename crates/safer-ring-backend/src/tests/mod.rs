@@ -9,6 +9,7 @@ mod faulty;
 mod fuzz;
 mod left;
 mod memory;
+mod messages;
 #[cfg(safer_ring_loom)]
 mod models;
 mod requeue;

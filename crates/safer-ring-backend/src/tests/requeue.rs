@@ -1,12 +1,20 @@
 //! Operations that come back into the queue, and sleeps that must not begin while one is there.
+//!
+//! # Safety
+//! Makes a timer's descriptor.
+//!
+//! Tests: a_clock_that_was_set_is_news
+#![allow(unsafe_code, reason = "timerfd_create(2)")]
 
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
-use safer_ring_core::{CURSOR, Key, Op, Tag};
+use safer_ring_core::{CURSOR, Key, Op, PAUSE, Tag};
 use safer_ring_sys::Errno;
 
 use super::memory::{Answer, driver};
-use super::{Count, begin, clean_up, lent, result, submit_linked, waker};
+use super::{Count, begin, clean_up, lent, result, submit, submit_linked, waker};
+use crate::fd::Guard;
 
 #[test]
 fn an_interrupted_operation_is_tried_again() {
@@ -23,6 +31,80 @@ fn an_interrupted_operation_is_tried_again() {
     driver.flush();
     assert_eq!(kernel.borrow().operations().len(), 4);
     assert_eq!(driver.snapshot().requeued, 3);
+}
+
+/// Of a file, not of a signal: the call in which it was handed over ends.
+#[test]
+fn an_interruption_without_end_is_told_in_the_end() {
+    let (mut driver, kernel) = driver(8);
+    for errno in [-4, -125] {
+        kernel.borrow_mut().always_immediate = Some(errno);
+        let (key, released) = begin(&mut driver, Op::Read { offset: 0 });
+        driver.flush();
+        assert_eq!(result(&mut driver, key), Some(errno));
+        assert_eq!(released.get(), 1);
+    }
+    assert!(driver.snapshot().requeued > 4, "a signal or two change nothing");
+}
+
+#[test]
+fn a_descriptor_that_only_says_that_it_is_ready_is_waited_for_in_pauses() {
+    let (mut driver, kernel) = driver(8);
+    let (key, _) = begin(&mut driver, Op::SendMsg { flags: 0 });
+    let (mut polls, mut pauses) = (0, Vec::new());
+    while pauses.len() < 8 {
+        driver.flush();
+        let entry = *kernel.borrow().taken.last().unwrap();
+        let answer = match entry.poll_first {
+            None => -11,
+            Some(word) if word & PAUSE != 0 => {
+                pauses.push(word & !PAUSE);
+                -62
+            }
+            Some(_) => {
+                polls += 1;
+                4
+            }
+        };
+        kernel.borrow_mut().post(entry.user_data, answer);
+        driver.look();
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 32, 32]);
+    assert!(polls > 8, "a race or two cost no pause");
+    driver.flush();
+    let name = kernel.borrow().taken.last().unwrap().user_data;
+    kernel.borrow_mut().post(name, 5);
+    driver.look();
+    assert_eq!(result(&mut driver, key), Some(5));
+}
+
+/// A timer that says once that the clock was set, and another that does not.
+#[test]
+fn a_clock_that_was_set_is_news() {
+    const CANCEL_ON_SET: i32 = 1 << 1;
+    for (flags, told) in [(libc::TFD_TIMER_ABSTIME | CANCEL_ON_SET, true), (0, false)] {
+        // SAFETY: timerfd_create(2) takes no pointer.
+        let number = unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, libc::TFD_CLOEXEC) };
+        assert!(number >= 0);
+        // SAFETY: made right now, with no other owner.
+        let timer = unsafe { OwnedFd::from_raw_fd(number) };
+        let never = libc::timespec { tv_sec: 1 << 40, tv_nsec: 0 };
+        let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let when = libc::itimerspec { it_interval: zero, it_value: never };
+        let null = std::ptr::null_mut();
+        // SAFETY: one value on this stack, read during the call.
+        let set = unsafe { libc::timerfd_settime(timer.as_raw_fd(), flags, &raw const when, null) };
+        assert_eq!(set, 0);
+        let (mut driver, kernel) = driver(8);
+        let mut resources = lent(&Count::default());
+        resources.fd = Some(Guard::of(timer.into()));
+        let key = submit(&mut driver, Op::Read { offset: CURSOR }, resources);
+        driver.flush();
+        let name = kernel.borrow().operations()[0];
+        kernel.borrow_mut().post(name, -125);
+        driver.look();
+        assert_eq!(result(&mut driver, key), told.then_some(-125));
+    }
 }
 
 #[test]

@@ -39,7 +39,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::engine::{Class, is_stream};
 use crate::features::Features;
-use crate::payload::{address, sanitize};
+use crate::payload::{address, hand_over_close, sanitize};
 use crate::placement::place_workers;
 use crate::plain;
 
@@ -465,7 +465,17 @@ impl RingBackend {
     #[inline(never)]
     unsafe fn submit_any(&mut self, submission: Submission) -> Submitted {
         let submission = &submission;
+        let closes = matches!(submission.op, Op::Close { .. });
+        if closes && (self.engine.is_some() || self.features.supports(opcode::CLOSE)) {
+            // SAFETY: the contract of `submit`: the memory of this operation, which nobody uses now.
+            unsafe { hand_over_close(submission.ptr, true) };
+        }
         if let Some(engine) = &mut self.engine {
+            if let Some(pause) = prep::pause_of(submission.poll_first) {
+                engine.timer(submission.user_data, pause);
+                self.count();
+                return Submitted::Queued;
+            }
             let slot = self.registered.slot_of(submission);
             // SAFETY: the contract is the same.
             unsafe { engine.submit(submission, slot) };

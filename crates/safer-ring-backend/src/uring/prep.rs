@@ -1,7 +1,9 @@
 //! From an operation to a submission entry: one exhaustive match.
 
-use safer_ring_core::Op;
-use safer_ring_sys::{Sqe, opcode, recvsend, sqe_flags};
+use std::time::Duration;
+
+use safer_ring_core::{Op, PAUSE};
+use safer_ring_sys::{Sqe, Timespec, opcode, recvsend, sqe_flags};
 
 use crate::backend::Submission;
 use crate::payload::address;
@@ -65,6 +67,13 @@ pub(super) fn prepare(s: &Submission) -> Sqe {
             let base = Sqe { fd: s.fd, addr: address(s.ptr), ..Sqe::default() };
             other_operation(s, base)
         }),
+        Some(word) if word & PAUSE != 0 => Sqe {
+            opcode: opcode::TIMEOUT,
+            fd: -1,
+            addr: pause_address(word),
+            len: 1,
+            ..Sqe::default()
+        },
         Some(events) => Sqe {
             opcode: opcode::POLL_ADD,
             fd: s.fd,
@@ -77,6 +86,31 @@ pub(super) fn prepare(s: &Submission) -> Sqe {
         sqe.flags |= sqe_flags::IO_LINK;
     }
     sqe
+}
+
+/// How long a pause in place of poll events is.
+pub(super) fn pause_of(poll_first: Option<u32>) -> Option<Duration> {
+    let word = poll_first.filter(|word| word & PAUSE != 0)?;
+    Some(Duration::from_millis(u64::from(word & !PAUSE)))
+}
+
+/// The kernel reads it when it takes the entry, which may be later than anything on this stack lives: 2^n milliseconds.
+fn pause_address(word: u32) -> u64 {
+    const fn milliseconds(count: i64) -> Timespec {
+        Timespec { tv_sec: 0, tv_nsec: count * 1_000_000 }
+    }
+    static PAUSES: [Timespec; 6] = [
+        milliseconds(1),
+        milliseconds(2),
+        milliseconds(4),
+        milliseconds(8),
+        milliseconds(16),
+        milliseconds(32),
+    ];
+    let power = (word & !PAUSE).max(1).ilog2();
+    let [.., longest] = &PAUSES;
+    let pause = PAUSES.get(crate::payload::bytes(power)).unwrap_or(longest);
+    address((&raw const *pause).cast())
 }
 
 #[inline(never)]

@@ -206,8 +206,8 @@ impl RingBackend {
             return Err(SetupError::Unavailable { errno: Errno::NOSYS });
         }
         let (mut opcodes, source) = learn_opcodes(&ring);
-        // A kernel says that it has them, and refuses them to this task.
-        opcodes &= !detect::denied();
+        // A kernel says that it has them, and refuses them to this task, or on such a ring.
+        opcodes &= !(detect::denied() | refused(&ring));
         // Before 5.19 the kernel has no barrier between a completion and its look at the word that silences the bell.
         let can_hush = opcodes & (1 << opcode::SOCKET) != 0;
         // Of the same kernel as the repair of `MSG_WAITALL`.
@@ -265,6 +265,14 @@ impl RingBackend {
             buffers: Buffers::default(),
         })
     }
+}
+
+/// The close, as a mask, of a ring that says `EINVAL` to it and leaves the descriptor open: nobody could tell that from the word of
+/// a file. One that polls for its completions is such a ring, as was before 5.11 one whose entries a kernel thread takes.
+fn refused(ring: &Uring) -> u128 {
+    let polled = if ring.features() & feat::SQPOLL_NONFIXED == 0 { setup::SQPOLL } else { 0 };
+    let refuses = ring.setup_flags() & (setup::IOPOLL | polled) != 0;
+    u128::from(refuses) << opcode::CLOSE
 }
 
 /// The limits that were asked for.

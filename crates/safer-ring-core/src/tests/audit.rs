@@ -5,7 +5,7 @@ use std::format;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::vec::Vec;
 
-use super::model::{Ask, Expect, Place};
+use super::model::{Ask, Expect, Kind, Place};
 use super::world::{Event, Res, Verdict, World, name_of, same, take_dropped, waker};
 use crate::slot::CANCEL_QUEUED;
 use crate::{Key, Orphaned, Polled, Tag};
@@ -145,13 +145,13 @@ impl World {
     }
 
     /// Everything comes to an end. With `patient` the kernel completes what it has; without, it
-    /// completes nothing but what it is asked to cancel, so that only requests to cancel, all of
-    /// which must get through, can end anything.
+    /// completes nothing but closes and what it is asked to cancel, so that only requests to cancel,
+    /// all of which must get through, can end anything else.
     pub(crate) fn check_drain(&self, patient: bool) -> Verdict {
         let mut world = self.clone();
         while let Some((_, left)) = world.model.open {
             let before = world.model.ops.len();
-            world.apply(Event::Link(super::model::Kind::Fsync, left))?;
+            world.apply(Event::Link(Kind::Fsync, left))?;
             same("a chain can be completed", world.model.ops.len(), before + 1)?;
         }
         if !patient {
@@ -176,7 +176,8 @@ impl World {
         while self.stage(8)? {}
         for op in 0..self.model.ops.len() {
             let asked = self.model.ops[op].ask == Ask::Kernel;
-            if self.model.ops[op].in_kernel() && (patient || asked) {
+            let ends = patient || asked || self.model.ops[op].kind == Kind::Close;
+            if self.model.ops[op].in_kernel() && ends {
                 let res = if asked { Res::Cancelled } else { Res::Success };
                 self.apply(Event::Complete(op, res))?;
             }

@@ -40,6 +40,7 @@ pub(crate) const LIFE: Alphabet = Alphabet {
         Res::Notification,
         Res::Cancelled,
         Res::Failed,
+        Res::Expired,
     ],
     ops: 1,
     wakers: 2,

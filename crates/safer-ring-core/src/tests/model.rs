@@ -3,6 +3,7 @@
 
 use std::vec::Vec;
 
+use crate::slot::MOST_TRIES;
 use crate::{Completion, Group, Key, Limits, Op, Phase, StateView, Stats};
 
 pub(crate) const ECANCELED: i32 = -125;
@@ -120,6 +121,10 @@ pub(crate) struct Record {
     fresh: bool,
     more: Option<i32>,
     unpollable: bool,
+    /// Interruptions since it was last found not ready.
+    tries: i32,
+    /// How often it was not ready.
+    waits: u32,
     pub(crate) waker: Option<usize>,
     pub(crate) group: Option<u32>,
 }
@@ -132,6 +137,14 @@ impl Record {
     /// Whether the table has its token.
     pub(crate) fn in_table(&self) -> bool {
         self.place != Place::Gone
+    }
+
+    /// Milliseconds to wait before it is tried again: after the second time that it was not ready, and then after
+    /// every second time, 1, 2, 4 and so on up to 32.
+    pub(crate) fn pause(&self) -> Option<u32> {
+        let pauses = self.waits / 2;
+        (self.waits > 0 && self.waits.is_multiple_of(2))
+            .then(|| [1, 2, 4, 8, 16, 32, 32][usize::try_from(pauses - 1).unwrap().min(6)])
     }
 
     pub(crate) fn uses_slot(&self) -> bool {
@@ -274,6 +287,8 @@ impl Model {
             fresh: false,
             more: None,
             unpollable: false,
+            tries: 0,
+            waits: 0,
             waker: None,
             group: None,
         });
@@ -304,7 +319,7 @@ impl Model {
                 let following = u32::from(self.ops[op].following.unwrap_or(0));
                 self.chain_left = if self.chain_left > 0 { self.chain_left - 1 } else { following };
                 self.ops[op].place = Place::Kernel { poll };
-                if self.ops[op].asked {
+                if self.ops[op].asked && self.ops[op].kind != Kind::Close {
                     self.ops[op].ask = Ask::Queued;
                     self.cancels.push(op);
                 }
@@ -374,7 +389,8 @@ impl Model {
             if record.asked {
                 return self.end(op, ECANCELED, 0, stats);
             }
-            record.unpollable |= res < 0 && res != ECANCELED;
+            let paused = res == -62 && record.pause().is_some();
+            record.unpollable |= res < 0 && res != ECANCELED && !paused;
             if record.chain.is_some() {
                 return self.hold(op, (-11, flags), false, stats);
             }
@@ -384,10 +400,18 @@ impl Model {
             if record.asked {
                 return self.end(op, ECANCELED, 0, stats);
             }
-            if self.ops[op].chain.is_some() {
+            if record.chain.is_some() {
                 return self.hold(op, (res, flags), res == -11, stats);
             }
-            return self.requeue(op, res == -11, stats);
+            if res == -11 {
+                record.tries = 0;
+                record.waits += 1;
+                return self.requeue(op, true, stats);
+            }
+            record.tries += 1;
+            if record.tries <= MOST_TRIES {
+                return self.requeue(op, false, stats);
+            }
         }
         let res = if flags & 8 != 0 { record.more.unwrap_or(res) } else { res };
         self.end(op, res, flags, stats)
@@ -582,7 +606,7 @@ impl Model {
         let record = &mut self.ops[op];
         stats.cancel_requested += u64::from(!record.asked);
         record.asked = true;
-        if record.in_kernel() && record.ask == Ask::No {
+        if record.in_kernel() && record.ask == Ask::No && record.kind != Kind::Close {
             record.ask = Ask::Queued;
             self.cancels.push(op);
         }

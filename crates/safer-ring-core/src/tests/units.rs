@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 use std::vec::Vec;
 
-use crate::slot::Slot;
+use crate::slot::{MOST_TRIES, Slot};
 use crate::{
-    CURSOR, Key, Limits, OnDrop, Op, Orphaned, Outcome, Polled, Staged, Table, Tag, limits,
+    CURSOR, Key, Limits, OnDrop, Op, Orphaned, Outcome, PAUSE, Polled, Staged, Table, Tag, limits,
 };
 
 fn table() -> Table<u32> {
@@ -249,6 +249,22 @@ fn a_cancellation_nobody_asked_for_is_not_a_result() {
     assert!(table.is_done(key));
 }
 
+/// `-ECANCELED` of a close may be the word of its file, so that nobody could tell whether the descriptor is open.
+#[test]
+fn a_close_in_the_kernel_is_not_recalled() {
+    let mut table = table();
+    let key = table.insert(Op::Close { fd: 3 }, 0).unwrap();
+    let word = word(table.stage(8));
+    assert!(table.cancel(key));
+    assert_eq!(table.cancel_all(), 0);
+    assert!(table.stage(8).is_none(), "no request");
+    assert!(matches!(table.complete(word, 0, 0), Outcome::Wake(None)));
+    assert_eq!(table.take(key).unwrap().2.res, 0);
+    let key = table.insert(Op::Close { fd: 3 }, 0).unwrap();
+    assert!(table.cancel(key), "in the queue it ends at once");
+    assert!(table.is_done(key));
+}
+
 /// Its poll is given up as well; the operation itself is tried again, and may be polled for again.
 #[test]
 fn a_poll_that_the_kernel_gave_up_does_not_end_the_operation() {
@@ -258,11 +274,77 @@ fn a_poll_that_the_kernel_gave_up_does_not_end_the_operation() {
     for _ in 0..3 {
         assert!(matches!(table.stage(8), Some(Staged::Operation { poll_first: None, .. })));
         assert!(matches!(table.complete(word, -11, 0), Outcome::Requeued));
-        assert!(matches!(table.stage(8), Some(Staged::Operation { poll_first: Some(1), .. })));
+        assert!(matches!(table.stage(8), Some(Staged::Operation { poll_first: Some(_), .. })));
         assert!(matches!(table.complete(word, -125, 0), Outcome::Requeued));
     }
     assert!(table.stage(8).is_some());
     assert!(matches!(table.complete_plain(word, 5, 0), Some(None)));
+}
+
+/// A signal is over soon; a file that always says so means it.
+#[test]
+fn an_interruption_that_comes_again_and_again_is_the_result() {
+    let mut table = table();
+    for (op, errno) in [
+        (Op::Read { offset: 0 }, -4),
+        (Op::Read { offset: 0 }, -125),
+        (Op::Recv { flags: 0 }, -125),
+        (Op::Fsync { datasync: false }, -4),
+    ] {
+        let key = table.insert(op, 0).unwrap();
+        let word = key.user_data(Tag::Operation);
+        for _ in 0..MOST_TRIES {
+            assert!(matches!(table.stage(8), Some(Staged::Operation { poll_first: None, .. })));
+            assert!(matches!(table.complete(word, errno, 0), Outcome::Requeued));
+        }
+        assert!(table.stage(8).is_some());
+        assert!(matches!(table.complete(word, errno, 0), Outcome::Wake(None)));
+        assert_eq!(table.take(key).unwrap().2.res, errno);
+    }
+    // The next in the slot begins anew.
+    let key = table.insert(Op::Read { offset: 0 }, 0).unwrap();
+    assert!(table.stage(8).is_some());
+    let word = key.user_data(Tag::Operation);
+    assert!(matches!(table.complete(word, -4, 0), Outcome::Requeued));
+}
+
+#[test]
+fn what_a_file_says_once_is_believed() {
+    let mut table = table();
+    let key = table.insert(Op::Read { offset: CURSOR }, 0).unwrap();
+    let word = word(table.stage(8));
+    table.believe(key);
+    assert!(matches!(table.complete(word, -125, 0), Outcome::Wake(None)));
+    assert_eq!(table.take(key).unwrap().2.res, -125);
+}
+
+/// It polls as ready, and is not: the pauses between grow, and the peer may take its time.
+#[test]
+fn a_descriptor_that_is_never_ready_though_it_says_so_is_waited_for_in_pauses() {
+    let mut table = table();
+    let key = table.insert(Op::Send { flags: 0 }, 0).unwrap();
+    let word = key.user_data(Tag::Operation);
+    let mut firsts = Vec::new();
+    for _ in 0..40_000 {
+        assert!(matches!(table.stage(8), Some(Staged::Operation { poll_first: None, .. })));
+        assert!(matches!(table.complete(word, -11, 0), Outcome::Requeued));
+        let Some(Staged::Operation { poll_first: Some(first), .. }) = table.stage(8) else {
+            panic!("something goes first");
+        };
+        let res = if first & PAUSE == 0 { 4 } else { -62 };
+        assert!(matches!(table.complete(word, res, 0), Outcome::Requeued));
+        firsts.push(first);
+    }
+    let ms = |milliseconds| PAUSE | milliseconds;
+    assert_eq!(
+        firsts[..14],
+        [4, ms(1), 4, ms(2), 4, ms(4), 4, ms(8), 4, ms(16), 4, ms(32), 4, ms(32)]
+    );
+    assert!(firsts.iter().skip(12).step_by(2).all(|first| *first == 4));
+    assert!(firsts.iter().skip(13).step_by(2).all(|first| *first == ms(32)));
+    // In a pause it is cancelled like any other.
+    assert!(table.stage(8).is_some());
+    assert!(matches!(table.complete(word, 1, 0), Outcome::Wake(None)));
 }
 
 #[test]

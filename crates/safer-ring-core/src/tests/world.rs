@@ -11,7 +11,9 @@ use std::vec::Vec;
 
 use super::graph;
 use super::model::{Ask, Expect, Kind, Left, Members, Model, Next, Place, WANTED};
-use crate::{Completion, Key, Limits, Op, Orphaned, Outcome, Polled, Staged, Stats, Table, Tag};
+use crate::{
+    Completion, Key, Limits, Op, Orphaned, Outcome, PAUSE, Polled, Staged, Stats, Table, Tag,
+};
 
 std::thread_local! {
     static DROPPED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
@@ -63,6 +65,7 @@ pub(crate) enum Res {
     Notification,
     Cancelled,
     Failed,
+    Expired,
 }
 
 impl Res {
@@ -76,6 +79,7 @@ impl Res {
             Res::Notification => (0, 8),
             Res::Cancelled => (-125, 0),
             Res::Failed => (-5, 0),
+            Res::Expired => (-62, 0),
         }
     }
 }
@@ -331,7 +335,9 @@ impl World {
                 same("op", *real, record.kind.op())?;
                 same("token", resources.0, op)?;
                 same("link", link, chained)?;
-                same("poll", poll_first, record.kind.waits_for().filter(|_| poll))?;
+                let pause = record.pause().map(|milliseconds| PAUSE | milliseconds);
+                let first = pause.or(record.kind.waits_for());
+                same("poll", poll_first, first.filter(|_| poll))?;
             }
             (staged, next) => return Err(format!("staged {staged:?}, not {next:?}")),
         }

@@ -212,6 +212,7 @@ pub(crate) mod child;
 pub(crate) mod example;
 #[cfg(feature = "tokio")]
 pub(crate) mod flavour;
+pub(crate) mod fuse;
 pub(crate) mod naps;
 pub(crate) mod net;
 pub(crate) mod seccomp;

@@ -11,6 +11,8 @@ pub(crate) enum Calls {
     Setup,
     Enter,
     Register,
+    /// Not of io_uring: send(2).
+    Send,
 }
 
 /// What happens to who makes one of them.
@@ -61,6 +63,7 @@ fn program(calls: Calls, deed: Deed) -> [libc::sock_filter; 7] {
         Calls::Setup => (libc::SYS_io_uring_setup, libc::SYS_io_uring_setup),
         Calls::Enter => (libc::SYS_io_uring_enter, libc::SYS_io_uring_enter),
         Calls::Register => (libc::SYS_io_uring_register, libc::SYS_io_uring_register),
+        Calls::Send => (libc::SYS_sendto, libc::SYS_sendto),
     };
     let answer = match deed {
         Deed::Errno(errno) => libc::SECCOMP_RET_ERRNO | u32::try_from(errno).unwrap(),
