@@ -1,6 +1,12 @@
 //! The adapter of files behaves as tokio's own: each program here runs over both.
 #![cfg(feature = "tokio")]
-#![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    unsafe_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "tests"
+)]
 
 mod common;
 
