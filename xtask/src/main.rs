@@ -39,6 +39,8 @@ const HELP: &str = "\
 usage: cargo xtask <command>
 
   tidy [--fix]                 house rules; --fix lowers ratchets and lists new unsafe files
+  badges                       how many scenarios, environments and planted mistakes there are, as
+                               README.md has it
   safety [--check]             write SAFETY.md, or fail when it is not what would be written
   kernels [--check]            write docs/KERNELS.md, or fail when it is not what would be written
   no-std                       prove that safer-ring-core needs no standard library
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         }
         ["tidy"] => tidy::run(false),
         ["tidy", "--fix"] => tidy::run(true),
+        ["badges"] => tidy::badges(),
         ["safety"] => safety::run(false),
         ["safety", "--check"] => safety::run(true),
         ["kernels"] => kernels::run(false),
