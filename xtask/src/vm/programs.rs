@@ -128,6 +128,7 @@ pub(super) const PROGRAMS: &[Program] = &[
         .in_short(),
     face("drops"),
     face("drop_transfers"),
+    face("crowd"),
     face("adoption"),
     face("adoption_sends"),
     face("teardown"),
