@@ -19,8 +19,13 @@ struct Remembering;
 /// The layout with room in front, and how much that is.
 fn with_room(layout: Layout) -> (Layout, usize) {
     let room = layout.align().max(ROOM);
-    let size = layout.size().checked_add(room).unwrap_or(usize::MAX);
+    let size = layout.size().saturating_add(room);
     (Layout::from_size_align(size, room).unwrap_or(layout), room)
+}
+
+/// Where the layout of what was given is.
+fn remembered(given: *mut u8) -> *mut [usize; 2] {
+    given.wrapping_sub(ROOM).cast()
 }
 
 // SAFETY: what the system gives is passed on, behind a place for the layout; the alignment of that place is not less than what
@@ -33,19 +38,15 @@ unsafe impl GlobalAlloc for Remembering {
         if start.is_null() {
             return start;
         }
-        // SAFETY: `room` bytes are there, and two numbers fit in front of what is given.
-        unsafe {
-            let given = start.add(room);
-            given.sub(16).cast::<usize>().write(layout.size());
-            given.sub(8).cast::<usize>().write(layout.align());
-            given
-        }
+        let given = start.wrapping_add(room);
+        // SAFETY: `room` bytes are in front of what is given, aligned for numbers, and two of them fit there.
+        unsafe { remembered(given).write([layout.size(), layout.align()]) };
+        given
     }
 
     unsafe fn dealloc(&self, given: *mut u8, layout: Layout) {
         // SAFETY: written by `alloc`.
-        let (size, align) =
-            unsafe { (given.sub(16).cast::<usize>().read(), given.sub(8).cast::<usize>().read()) };
+        let [size, align] = unsafe { remembered(given).read() };
         if (size, align) != (layout.size(), layout.align()) {
             WRONG.fetch_add(1, Ordering::Relaxed);
         }
@@ -55,7 +56,7 @@ unsafe impl GlobalAlloc for Remembering {
         let was = Layout::from_size_align(size, align).unwrap_or(layout);
         let (whole, room) = with_room(was);
         // SAFETY: what the system has given, with that layout.
-        unsafe { System.dealloc(given.sub(room), whole) };
+        unsafe { System.dealloc(given.wrapping_sub(room), whole) };
     }
 }
 
@@ -114,10 +115,9 @@ fn what_is_freed_has_the_layout_of_its_allocation() {
 fn a_wrong_one_is_counted() {
     let before = WRONG.load(Ordering::Relaxed);
     let layout = Layout::from_size_align(64, 64).unwrap();
-    // SAFETY: not of the system directly, so that what is wrong is only counted.
-    unsafe {
-        let given = ALLOCATOR.alloc(layout);
-        ALLOCATOR.dealloc(given, Layout::from_size_align(64, 1).unwrap());
-    }
+    // SAFETY: the size is not zero.
+    let given = unsafe { ALLOCATOR.alloc(layout) };
+    // SAFETY: just allocated. The layout is wrong, which this allocator counts, and then does without.
+    unsafe { ALLOCATOR.dealloc(given, Layout::from_size_align(64, 1).unwrap()) };
     assert_eq!(WRONG.load(Ordering::Relaxed), before + 1);
 }
