@@ -203,8 +203,7 @@ fn steps(table: &Path) -> Vec<Step> {
     all.extend(debug_steps());
     all.extend(release_steps(table));
     all.extend(
-        ["fuzz", "loom", "torture --asan", "msrv", "tsan", "miri"]
-            .map(|name| own(Builds::Apart, name)),
+        ["fuzz", "loom", "asan", "msrv", "tsan", "miri"].map(|name| own(Builds::Apart, name)),
     );
     all
 }

@@ -143,6 +143,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_target_has_a_corpus_and_no_corpus_is_left_over() {
+        let directory = workspace::root().join("crates/safer-ring-fuzz/corpus");
+        let mut there: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        there.sort();
+        let mut names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        names.sort_unstable();
+        assert_eq!(there, names);
+    }
+
+    #[test]
     fn options_are_read() {
         let minute = Plan { target: None, seconds: 60, seed: 1, keep: false };
         assert_eq!(plan(&[]), Ok(minute));

@@ -11,7 +11,7 @@ use crate::workspace::{array, text};
 use crate::{Outcome, workspace};
 
 /// The stored table, in the root of the repository.
-const BASELINE: &str = "instr-baseline.json";
+pub(crate) const BASELINE: &str = "instr-baseline.json";
 /// Growth that is not noise: this part of the stored value, or this many instructions if more.
 const TOLERANCE_RATIO: f64 = 0.03;
 const TOLERANCE_INSTRUCTIONS: f64 = 3.0;
@@ -36,7 +36,7 @@ pub(crate) enum Store {
 }
 
 /// Instructions per operation by scenario and implementation.
-type Rows = BTreeMap<(String, String), f64>;
+pub(crate) type Rows = BTreeMap<(String, String), f64>;
 
 /// A measured or stored table.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,6 +167,14 @@ fn parse(json: &str, origin: &str) -> Outcome<Table> {
         return Err(format!("instr: {origin}: needs \"rustc\", \"arch\" and rows in \"instr\""));
     }
     Ok(Table { rustc, arch, rows })
+}
+
+/// The rows of a stored table.
+///
+/// # Errors
+/// The text is none.
+pub(crate) fn stored(json: &str) -> Outcome<Rows> {
+    Ok(parse(json, BASELINE)?.rows)
 }
 
 /// Writes a table, one row a line, for reviewable changes.

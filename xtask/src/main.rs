@@ -2,6 +2,7 @@
 //! the generated audit of every unsafe site. Run it as `cargo xtask <command>`.
 #![forbid(unsafe_code)]
 
+mod asan;
 mod built;
 mod ci;
 mod conformance;
@@ -39,6 +40,8 @@ const HELP: &str = "\
 usage: cargo xtask <command>
 
   tidy [--fix]                 house rules; --fix lowers ratchets and lists new unsafe files
+  badges                       how many scenarios, environments and planted mistakes there are, as
+                               README.md has it
   safety [--check]             write SAFETY.md, or fail when it is not what would be written
   kernels [--check]            write docs/KERNELS.md, or fail when it is not what would be written
   no-std                       prove that safer-ring-core needs no standard library
@@ -49,10 +52,11 @@ usage: cargo xtask <command>
   fallback [WORDS]             the public tests with the fallback forced; WORDS are for the harness
   conformance [--badges]       every scenario in every environment of this machine; --badges: only
                                how many there are of what
-  torture [--asan]             a minute of random drops, in release mode; --asan: half a minute
-                               under the address sanitizer
-  tsan                         tests with threads and the torture under the thread sanitizer; needs
-                               the component rust-src
+  torture                      a minute of random drops, in release mode
+  asan [--full | --torture]    the conformance suite, simulated worlds and the torture under the
+                               address sanitizer; --full: every environment and 20,000 seeds
+  tsan                         tests with threads, the conformance suite, wake-ups and the torture
+                               under the thread sanitizer; needs the component rust-src
   miri                         the backend's tests in simulated worlds under Miri, where it is
                                installed
   soak [--full]                wake-ups across threads, in release mode; --full: ten million of
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         }
         ["tidy"] => tidy::run(false),
         ["tidy", "--fix"] => tidy::run(true),
+        ["badges"] => tidy::badges(),
         ["safety"] => safety::run(false),
         ["safety", "--check"] => safety::run(true),
         ["kernels"] => kernels::run(false),
@@ -100,8 +105,10 @@ fn main() -> ExitCode {
         ["fallback", words @ ..] => fallback::run(words),
         ["conformance"] => conformance::run(false),
         ["conformance", "--badges"] => conformance::run(true),
-        ["torture"] => torture::run(torture::Build::Release),
-        ["torture", "--asan"] => torture::run(torture::Build::Asan),
+        ["torture"] => torture::run(),
+        ["asan"] => asan::run(asan::Part::Short),
+        ["asan", "--full"] => asan::run(asan::Part::Full),
+        ["asan", "--torture"] => asan::run(asan::Part::Torture),
         ["soak"] => soak::run(soak::SHORT),
         ["soak", "--full"] => soak::run(soak::FULL),
         ["fuzz", options @ ..] => fuzz::command(options),

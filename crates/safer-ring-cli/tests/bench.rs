@@ -81,6 +81,14 @@ fn a_short_run_gives_a_table_json_and_html() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
 }
 
+/// The names of all scenarios, as the program lists them.
+fn scenarios() -> Vec<String> {
+    let output = bench(&["--only", "no-such-thing"]).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    let (_, names) = message.split_once("there are: ").unwrap();
+    names.lines().next().unwrap().split(", ").map(|name| name.trim().to_owned()).collect()
+}
+
 #[test]
 fn every_scenario_runs() {
     let dir = tempfile::tempdir().unwrap();
@@ -88,13 +96,28 @@ fn every_scenario_runs() {
     let output = bench(&TINY).arg("--json").arg(&json).output().unwrap();
     assert!(output.status.success(), "{}", stdout(&output));
     let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    for scenario in ["read-4k-cached-qd32", "echo-1", "echo-64", "drop-64"] {
+    let notes = report["notes"].to_string();
+    let all = scenarios();
+    assert_eq!(all.len(), 15, "{all:?}");
+    let rings = io_uring_works(&report);
+    for scenario in &all {
         let rows = rows(&report, scenario);
-        assert!(rows.iter().any(|row| row["impl"] == "std"), "{scenario}");
-        if io_uring_works(&report) {
-            assert!(rows.iter().any(|row| row["impl"] == "safer-ring/local"), "{scenario}");
+        let has = |name: &str| {
+            let there = rows.iter().any(|row| row["impl"] == name);
+            // A file system without direct I/O, say: told, with the reason.
+            there || notes.contains(&format!("{scenario}, {name}: absent: "))
+        };
+        let (nop, many) = (scenario.starts_with("nop-"), scenario.starts_with("mt-"));
+        // There is no call that does nothing, and a local ring belongs to one thread.
+        assert_ne!(has("std"), nop, "{scenario}: {notes}");
+        assert_ne!(has("tokio"), nop, "{scenario}: {notes}");
+        assert_ne!(has("safer-ring/fallback"), many, "{scenario}: {notes}");
+        if rings {
+            assert!(has("raw") && has("safer-ring/shared"), "{scenario}: {notes}");
+            assert_ne!(has("safer-ring/local"), many, "{scenario}: {notes}");
         }
     }
+    assert!(!notes.contains("FAILED"), "{notes}");
 }
 
 #[test]

@@ -3,6 +3,10 @@
 //! Each entry names scenarios, or tests of the workspace where a scenario cannot show it, or says why nothing can.
 //! The tests of this file compare the names with the tables, with the documents and with the sources.
 
+mod peers;
+
+pub use peers::PEER_BUGS;
+
 /// How an entry is shown.
 #[derive(Clone, Copy, Debug)]
 pub enum Shown {
@@ -10,6 +14,8 @@ pub enum Shown {
     By(&'static [&'static str]),
     /// By these tests of the workspace: it needs a kernel that misbehaves, a process of its own, or the insides.
     Elsewhere(&'static [&'static str]),
+    /// By these scenarios, and by these tests.
+    Both(&'static [&'static str], &'static [&'static str]),
     /// Not at all, and why.
     Not(&'static str),
 }
@@ -17,7 +23,7 @@ pub enum Shown {
 /// What is shown, and how.
 pub type Entry = (&'static str, Shown);
 
-use Shown::{By, Elsewhere, Not};
+use Shown::{Both, By, Elsewhere, Not};
 
 /// What a drop means: the rows of the table of the design.
 pub const DROPS: &[Entry] = &[
@@ -97,7 +103,7 @@ pub const DROPS: &[Entry] = &[
     ),
 ];
 
-/// Pitfalls of io_uring, by the part of the work that they lie in.
+/// Pitfalls of io_uring, by the part of the work that they lie in: the bold words of each row of `docs/PITFALLS.md`.
 pub const PITFALLS: &[Entry] = &[
     // Submission.
     ("a failed enter keeps its entries", Elsewhere(&["a_failed_enter_keeps_the_operation"])),
@@ -107,7 +113,10 @@ pub const PITFALLS: &[Entry] = &[
     ),
     (
         "an interrupted enter",
-        Elsewhere(&["a_storm_of_signals_fails_nothing_and_ends_no_timer_early"]),
+        Elsewhere(&[
+            "a_storm_of_signals_fails_nothing_and_ends_no_timer_early",
+            "every_operation_works_in_a_storm_of_signals",
+        ]),
     ),
     (
         "a full submission queue",
@@ -126,7 +135,10 @@ pub const PITFALLS: &[Entry] = &[
             "a_datagram_has_the_address_of_its_sender",
         ]),
     ),
-    ("an entry is touched after it was submitted", Elsewhere(&["ring_indices_wrap"])),
+    (
+        "an entry is touched after it was submitted",
+        Elsewhere(&["what_was_published_is_not_touched_before_the_kernel_has_taken_it"]),
+    ),
     (
         "lengths above two gigabytes",
         Not("needs that much memory; lengths are cut in one place, `MAX_TRANSFER`"),
@@ -180,7 +192,13 @@ pub const PITFALLS: &[Entry] = &[
         "ECANCELED that nobody asked for",
         Elsewhere(&["a_cancellation_nobody_asked_for_is_not_a_result"]),
     ),
-    ("the submitting thread ends", By(&["a_shared_ring_is_used_from_many_threads"])),
+    (
+        "the submitting thread ends",
+        Elsewhere(&[
+            "what_a_thread_leaves_in_flight_goes_on_after_its_end",
+            "what_a_thread_has_dropped_is_kept_after_its_end",
+        ]),
+    ),
     // Files and descriptors.
     (
         "close does not end what is in flight",
@@ -234,6 +252,10 @@ pub const PITFALLS: &[Entry] = &[
         "a socket has no places",
         By(&["a_socket_has_no_places", "a_socket_has_no_places_for_many_buffers"]),
     ),
+    (
+        "a device does not take registered memory",
+        Elsewhere(&["devices_are_read_into_registered_memory"]),
+    ),
     // Buffers.
     (
         "buffers that move or are borrowed",
@@ -252,13 +274,23 @@ pub const PITFALLS: &[Entry] = &[
         Elsewhere(&["direct_reads_name_registered_memory", "buffers_that_run_out_end_no_stream"]),
     ),
     (
+        "registered buffers count as locked memory",
+        Elsewhere(&[
+            "a_pool_beyond_the_limit_of_locked_memory_is_refused_and_works",
+            "more_pools_than_there_is_room_for_are_refused",
+        ]),
+    ),
+    (
         "notifications of zero-copy sends",
         Elsewhere(&["a_notification_does_not_replace_the_result"]),
     ),
     // Set-up and threads.
     (
         "SINGLE_ISSUER: another thread enters",
-        By(&["two_rings_at_the_same_time", "a_shared_ring_is_used_from_many_threads"]),
+        Both(
+            &["a_shared_ring_is_used_from_many_threads", "another_thread_wakes_the_ring"],
+            &["a_registered_pool_is_dropped_on_another_thread"],
+        ),
     ),
     (
         "an accepted descriptor is not valid with DEFER_TASKRUN",
@@ -267,6 +299,13 @@ pub const PITFALLS: &[Entry] = &[
     ("SQPOLL reads entries late", By(&["sqpoll_is_a_mode_of_io_uring"])),
     ("IOPOLL is for disks", By(&["iopoll_is_a_mode_of_io_uring"])),
     ("rings made and dropped in a row run out of memory", By(&["fifty_rings_in_a_row"])),
+    (
+        "a later ring cannot be made",
+        Elsewhere(&[
+            "a_thread_that_comes_after_the_filter_falls_back_alone",
+            "a_filter_that_comes_after_the_first_ring_does_not_kill_the_program",
+        ]),
+    ),
     ("unknown setup flags", By(&["absent_flags_are_absent", "many_entries_can_be_had"])),
     ("opcodes that this kernel lacks", By(&["absent_opcodes_run_as_system_calls"])),
     (
@@ -295,195 +334,20 @@ pub const PITFALLS: &[Entry] = &[
         "stuck requests at the end",
         By(&["what_is_left_after_draining_is_named", "a_drained_ring_has_nothing_left"]),
     ),
-    ("signals", Elsewhere(&["a_storm_of_signals_fails_nothing_and_ends_no_timer_early"])),
+    (
+        "signals",
+        Elsewhere(&[
+            "a_storm_of_signals_fails_nothing_and_ends_no_timer_early",
+            "every_operation_works_in_a_storm_of_signals",
+        ]),
+    ),
+    (
+        "credentials that change after the ring was made",
+        Not(
+            "rings are not made with a personality; what SQPOLL keeps is the kernel's, and said in the document",
+        ),
+    ),
     // Surroundings.
     ("io_uring is blocked", By(&["auto_gives_a_ring_that_works", "a_ring_says_what_runs_it"])),
     ("placement", By(&["pages_and_workers_of_a_node"])),
-];
-
-/// Classes of bugs of other libraries: the bold words of each row of `docs/OTHER-LIBRARIES.md`.
-pub const PEER_BUGS: &[Entry] = &[
-    (
-        "The ring is dropped with work in flight, and its memory is freed.",
-        By(&["a_dropped_ring_releases_its_buffers", "a_dropped_ring_keeps_direct_reads_alive"]),
-    ),
-    (
-        "Closing the ring's descriptor is taken for a barrier.",
-        By(&["a_dropped_ring_keeps_direct_reads_alive"]),
-    ),
-    (
-        "`IORING_REGISTER_SYNC_CANCEL` is taken for a barrier.",
-        By(&[
-            "a_dropped_ring_keeps_direct_reads_alive",
-            "a_dropped_direct_read_releases_its_buffer_after_its_end",
-        ]),
-    ),
-    (
-        "The dropped future frees the buffer",
-        By(&[
-            "a_dropped_positional_read_releases_its_buffer",
-            "a_dropped_vectored_read_releases_its_buffers",
-        ]),
-    ),
-    (
-        "The buffer can be reached while the kernel writes.",
-        Elsewhere(&["misuse_does_not_compile_and_its_neighbours_do"]),
-    ),
-    (
-        "A waker or a destructor panics while completions are taken in.",
-        Elsewhere(&["a_panicking_waker_does_not_silence_those_after_it"]),
-    ),
-    (
-        "A safe function takes any submission entry",
-        Elsewhere(&["misuse_does_not_compile_and_its_neighbours_do"]),
-    ),
-    (
-        "The time of a linked timeout is freed.",
-        By(&["a_timer_in_a_chain_is_refused", "recv_with_a_time_limit"]),
-    ),
-    (
-        "Buffers given to the kernel for good are freed when unregistering fails.",
-        Elsewhere(&[
-            "what_is_unregistered_is_read_as_before",
-            "a_pool_outlives_its_handle_in_the_ring",
-        ]),
-    ),
-    (
-        "Zero-copy sends whose buffer is used again at once.",
-        Elsewhere(&["a_notification_does_not_replace_the_result"]),
-    ),
-    (
-        "A dropped accept or open leaks what it makes.",
-        By(&[
-            "kept_connections_are_closed_with_their_listener",
-            "a_dropped_open_of_a_fifo_leaves_nothing_behind",
-            "a_dropped_pipe_is_closed",
-            "descriptors_that_nobody_asks_for_are_closed",
-        ]),
-    ),
-    (
-        "The number of a descriptor is reused under an operation in the queue.",
-        By(&["an_operation_keeps_its_file_open"]),
-    ),
-    (
-        "Accepted sockets without close-on-exec",
-        By(&[
-            "accept_gives_the_peer",
-            "what_is_opened_closes_on_exec",
-            "a_pipe_is_made",
-            "a_descriptor_arrives_owned",
-        ]),
-    ),
-    (
-        "Bytes of a dropped receive are lost.",
-        By(&[
-            "bytes_that_come_after_the_drop_go_to_the_next",
-            "receives_dropped_in_turn_keep_the_order",
-            "a_dropped_read_exact_loses_nothing",
-            "a_dropped_message_is_handed_to_the_next",
-        ]),
-    ),
-    (
-        "A connection of a dropped accept is lost",
-        By(&[
-            "a_connection_after_the_drop_goes_to_the_next",
-            "a_connection_before_the_drop_goes_to_the_next",
-        ]),
-    ),
-    (
-        "A dropped operation stays in the kernel for ever",
-        By(&[
-            "a_dropped_poll_ends",
-            "a_dropped_connect_ends",
-            "a_dropped_stream_ends_its_armed_receive",
-            "a_dropped_raw_poll_ends",
-        ]),
-    ),
-    (
-        "The cancellation of a dropped future is itself dropped when the submission queue is full.",
-        By(&["drops_in_a_full_queue_leave_nothing", "cancellations_pass_a_full_queue"]),
-    ),
-    (
-        "Nobody can see that an operation was cancelled.",
-        By(&[
-            "recv_is_cancelled",
-            "recv_that_has_its_bytes_is_completed",
-            "recv_with_a_time_limit",
-        ]),
-    ),
-    ("Identifiers of buffers are lost", By(&["the_ring_lends_its_own_buffers"])),
-    ("Indices are compared, not subtracted.", Elsewhere(&["ring_indices_wrap"])),
-    (
-        "Two threads fill the last place of the submission queue.",
-        By(&["a_shared_ring_is_used_from_many_threads"]),
-    ),
-    (
-        "A failed submission is reported, and the entry stays in the queue.",
-        Elsewhere(&["a_failed_enter_keeps_the_operation"]),
-    ),
-    (
-        "A completion ends the wrong operation.",
-        By(&["a_stale_completion_ends_nothing", "completions_reach_their_own_operation"]),
-    ),
-    (
-        "Completions of others are thrown away",
-        By(&["completions_reach_their_own_operation", "reads_at_the_same_time"]),
-    ),
-    (
-        "A full submission queue panics.",
-        By(&["two_thousand_operations_pass", "a_batch_of_a_hundred_passes"]),
-    ),
-    (
-        "Completions that did not fit are never fetched.",
-        Elsewhere(&["completions_that_do_not_fit_are_not_lost"]),
-    ),
-    ("Linked entries are torn apart", By(&["a_chain_runs_in_order"])),
-    (
-        "`EINTR`, `EAGAIN` and `EBUSY` end operations",
-        By(&["recv_of_a_nonblocking_socket_waits", "a_nonblocking_pipe_waits_all_the_same"]),
-    ),
-    (
-        "An error loses the buffer.",
-        By(&[
-            "read_of_what_is_for_writing_only",
-            "write_of_what_is_for_reading_only",
-            "vectored_read_of_what_is_for_writing",
-            "send_to_a_peer_that_has_gone",
-        ]),
-    ),
-    (
-        "A length from the kernel or the peer is asserted.",
-        By(&["a_cut_datagram_says_so", "control_data_that_does_not_fit_says_so"]),
-    ),
-    ("A short append is continued.", Elsewhere(&["an_append_that_is_cut_short_is_not_continued"])),
-    (
-        "An offset of 0 stands for the cursor",
-        By(&[
-            "read_at_gives_what_is_there",
-            "read_at_the_offset_that_means_the_cursor",
-            "write_at_the_offset_that_means_the_cursor",
-        ]),
-    ),
-    (
-        "A destructor panics",
-        By(&["a_dropped_ring_releases_its_buffers", "a_future_outlives_the_handles_of_its_ring"]),
-    ),
-    (
-        "The end of a runtime waits without limit",
-        By(&["a_dropped_ring_releases_its_buffers", "what_is_left_after_draining_is_named"]),
-    ),
-    ("A panic loses the ring", Elsewhere(&["a_panic_in_a_local_block_on_leaves_the_ring_usable"])),
-    ("Waiting burns a processor.", Elsewhere(&["waiting_uses_no_cpu_in_a_local_ring"])),
-    (
-        "A future is pending and nobody will wake it.",
-        By(&["the_last_waker_is_woken", "a_thousand_timers_end"]),
-    ),
-    (
-        "The library ends the process",
-        By(&["a_ring_of_no_entries_is_refused", "auto_gives_a_ring_that_works"]),
-    ),
-    (
-        "A forked child uses its parent's ring",
-        Elsewhere(&["a_forked_child_is_refused_and_disturbs_nothing"]),
-    ),
 ];

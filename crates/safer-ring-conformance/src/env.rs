@@ -56,6 +56,14 @@ pub(crate) type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 /// Threads, no-ops on each; how many have ended.
 pub(crate) type Across<M> = fn(&RingOf<M>, usize, usize) -> usize;
 
+/// How rings are made, what is written to, threads, records of each; how many writes have moved a whole one, and how many
+/// completions were nobody's.
+pub(crate) type Records<M> =
+    fn(Builder<M>, &Fd<M>, usize, usize) -> Result<(usize, u64), SetupError>;
+
+/// Bytes of a record: its number, and no other has it.
+pub(crate) const RECORD: usize = 4;
+
 /// What differs between rings of one thread and of any.
 #[derive(Clone, Copy)]
 pub(crate) struct Flavour<M: Mode> {
@@ -63,6 +71,9 @@ pub(crate) struct Flavour<M: Mode> {
     pub(crate) drive: fn(&RingOf<M>, Work<'_>),
     /// Runs so many no-ops on each of so many threads; tells how many have ended. For any thread only.
     pub(crate) across: Option<Across<M>>,
+    /// Makes a ring with one place, and lets so many threads write so many records of [`RECORD`] bytes each with it. For any
+    /// thread only.
+    pub(crate) records: Option<Records<M>>,
 }
 
 impl<M: Mode> Flavour<M> {
@@ -160,6 +171,21 @@ impl<M: Mode> Env<M> {
         };
         let across = flavour.across.ok_or("a ring of one thread")?;
         Ok(across(&self.ring, threads, each))
+    }
+
+    /// Lets threads write records with another ring, which has one place; how many were written, and completions that were
+    /// nobody's.
+    pub(crate) fn records(
+        &self,
+        to: &Fd<M>,
+        threads: usize,
+        each: usize,
+    ) -> Result<(usize, u64), Trouble> {
+        let Place::Machine { make, flavour } = &self.place else {
+            return Err("a world has one thread".into());
+        };
+        let records = flavour.records.ok_or("a ring of one thread")?;
+        Ok(records(make(), to, threads, each)?)
     }
 
     /// A path in the directory of this run.

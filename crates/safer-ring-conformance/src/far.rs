@@ -1,6 +1,6 @@
 //! The other side of connections: std's on the machine, that of a second ring in a simulated kernel.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::task::Poll;
@@ -11,6 +11,16 @@ use crate::env::{Env, Trouble};
 use crate::kit::{poll_once, turn};
 
 const PEEK: u32 = 0x2;
+
+/// A call of std's that a signal has not interrupted: the suite also runs in a storm of them.
+pub(crate) fn steadily<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
 
 /// One side of a connection, or a socket for datagrams, that is not under test.
 pub(crate) enum Far<M: Mode> {
@@ -72,11 +82,11 @@ impl<M: Mode> Far<M> {
     async fn receive(&self, len: usize, peek: bool) -> Result<Vec<u8>, Trouble> {
         let mut room = vec![0; len];
         let count = match self {
-            Far::Unix(socket) => { socket }.read(&mut room)?,
-            Far::Tcp(socket) if peek => socket.peek(&mut room)?,
-            Far::Tcp(socket) => { socket }.read(&mut room)?,
-            Far::Datagram(socket) => socket.recv(&mut room)?,
-            Far::Udp(socket) => socket.recv(&mut room)?,
+            Far::Unix(socket) => steadily(|| { socket }.read(&mut room))?,
+            Far::Tcp(socket) if peek => steadily(|| socket.peek(&mut room))?,
+            Far::Tcp(socket) => steadily(|| { socket }.read(&mut room))?,
+            Far::Datagram(socket) => steadily(|| socket.recv(&mut room))?,
+            Far::Udp(socket) => steadily(|| socket.recv(&mut room))?,
             Far::Ring { ring, fd, .. } => {
                 let (count, back) = ring.recv_with(fd, room, if peek { PEEK } else { 0 }).await?;
                 room = back;
@@ -126,7 +136,7 @@ impl<M: Mode> Far<M> {
     /// Who sent the next datagram.
     pub(crate) async fn sender(&self) -> Result<SocketAddr, Trouble> {
         Ok(match self {
-            Far::Udp(socket) => socket.recv_from(&mut [0; 16])?.1,
+            Far::Udp(socket) => steadily(|| socket.recv_from(&mut [0; 16]))?.1,
             Far::Ring { ring, fd, .. } => {
                 let got = ring.recv_msg(fd, vec![0; 16], 0).await?;
                 got.address.as_ref().and_then(Address::ip).ok_or("no sender")?

@@ -15,7 +15,7 @@ use safer_ring::{Failure, Mode, OpError, RingOf, TransferError};
 use crate::env::Trouble;
 
 /// What waits for a state gives up after this time; less than the limit of a scenario.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 struct Unpark(Thread);
 

@@ -20,6 +20,7 @@ mod env;
 mod environments;
 mod far;
 mod kit;
+mod morgue;
 mod report;
 mod run;
 mod scenario;

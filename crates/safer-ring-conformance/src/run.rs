@@ -1,16 +1,18 @@
 //! Running scenarios, each on a thread of its own.
 
 use std::path::Path;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::task::Poll;
 use std::time::Duration;
 
 use safer_ring::sim::{self, World};
-use safer_ring::{Local, Mode, Ring, Shared};
+use safer_ring::{Builder, Fd, Local, Mode, Ring, SetupError, Shared};
 
-use crate::env::{Env, Flavour, MakeIn, Observed, Verdict};
+use crate::env::{Env, Flavour, MakeIn, Observed, RECORD, Verdict};
 use crate::environments::{Environment, Tag};
-use crate::kit::block_on;
+use crate::kit::{block_on, poll_once};
 use crate::scenario::{Expect, Run, Scenario};
 
 /// A scenario that is not over by then hangs. Generous, for machines that are emulated.
@@ -139,9 +141,49 @@ fn simulated(scenario: Scenario, environment: &'static Environment) -> Verdict {
     }
 }
 
-const LOCAL: Flavour<Local> = Flavour { drive: |ring, future| ring.block_on(future), across: None };
+const LOCAL: Flavour<Local> =
+    Flavour { drive: |ring, future| ring.block_on(future), across: None, records: None };
 const SHARED: Flavour<Shared> =
-    Flavour { drive: |_, future| block_on(future), across: Some(across) };
+    Flavour { drive: |_, future| block_on(future), across: Some(across), records: Some(records) };
+
+/// Writes of a thread that are started before the first of them is awaited.
+const AHEAD: usize = 16;
+
+fn records(
+    builder: Builder<Shared>,
+    to: &Fd,
+    threads: usize,
+    each: usize,
+) -> Result<(usize, u64), SetupError> {
+    let ring = &builder.entries(1).max_rings(1).build()?;
+    // They begin together, or the first would be done before the last is there.
+    let begin = &Barrier::new(threads);
+    let written = std::thread::scope(|scope| {
+        let work = |thread: usize| {
+            move || {
+                begin.wait();
+                let numbers: Vec<usize> = (thread * each..(thread + 1) * each).collect();
+                numbers.chunks(AHEAD).map(|lot| record_all(ring, to, lot)).sum::<usize>()
+            }
+        };
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(work(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()
+    });
+    Ok((written, ring.snapshot().stale_completions))
+}
+
+/// Writes a record for each number, all begun before the first is awaited; how many were written whole.
+fn record_all(ring: &Ring, to: &Fd, numbers: &[usize]) -> usize {
+    let record = |number: &usize| u32::try_from(*number).unwrap_or(u32::MAX).to_ne_bytes().to_vec();
+    let mut writes: Vec<_> =
+        numbers.iter().map(|number| ring.write_owned(to, record(number))).collect();
+    let early: Vec<_> = writes.iter_mut().map(poll_once).collect();
+    let ends = writes.into_iter().zip(early).map(|(write, early)| match early {
+        Poll::Ready(end) => end,
+        Poll::Pending => block_on(write),
+    });
+    ends.filter(|end| matches!(end, Ok((RECORD, _)))).count()
+}
 
 fn across(ring: &Ring, threads: usize, each: usize) -> usize {
     std::thread::scope(|scope| {

@@ -1,7 +1,7 @@
 //! Fuzzing inside of tests: a target is a test whose body is one call of [`drive`], so it reaches what only its crate sees.
 //!
 //! * Under `cargo test` each target replays what is kept for it: `corpus/TARGET`, inputs that led somewhere new, and
-//!   `regressions/TARGET`, inputs that have failed.
+//!   `regressions/TARGET`, inputs that have failed. A target without a corpus fails; `cargo xtask fuzz TARGET --keep` makes one.
 //! * Under `cargo xtask fuzz` it makes new inputs, for a time: it changes those it has, and keeps what reaches code that
 //!   nothing has reached before, or as often. The counters for that are LLVM's (`sanitizer-coverage-inline-8bit-counters`),
 //!   compiled into this workspace's crates and their dependencies, not into the standard library. In a build without them
@@ -42,23 +42,26 @@ pub const KEEP: &str = "SAFER_RING_FUZZ_KEEP";
 const SHRINKING: u32 = 4000;
 /// Most inputs of a corpus.
 const MOST_KEPT: usize = 64;
+/// Fewest inputs of a corpus: what a run of a minute finds is more.
+const LEAST_KEPT: usize = 20;
 
 /// Replays what is kept for the target `name`, or looks for more.
 ///
 /// # Panics
-/// An input fails, or a file cannot be read or written.
+/// An input fails, or a file cannot be read or written; nothing is kept for the target that could be replayed.
 pub fn drive(name: &str, target: impl Fn(&[u8])) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if !here.exists() {
+        // A program that was copied to a virtual machine, say.
+        eprintln!("skipped: {name}: the inputs are not on this machine");
+        return;
+    }
     let corpus = here.join("corpus").join(name);
     let regressions = here.join("regressions").join(name);
     let mut known = inputs(&regressions);
     known.extend(inputs(&corpus));
     let Some(seconds) = env::var(SECONDS).ok().and_then(|text| text.parse().ok()) else {
-        for (path, input) in known {
-            if let Err(message) = attempt(&target, &input) {
-                panic!("{} fails: {message}", path.display());
-            }
-        }
+        replay(name, &target, &known);
         return;
     };
     let seed = env::var(SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
@@ -84,6 +87,18 @@ pub fn drive(name: &str, target: impl Fn(&[u8])) {
     }
     let _ = fs::remove_file(&run.at);
     println!("fuzz {name}: seed {seed}, {run}");
+}
+
+/// Runs the target with what is kept for it.
+fn replay(name: &str, target: &impl Fn(&[u8]), known: &[(PathBuf, Vec<u8>)]) {
+    for (path, input) in known {
+        if let Err(message) = attempt(target, input) {
+            panic!("{} fails: {message}", path.display());
+        }
+    }
+    let count = known.len();
+    let enough = count >= LEAST_KEPT;
+    assert!(enough, "only {count} inputs for {name}: `cargo xtask fuzz {name} --keep` makes more");
 }
 
 struct Run<T> {
@@ -251,6 +266,31 @@ mod tests {
         let (at, found) = (scratch.join("at"), scratch.join("found"));
         let (coverage, regressions) = (Coverage::new(), scratch.join("regressions"));
         Run { target, coverage, known: vec![Vec::new()], at, found, regressions, runs: 0 }
+    }
+
+    fn kept(count: u8) -> Vec<(PathBuf, Vec<u8>)> {
+        (0..count).map(|at| (PathBuf::from(format!("input-{at}")), vec![at])).collect()
+    }
+
+    #[test]
+    fn each_input_that_is_kept_is_replayed() {
+        let seen = std::cell::RefCell::new(Vec::new());
+        replay("any", &|input| seen.borrow_mut().extend_from_slice(input), &kept(30));
+        assert_eq!(seen.into_inner(), (0..30).collect::<Vec<u8>>());
+        let failing = |input: &[u8]| assert_ne!(input, [29], "the last one");
+        let failed = catch_unwind(|| replay("any", &failing, &kept(30))).unwrap_err();
+        let message = failed.downcast_ref::<String>().unwrap();
+        assert!(message.starts_with("input-29 fails: ") && message.contains("the last one"));
+    }
+
+    #[test]
+    fn a_target_without_a_corpus_fails() {
+        for count in [0, 19] {
+            let failed = catch_unwind(|| replay("any", &|_| {}, &kept(count))).unwrap_err();
+            let message = failed.downcast_ref::<String>().unwrap();
+            assert!(message.contains("cargo xtask fuzz any --keep"), "{message}");
+        }
+        replay("any", &|_| {}, &kept(20));
     }
 
     #[test]

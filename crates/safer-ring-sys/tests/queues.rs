@@ -130,6 +130,32 @@ fn full_empty_and_unpublished() {
 }
 
 #[test]
+fn what_was_published_is_not_touched_before_the_kernel_has_taken_it() {
+    // A kernel reads an entry when it likes, and with SQPOLL that is later.
+    let kernel = SqKernel::new(4, Layout::Small);
+    let mut queue = kernel.queue(Layout::Small, false);
+    for number in 0..4 {
+        push(&mut queue, number).unwrap();
+    }
+    queue.publish();
+    let entries = || [0, 1, 2, 3].map(|at| kernel.slot(at).user_data);
+    let published = entries();
+    assert_eq!(push(&mut queue, 4), Err(SqFull));
+    queue.publish();
+    assert_eq!(entries(), published);
+    // One place is free, and only that one is written.
+    let taken = kernel.consume().unwrap().user_data;
+    push(&mut queue, 5).unwrap();
+    queue.publish();
+    let changed: Vec<(u64, u64)> =
+        published.into_iter().zip(entries()).filter(|(before, now)| before != now).collect();
+    assert_eq!(changed, [(taken, 5)]);
+    for number in [1, 2, 3, 5] {
+        assert_eq!(kernel.consume().map(|sqe| sqe.user_data), Some(number));
+    }
+}
+
+#[test]
 fn what_the_kernel_has_taken_is_not_taken_back() {
     let kernel = SqKernel::new(4, Layout::Small);
     let mut queue = kernel.queue(Layout::Small, false);

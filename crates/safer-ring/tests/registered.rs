@@ -24,6 +24,8 @@ everywhere!(
     a_pool_outlives_its_handle_in_the_ring,
     other_pools_and_rings_are_refused_with_a_reason,
     batches_and_chains_name_registered_memory,
+    a_registered_pool_is_dropped_on_another_thread,
+    devices_are_read_into_registered_memory,
 );
 
 fn pool(count: usize, size: usize) -> BufferPool {
@@ -211,6 +213,46 @@ fn a_pool_outlives_its_handle_in_the_ring<E: Exec>() {
         // The address is not given to anybody else while the kernel knows it: a vector at it would be read past.
         let (n, vector) = ring.read_at_owned(&file, vec![0; 8192], 0).await.unwrap();
         assert_eq!((n, &vector[..11]), (11, &b"still there"[..]));
+    });
+}
+
+fn a_registered_pool_is_dropped_on_another_thread<E: Exec>() {
+    const SIZE: usize = 1 << 18;
+    with_ring::<E>(8, async |ring| {
+        let (pool, file) = (pool(4, SIZE), direct_file(SIZE));
+        registers(&ring, &pool);
+        let memory = pool.memory().unwrap();
+        let mut read = Box::pin(ring.read_at_owned(&file, pool.take().unwrap(), 0));
+        let early = futures_util::poll!(&mut read);
+        let mut dropped = Box::pin(ring.read_at_owned(&file, pool.take().unwrap(), 0));
+        drop((futures_util::poll!(&mut dropped), dropped));
+        let spare = pool.take().unwrap();
+        // That thread may not unregister anything: with SINGLE_ISSUER the kernel refuses it.
+        std::thread::spawn(move || drop((pool, spare))).join().unwrap();
+        // Who asks for memory now must not get what the reads are still about.
+        let others: Vec<Vec<u8>> = (0..16).map(|_| vec![0xA5; SIZE]).collect();
+        let (n, bytes) = match early {
+            std::task::Poll::Ready(end) => end.unwrap(),
+            std::task::Poll::Pending => read.await.unwrap(),
+        };
+        assert!(n == SIZE && bytes.iter().all(|byte| *byte == 0x5A));
+        drop(bytes);
+        let done = ring.drain(Instant::now() + Duration::from_secs(60)).await;
+        assert!(done.is_complete() && memory.is_over(), "{done}");
+        assert!(others.iter().flatten().all(|byte| *byte == 0xA5));
+    });
+}
+
+fn devices_are_read_into_registered_memory<E: Exec>() {
+    // Kernels before 5.18 hang in a read of some devices into registered memory.
+    with_ring::<E>(8, async |ring| {
+        let pool = pool(2, 4096);
+        registers(&ring, &pool);
+        for device in ["/dev/urandom", "/dev/zero"] {
+            let device: Fd<E::M> = Fd::new(File::open(device).unwrap());
+            let (n, bytes) = ring.read_at_owned(&device, pool.take().unwrap(), 0).await.unwrap();
+            assert!((1..=4096).contains(&n) && bytes.len() == n, "{n}");
+        }
     });
 }
 

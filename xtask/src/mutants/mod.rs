@@ -93,7 +93,7 @@ fn choose(choice: Choice<'_>) -> Vec<&'static Mutant> {
             let head = workspace::output_of(
                 Command::new("git").current_dir(workspace::root()).args(["rev-parse", "HEAD"]),
             );
-            let length = list::all().count();
+            let length = self::count();
             let start = start_of(&head.unwrap_or_default(), length);
             list::all().cycle().skip(start).take(count.min(length)).collect()
         }
@@ -105,6 +105,11 @@ fn start_of(commit: &str, length: usize) -> usize {
     let digits = commit.get(..8).unwrap_or_default();
     let number = u32::from_str_radix(digits, 16).unwrap_or(0);
     usize::try_from(number).unwrap_or(0) % length.max(1)
+}
+
+/// How many there are.
+pub(crate) fn count() -> usize {
+    list::all().count()
 }
 
 /// Mistakes that do not fit the code below `root`.

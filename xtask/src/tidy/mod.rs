@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the house rules, each a function from texts to findings.
 
 mod arrows;
+mod figures;
 mod length;
 mod links;
 mod linux;
@@ -17,8 +18,9 @@ use std::process::Command;
 use crate::counts::{self, Numbers, Sections};
 use crate::facts::{self, Facts};
 use crate::source::Source;
-use crate::{Outcome, mutants, workspace};
+use crate::{Outcome, instr, mutants, workspace};
 
+use figures::Figures;
 pub(crate) use modules::test_only_files;
 
 /// Exceptions from the length rules; its numbers may only go down.
@@ -85,6 +87,8 @@ pub(crate) fn run(fix: bool) -> Outcome {
         }
     }
     findings.extend(links::check(&documents, &|path: &str| root.join(path).exists()));
+    let instructions = workspace::read(&root, instr::BASELINE)?;
+    findings.extend(figures::check(&documents, Figures::of(&sources), &instructions));
 
     if findings.is_empty() {
         println!(
@@ -101,6 +105,20 @@ pub(crate) fn run(fix: bool) -> Outcome {
         findings.join("\n"),
         if count == 1 { "" } else { "s" }
     ))
+}
+
+/// Prints the figures of the suite that README has, as they are in the code.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn badges() -> Outcome {
+    let root = workspace::root();
+    let (sources, findings) = parse_all(&root, &workspace::files(&root)?)?;
+    if !findings.is_empty() {
+        return Err(findings.join("\n"));
+    }
+    println!("{}", Figures::of(&sources));
+    Ok(())
 }
 
 /// The numbers in a file of the repository; none when there is no such file.

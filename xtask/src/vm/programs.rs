@@ -100,7 +100,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     test("safer-ring-sys", "process", false),
     test("safer-ring-sys", "sockopt", false),
     test("safer-ring-sys", "aio", false),
-    unit("safer-ring-backend", "safer_ring_backend"),
+    unit("safer-ring-backend", "safer_ring_backend").in_short(),
     // What is found out about io_uring is not of another backend.
     face("detect").once().in_short(),
     // The machine is the test's own: it may turn the switch of the system.
@@ -128,11 +128,13 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("cancel")
         .but(&["--skip", "ten_thousand_operations", "--skip", "a_hundred_thousand_timers"])
         .in_short(),
-    face("drops"),
+    // What is released when is the kernel's to decide, and each does it in its own way.
+    face("drops").in_short(),
     face("drop_transfers"),
+    face("crowd"),
     face("adoption"),
     face("adoption_sends"),
-    face("teardown"),
+    face("teardown").in_short(),
     face("closing"),
     face("answers"),
     face("process"),

@@ -16,7 +16,7 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Drop, a_dropped_positional_write_is_done, [Write], "file: done"),
     row!(Drop, a_dropped_vectored_write_is_done, [WriteVectored], "file: abcd"),
     row!(Drop, a_sync_waits_for_dropped_writes, [Write, Fsync], "ok; file: done"),
-    row!(Drop, a_dropped_sync_runs_to_its_end, [Fsync], "left: 0"),
+    row!(Drop, a_dropped_sync_runs_to_its_end, [Fsync], "begun: 1, asked to end: 0"),
     row!(Drop, a_dropped_fallocate_runs_to_its_end, [Fallocate], "size 100"),
     row!(Drop, a_dropped_ftruncate_runs_to_its_end, [Ftruncate], "file: abc"),
     row!(
@@ -85,9 +85,12 @@ async fn a_sync_waits_for_dropped_writes<M: Mode>(env: &Env<M>) -> Verdict {
 
 async fn a_dropped_sync_runs_to_its_end<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, _) = env.file(b"abc").await?;
+    let before = env.ring().snapshot();
     let _ = poll_once(&mut env.ring().fsync(&file));
+    let begun = env.ring().snapshot().submitted - before.submitted;
     ended(env.ring()).await?;
-    seen!("left: {}", env.ring().operations().len())
+    let asked = env.ring().snapshot().cancel_requests - before.cancel_requests;
+    seen!("begun: {begun}, asked to end: {asked}")
 }
 
 async fn a_dropped_fallocate_runs_to_its_end<M: Mode>(env: &Env<M>) -> Verdict {

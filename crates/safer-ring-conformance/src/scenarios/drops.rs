@@ -4,6 +4,7 @@ use safer_ring::{BufferPool, Fd, Mode, RingOf};
 
 use crate::env::{Env, Observed, Trouble, Verdict, seen};
 use crate::kit::{ended, moved, pattern, poll_once, start, text, turn, until, whole, yes};
+use crate::morgue::{Morgue, reads_are_over};
 use crate::scenario::{Need, Scenario, row};
 
 pub(super) const TABLE: &[Scenario] = &[
@@ -11,10 +12,25 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Drop, a_write_that_never_started_is_not_done, [Write], "file: ''; submitted: none"),
     row!(Drop, a_buffer_that_was_never_lent_comes_back, [Read], "back: yes"),
     // Positional reads.
-    row!(Drop, a_dropped_positional_read_releases_its_buffer, [Read], "back: yes, kept bytes: 0"),
-    row!(Drop, a_dropped_vectored_read_releases_its_buffers, [ReadVectored], "back: 2 of 2"),
-    row!(Drop, a_dropped_direct_read_releases_its_buffer_after_its_end, [Read], "back: yes")
-        .needs(Need::DirectIo),
+    row!(
+        Drop,
+        a_dropped_positional_read_releases_its_buffer,
+        [Read],
+        "back: yes, touched: no, kept bytes: 0"
+    ),
+    row!(
+        Drop,
+        a_dropped_vectored_read_releases_its_buffers,
+        [ReadVectored],
+        "back: 2 of 2, touched: no"
+    ),
+    row!(
+        Drop,
+        a_dropped_direct_read_releases_its_buffer_after_its_end,
+        [Read],
+        "back: yes, touched: no"
+    )
+    .needs(Need::DirectIo),
     // Receives.
     row!(Drop, bytes_that_come_after_the_drop_go_to_the_next, [Recv], "6 'before'"),
     row!(Drop, bytes_that_were_there_at_the_drop_go_to_the_next, [Recv], "5 'while'"),
@@ -74,32 +90,38 @@ async fn a_buffer_that_was_never_lent_comes_back<M: Mode>(env: &Env<M>) -> Verdi
 
 async fn a_dropped_positional_read_releases_its_buffer<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, _) = env.file(&pattern(4096)).await?;
-    let pool = BufferPool::new(1, 4096);
-    let Some(buffer) = pool.take() else { return Err("an empty pool".into()) };
-    let _ = poll_once(&mut env.ring().read_at_owned(&file, buffer, 0));
+    let mut morgue = Morgue::new(1, 4096)?;
+    let _ = poll_once(&mut env.ring().read_at_owned(&file, morgue.buffer()?, 0));
+    morgue.all(env.ring()).await?;
     ended(env.ring()).await?;
-    seen!("back: {}, kept bytes: {}", yes(pool.take().is_some()), file.kept_bytes())
+    seen!("back: yes, touched: {}, kept bytes: {}", morgue.touched(), file.kept_bytes())
 }
 
 async fn a_dropped_vectored_read_releases_its_buffers<M: Mode>(env: &Env<M>) -> Verdict {
     let (file, _) = env.file(&pattern(100)).await?;
-    let pool = BufferPool::new(2, 64);
-    let buffers: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
-    let _ = poll_once(&mut env.ring().read_vectored_at(&file, buffers, 0));
+    let mut morgue = Morgue::new(2, 64)?;
+    let _ = poll_once(&mut env.ring().read_vectored_at(&file, morgue.buffers(), 0));
+    morgue.all(env.ring()).await?;
     ended(env.ring()).await?;
-    seen!("back: {} of 2", pool.stats().available)
+    seen!("back: 2 of 2, touched: {}", morgue.touched())
 }
 
 async fn a_dropped_direct_read_releases_its_buffer_after_its_end<M: Mode>(env: &Env<M>) -> Verdict {
-    let file = match env.direct(1 << 20)? {
+    const SIZE: usize = 1 << 20;
+    let file = match env.direct(SIZE)? {
         Ok(file) => file,
         Err(why) => return Ok(Observed::Skipped(why)),
     };
-    let pool = BufferPool::aligned(1, 1 << 20, 4096)?;
-    let Some(buffer) = pool.take() else { return Err("an empty pool".into()) };
-    let _ = poll_once(&mut env.ring().read_at_owned(&file, buffer, 0));
-    ended(env.ring()).await?;
-    seen!("back: {}", yes(pool.take().is_some()))
+    let mut morgue = Morgue::new(1, SIZE)?;
+    let mut read = env.ring().read_at_owned(&file, morgue.buffer()?, 0);
+    if poll_once(&mut read).is_pending() {
+        // Handed over, and not waited for.
+        turn(env.ring()).await?;
+    }
+    drop(read);
+    morgue.all(env.ring()).await?;
+    reads_are_over(env.ring(), &file, SIZE).await?;
+    seen!("back: yes, touched: {}", morgue.touched())
 }
 
 /// Starts a receive and drops it.

@@ -7,10 +7,11 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use safer_ring::{Mode, OpError, OpenOptions, Operation, Payload};
 
-use crate::env::{Env, Trouble, Verdict, seen};
+use crate::env::{Env, RECORD, Trouble, Verdict, seen};
+use crate::environments::Tag;
 use crate::far::Far;
 use crate::kit::{moved, pattern, poll_once, start, turn, until, yes};
-use crate::scenario::{Need, Scenario, row};
+use crate::scenario::{Expect, Need, Scenario, row};
 
 pub(super) const TABLE: &[Scenario] = &[
     row!(Queue, two_thousand_operations_pass, [Nop], "2000 ended, submitted and completed: yes"),
@@ -31,6 +32,14 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Queue, many_descriptors_of_one_file, [Read], "20 of 20 right"),
     row!(Queue, reads_and_writes_through_one_pipe, [Read, Write], "100000 bytes, in order: yes"),
     row!(Queue, another_thread_wakes_the_ring, [Recv], "5 'later'").needs(Need::Threads),
+    row!(
+        Queue,
+        threads_race_for_the_last_place,
+        [Write],
+        "4000 written, each once and whole: yes; stale: 0"
+    )
+    .needs(Need::Threads)
+    .but(&[(Tag::Local, Expect::Skip("a local ring is for one thread"))]),
     row!(Queue, nothing_is_left_over, [Nop], "in flight of users: 0, stale: 0"),
 ];
 
@@ -254,6 +263,25 @@ async fn another_thread_wakes_the_ring<M: Mode>(env: &Env<M>) -> Verdict {
     let received = moved(&receive.await);
     thread.join().map_err(|_| "the thread panicked")??;
     seen!("{received}")
+}
+
+/// All of them through one kernel ring, whose queue has one place: whoever fills it fills the last. An entry that is lost never
+/// runs, and one that is seen twice is written twice.
+async fn threads_race_for_the_last_place<M: Mode>(env: &Env<M>) -> Verdict {
+    const THREADS: usize = 4;
+    const EACH: usize = 1000;
+    let path = env.file_at("records", b"").await?;
+    let appended = env.ring().open(&path, &OpenOptions::new().append(true)).await?;
+    let (written, stale) = env.records(&appended, THREADS, EACH)?;
+    let content = env.content(&path)?;
+    let mut numbers: Vec<u32> = content
+        .chunks(RECORD)
+        .filter_map(|record| Some(u32::from_ne_bytes(record.try_into().ok()?)))
+        .collect();
+    numbers.sort_unstable();
+    let all = u32::try_from(THREADS * EACH)?;
+    let right = content.len() == RECORD * THREADS * EACH && numbers.into_iter().eq(0..all);
+    seen!("{written} written, each once and whole: {}; stale: {stale}", yes(right))
 }
 
 async fn nothing_is_left_over<M: Mode>(env: &Env<M>) -> Verdict {

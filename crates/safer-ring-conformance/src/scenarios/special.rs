@@ -23,7 +23,7 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, poll_of_what_is_only_a_place, [Poll], "EBADF").needs(Need::Place),
     row!(Success, poll_sees_kept_bytes, [Poll], "readable: yes; 4 'kept'"),
     row!(Cancel, poll_is_cancelled, [Poll], "cancelled: yes"),
-    row!(Drop, a_dropped_poll_ends, [Poll], "left: 0"),
+    row!(Drop, a_dropped_poll_ends, [Poll], "asked to end: 1, left: 0"),
     row!(Success, a_timer_ends_not_early, [Timeout], "ok, early: no"),
     row!(Success, timers_end_in_the_order_of_their_deadlines, [Timeout], "1 2 3"),
     row!(Success, a_timer_of_no_time, [Timeout], "ok"),
@@ -149,9 +149,11 @@ async fn a_dropped_poll_ends<M: Mode>(env: &Env<M>) -> Verdict {
     let mut poll = env.ring().poll(&near, Interest::READABLE);
     start(&mut poll)?;
     turn(env.ring()).await?;
+    let before = env.ring().snapshot().cancel_requests;
     drop(poll);
-    ended(env.ring()).await?;
-    seen!("left: {}", env.ring().operations().len())
+    until(env.ring(), "it has ended", || env.ring().operations().is_empty()).await?;
+    let now = env.ring().snapshot();
+    seen!("asked to end: {}, left: {}", now.cancel_requests - before, now.orphans)
 }
 
 async fn a_timer_ends_not_early<M: Mode>(env: &Env<M>) -> Verdict {
