@@ -133,6 +133,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("adoption_sends"),
     face("teardown"),
     face("closing"),
+    face("giving_up"),
+    face("errors"),
     face("process"),
     face("executors"),
     face("listener"),

@@ -6,6 +6,7 @@
 //! borrow is released.
 
 mod aftermath;
+mod give_up;
 mod memory;
 mod multishot;
 mod orphan;
@@ -38,6 +39,7 @@ use crate::uring::RingBackend;
 use crate::wake::conclude;
 
 pub(crate) use aftermath::{Aftermath, Nudge};
+use give_up::Watch;
 pub use snapshot::{InFlight, Snapshot};
 use turn::{Alone, describe, submit_owned};
 
@@ -116,6 +118,8 @@ pub struct Driver<K: Guard, B: Backend = RingBackend> {
     drainers: Vec<(u64, Waker)>,
     /// Receives that are cancelled so that they find what arrived for a dropped one beside them.
     nudged: Vec<Key>,
+    /// Sends without owners that are to end in time.
+    watches: Vec<Watch>,
 }
 
 impl<K: Guard, B: Backend> Driver<K, B> {
@@ -152,6 +156,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             closing: false,
             drainers: Vec::new(),
             nudged: Vec::new(),
+            watches: Vec::new(),
         })
     }
 
@@ -268,6 +273,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     #[inline]
     pub(crate) fn touch(&mut self) {
         self.table.set_now(self.backend.coarse_ms());
+    }
+
+    /// [`Driver::touch`], for the age of this operation too: it has begun to wait.
+    #[inline]
+    pub(crate) fn touch_one(&mut self, key: Key) {
+        self.touch();
+        self.table.begin_anew(key);
     }
 
     /// Whether nothing is in flight or waits for it, and nothing can come back from it; if not, `waker` is woken when
@@ -403,6 +415,27 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         self.finish::<P>(key, rest, None)
     }
 
+    /// The output of an operation that the parent of this process has begun and that had not ended then: it never will here.
+    /// The kernel works on the memory of the parent; what is in the slot is this process's copy.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn finish_forked<P: Payload>(
+        &mut self,
+        key: Key,
+        rest: P::Rest,
+    ) -> Result<P::Output, P::Rest> {
+        // What is in flight in this copy of the table is in no kernel: it ends as if it were cancelled.
+        self.table.cancel(key);
+        let word = key.user_data(Tag::Operation);
+        let cancelled = -Errno::CANCELED.raw_os_error();
+        if self.table.result(key).is_none() {
+            drop(self.table.complete(word, cancelled, 0));
+        }
+        let Some((_, resources, _)) = self.table.take(key) else { return Err(rest) };
+        let refused = Refused { failure: Failure::Forked, resources: Box::new(resources) };
+        Ok(payload::refuse::<K, P>(refused, rest))
+    }
+
     fn internal(&mut self, tag: Tag, key: Key) {
         if tag == Tag::Wake {
             self.rung = true;
@@ -460,8 +493,10 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     /// What the kernel has and what waits for it, without timers.
     pub(crate) fn operations(&self) -> impl Iterator<Item = InFlight> {
         let now = self.backend.coarse_ms();
+        // In a forked child nothing is: it is the parent's.
+        let ours = self.is_ours();
         self.table.iter().filter_map(move |(_, op, state, resources)| {
-            if matches!(state.phase, Phase::Done | Phase::Armed) {
+            if !ours || matches!(state.phase, Phase::Done | Phase::Armed) {
                 return None;
             }
             Some(InFlight {
