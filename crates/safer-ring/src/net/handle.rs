@@ -194,8 +194,9 @@ macro_rules! common_methods {
             ///
             /// # Errors
             /// `ResourceBusy`, with the descriptor in the error, while another handle or an operation whose future is
-            /// alive shares it; of an operation that is known only after some 20 ms, in which it might have ended. That of a send whose future was dropped; the descriptor is closed all the same, unless
-            /// it is in the error. Those of close(2).
+            /// alive shares it; of an operation that is known only after some 20 ms, in which it might have ended. That of a
+            /// send whose future was dropped; the descriptor is closed all the same, unless it is in the error. Those of
+            /// close(2).
             ///
             /// # Dropping
             /// The descriptor is closed once dropped sends have ended.
