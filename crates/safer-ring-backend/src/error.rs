@@ -13,7 +13,9 @@ use crate::detect::{Cause, Report, VARIABLE};
 /// A failed operation and the buffer that was lent to it.
 ///
 /// `?` turns it into an [`io::Error`] where the buffer is not wanted; [`OpError::into_buffer`] keeps
-/// the buffer where it is.
+/// the buffer where it is. Of the kernel's own errors that is the bare error, whose number (`raw_os_error`) stays and whose
+/// text does not name the likely cause: print the `OpError` itself where that is wanted. For `?` into an error type of your
+/// own, there is [`WithoutBuffer`].
 pub struct OpError<B> {
     /// What went wrong.
     pub error: io::Error,
@@ -44,6 +46,13 @@ impl<B> OpError<B> {
         errno.map_or_else(Vec::new, |errno| self.asked.causes(errno))
     }
 
+    /// The one cause that stands out.
+    fn likely(&self) -> Option<rules::Cause> {
+        let mut causes = self.causes();
+        let stands_out = causes.len() == 1 || causes.first().is_some_and(|c| !c.found.is_empty());
+        stands_out.then(|| causes.swap_remove(0))
+    }
+
     /// The buffer, without the error.
     pub fn into_buffer(self) -> B {
         self.buffer
@@ -65,9 +74,15 @@ impl<B> OpError<B> {
     }
 }
 
+/// With the likely cause, as `Display`: this is what `unwrap` and a failed `main` show.
 impl<B> fmt::Debug for OpError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpError").field("error", &self.error).finish_non_exhaustive()
+        let mut text = f.debug_struct("OpError");
+        text.field("error", &self.error);
+        if let Some(cause) = self.likely() {
+            text.field("likely", &Advice(&cause));
+        }
+        text.finish_non_exhaustive()
     }
 }
 
@@ -75,14 +90,21 @@ impl<B> fmt::Debug for OpError<B> {
 impl<B> fmt::Display for OpError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)?;
-        let causes = self.causes();
-        match causes.first() {
-            Some(cause) if causes.len() == 1 || !cause.found.is_empty() => {
+        match self.likely() {
+            Some(cause) => {
                 f.write_str("; likely: ")?;
-                advice(f, cause)
+                advice(f, &cause)
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
+    }
+}
+
+struct Advice<'a>(&'a rules::Cause);
+
+impl fmt::Debug for Advice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        advice(f, self.0)
     }
 }
 
@@ -103,6 +125,56 @@ impl<B> Error for OpError<B> {
 impl<B> From<OpError<B>> for io::Error {
     fn from(e: OpError<B>) -> Self {
         e.error
+    }
+}
+
+/// Results without the buffer in their error.
+///
+/// `?` turns an [`OpError`] into an [`io::Error`], but not by way of that into another type, such as one of your own that has a
+/// `From<io::Error>`. Then leave the buffer away first:
+///
+/// ```
+/// # use safer_ring_backend as safer_ring;
+/// use safer_ring::{OpError, WithoutBuffer};
+///
+/// struct MyError(std::io::Error);
+///
+/// impl From<std::io::Error> for MyError {
+///     fn from(error: std::io::Error) -> Self {
+///         Self(error)
+///     }
+/// }
+///
+/// fn count(read: Result<(usize, Vec<u8>), OpError<Vec<u8>>>) -> Result<usize, MyError> {
+///     let (n, _buffer) = read.without_buffer()?;
+///     Ok(n)
+/// }
+/// # assert!(count(Err(OpError::new(std::io::ErrorKind::Other, Vec::new()))).is_err());
+/// ```
+pub trait WithoutBuffer {
+    /// What there is without an error.
+    type Value;
+
+    /// The result with an [`io::Error`]; the buffer in the error is dropped.
+    ///
+    /// # Errors
+    /// The error that there was.
+    fn without_buffer(self) -> io::Result<Self::Value>;
+}
+
+impl<T, B> WithoutBuffer for Result<T, OpError<B>> {
+    type Value = T;
+
+    fn without_buffer(self) -> io::Result<T> {
+        self.map_err(Into::into)
+    }
+}
+
+impl<T, B> WithoutBuffer for Result<T, TransferError<B>> {
+    type Value = T;
+
+    fn without_buffer(self) -> io::Result<T> {
+        self.map_err(Into::into)
     }
 }
 
@@ -217,6 +289,8 @@ pub enum Failure {
     Unreceived,
     /// The time given to the operation is over, and it was cancelled.
     TimedOut,
+    /// The descriptor was given up, as `abort` of a stream does: nothing is sent or written on it any more.
+    GivenUp,
 }
 
 impl From<Errno> for Failure {
@@ -261,6 +335,9 @@ impl fmt::Display for Failure {
                 "bytes of a dropped receive wait on this descriptor; receive them first",
             ),
             Self::TimedOut => f.write_str("the operation took longer than it was given"),
+            Self::GivenUp => f.write_str(
+                "the descriptor was given up (`abort`, `give_up`); nothing is sent on it any more",
+            ),
         }
     }
 }
@@ -280,13 +357,14 @@ impl From<Failure> for io::Error {
             Failure::Earlier { errno } => io::Error::from(errno).kind(),
             Failure::EarlierShort { .. } => io::ErrorKind::WriteZero,
             Failure::TimedOut => io::ErrorKind::TimedOut,
+            Failure::GivenUp => io::ErrorKind::ConnectionAborted,
         };
         Self::new(kind, failure)
     }
 }
 
 /// Why a ring could not be made, with what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SetupError {
     /// The number of entries is outside 1..=32768.
@@ -384,6 +462,23 @@ impl SetupError {
             Errno::NFILE => "; the system-wide limit fs.file-max is reached",
             _ => "",
         }
+    }
+}
+
+/// The text of `Display` behind the name: this is what `unwrap` and a failed `main` show.
+impl fmt::Debug for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Entries { .. } => "Entries",
+            Self::Conflict { .. } => "Conflict",
+            Self::NoBackend { .. } => "NoBackend",
+            Self::Environment { .. } => "Environment",
+            Self::Unavailable { .. } => "Unavailable",
+            Self::Limit { .. } => "Limit",
+            Self::Mode { .. } => "Mode",
+            Self::Refused { .. } => "Refused",
+        };
+        write!(f, "{name}({self})")
     }
 }
 

@@ -21,6 +21,7 @@ use std::rc::{self, Rc};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{self, Arc};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use safer_ring_buf::quietly;
 use safer_ring_buf::sync::ForkMutex;
@@ -35,7 +36,7 @@ use crate::mode::{Local, Mode, Shared};
 use crate::operation::Operation;
 use crate::payload::{self, Settled};
 use crate::shared::SharedCell;
-use crate::stream::{Answer, NO_TICKET, Sides, Stream, Ticket};
+use crate::stream::{Answer, GivenUp, NO_TICKET, Sides, Stream, Ticket};
 
 /// A shared owner of a descriptor: what a slot holds while the kernel works on it.
 ///
@@ -244,7 +245,8 @@ impl Guard for Arc<SharedHandle> {
 /// operation that uses it are gone. Any std type that owns a descriptor can be turned into one:
 ///
 /// ```
-/// use safer_ring_backend::{Fd, Shared};
+/// # use safer_ring_backend as safer_ring;
+/// use safer_ring::{Fd, Shared};
 /// # fn main() -> std::io::Result<()> {
 /// let file = std::fs::File::open("/dev/null")?;
 /// let fd: Fd<Shared> = Fd::new(file);
@@ -379,6 +381,22 @@ impl<M: Mode> Fd<M> {
         }
     }
 
+    /// Bounds how long a send or a write at the cursor may take from when its future is dropped: one that has not ended by
+    /// then is cancelled. What is left of it, and what waits behind it, is not written; its error, of the kind
+    /// `TimedOut`, is told as that of any dropped send ([`Failure::Earlier`]). `None`, as it is at first: until its end.
+    /// For sends that are dropped from now on, on any handle of this descriptor.
+    ///
+    /// A dropped send runs to its end, so a peer that stops reading keeps the send, its memory and the descriptor for as
+    /// long as it likes. No option of the socket is set, and no system call made.
+    pub fn set_send_limit(&self, limit: Option<Duration>) {
+        self.guard.with_stream(|stream| stream.set_limit(limit));
+    }
+
+    /// What [`Fd::set_send_limit`] has set.
+    pub fn send_limit(&self) -> Option<Duration> {
+        self.guard.with_stream(|stream| stream.limit())
+    }
+
     #[inline(always)]
     pub(crate) fn guard(&self) -> M::Guard {
         M::Guard::clone(&self.guard)
@@ -392,6 +410,23 @@ impl<M: Mode> Fd<M> {
         quietly(|| drop(items));
         cancel_takers::<M>(takers);
     }
+}
+
+/// Gives up what dropped futures have left on a descriptor, in all kernel rings of `ring`: sends, writes, syncs and receives
+/// without owners are cancelled, what waits behind them never runs, what has arrived is dropped. From now on nothing is
+/// sent on it ([`Failure::GivenUp`]), and an operation on it that loses its future is cancelled.
+pub fn give_up<M: Mode>(ring: &M::Ring, fd: &Fd<M>) {
+    let GivenUp { items, takers, queue, wakers } = fd.guard.with_stream(Stream::give_up);
+    cancel_takers::<M>(takers);
+    for cell in M::cells(ring) {
+        M::with(&cell, |driver| {
+            driver.give_up(&fd.guard);
+            driver.flush();
+        });
+    }
+    // Foreign code, and no lock is held.
+    quietly(|| drop((items, queue)));
+    wakers.into_iter().for_each(|waker| quietly(|| waker.wake()));
 }
 
 /// The future of [`Fd::settle`].

@@ -5,7 +5,9 @@
 //! `mem::replace` does, without copying the room of the other variants, which are ten times as large. The state
 //! is `ManuallyDrop`, so that overwriting it drops nothing.
 //!
-//! Tests: read_and_write_return_the_buffer, ten_thousand_operations_through_eight_entries
+//! A shared reference to an operation gives no way to what was lent, so it may be shared between threads.
+//!
+//! Tests: read_and_write_return_the_buffer, ten_thousand_operations_through_eight_entries, a_body_of_reads_is_boxed
 #![allow(unsafe_code, reason = "moves one variant out of a state")]
 
 use std::fmt;
@@ -24,7 +26,7 @@ use crate::driver::{Driver, Refused, output_of};
 use crate::error::Failure;
 use crate::fd::cancel_takers;
 use crate::member::Member;
-use crate::mode::Mode;
+use crate::mode::{Mode, Shared};
 use crate::payload::{self, Done, More, Payload};
 use crate::plain::{self, Plainly};
 use crate::request::{Parts, Request, Resources};
@@ -50,6 +52,10 @@ use crate::stream::{Answer, NO_TICKET, Role, Sides, Ticket, WAITS};
 ///   counted.
 ///
 /// Memory is freed after the kernel's last completion in each case.
+///
+/// # After its end
+/// Polled again it is pending for ever, and so is what is made of it then: `cancel`, `timeout`. There is nothing left to give,
+/// and the library panics on no use of it. In a loop, `select!` on `&mut operation` and leave the loop when it has ended.
 ///
 /// # Ending it early
 /// [`Operation::cancel`] tells whether it was cancelled or had ended, and gives the buffer back in both cases;
@@ -87,6 +93,11 @@ pub(crate) struct Live<M: Mode, P: Payload> {
 
 /// Nothing is pinned in place: the kernel's view is in the ring, never in the future.
 impl<M: Mode, P: Payload> Unpin for Operation<M, P> {}
+
+// SAFETY: through a shared reference nobody reaches what is lent, its rest or an output: they are private, what takes them
+// takes the operation by `&mut` or by value, and what there is for `&self` (`ring`, `any_ring`, `op`, `must_ask`, `Debug`)
+// looks at the ring and the descriptors, which are `Sync` of a shared ring, at the name, and at plain data.
+unsafe impl<P: Payload> Sync for Operation<Shared, P> {}
 
 impl<M: Mode, P: Payload> Operation<M, P> {
     /// An operation on `ring`; an `Err` is its output, given when it is awaited.
@@ -302,7 +313,8 @@ impl<M: Mode, P: Payload> Operation<M, P> {
     }
 
     /// Asks for the cancellation; the end is awaited as before. One that has not started ends as cancelled.
-    pub(crate) fn request_cancel(&mut self) {
+    #[doc(hidden)]
+    pub fn request_cancel(&mut self) {
         match &*self.state {
             State::Ready { .. } => self.refuse(Failure::Os(Errno::CANCELED)),
             State::Live(live) => live.request_cancel(),
@@ -373,7 +385,7 @@ impl<M: Mode, P: Payload> Operation<M, P> {
             }
         }
         if M::INLINE {
-            driver.touch();
+            driver.touch_one(key);
         }
         driver.attach(key, waker);
         if M::INLINE && P::ASKS.meets(Sides::TAKES) {
@@ -395,7 +407,11 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         waker: &Waker,
     ) -> Poll<P::Output> {
         if let Ok((cell, _hold)) = M::cell(ring) {
-            let submitted = M::with(&cell, |driver| driver.submit_begun(op, resources, sent));
+            let submitted = M::with(&cell, |driver| {
+                // It waits, and its age counts from now.
+                driver.touch();
+                driver.submit_begun(op, resources, sent)
+            });
             match submitted {
                 Some(Ok(key)) => {
                     self.state = ManuallyDrop::new(State::Live(Live { cell, key, rest }));
@@ -507,7 +523,11 @@ impl<M: Mode, P: Payload> Live<M, P> {
         mut chained: Option<&mut Chained<'_>>,
     ) -> Result<P::Output, P::Rest> {
         let mut finished = driver.finish::<P>(key, rest, chained.as_deref_mut());
-        if finished.is_err() {
+        if let Err(rest) = finished {
+            if !driver.is_ours() {
+                return driver.finish_forked::<P>(key, rest);
+            }
+            finished = Err(rest);
             driver.poll(key, waker);
         }
         if M::INLINE && driver.has_queued() {

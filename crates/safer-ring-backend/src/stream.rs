@@ -10,6 +10,8 @@
 //!   sync, or for the close. Positional writes and syncs go on in the background: only a sync or a settle waits for
 //!   them. One that waits for a giver when its own future is dropped is queued here, and follows it; what would be
 //!   written behind a giver that failed is given up, since bytes that follow a hole are worse than missing ones.
+//! * A stream may be **given up** ([`Stream::give_up`]): nothing waits in it any more, and whatever loses its future from
+//!   then on is cancelled.
 //!
 //! The operations ask here only if the descriptor is marked for their side of the stream, which one load tells.
 //!
@@ -23,6 +25,7 @@
 use std::collections::VecDeque;
 use std::slice;
 use std::task::Waker;
+use std::time::Duration;
 
 use safer_ring_buf::{IoBuf, Lease, PooledBuffer};
 use safer_ring_core::{CURSOR, Key, Op};
@@ -212,6 +215,10 @@ pub struct Stream<H> {
     /// Who is to look again when something changes, by its ticket.
     waiters: Vec<(Ticket, Waker)>,
     last_ticket: Ticket,
+    /// How long a giver may take from when its future is gone.
+    limit: Option<Duration>,
+    /// Nothing is to be given any more.
+    given_up: bool,
 }
 
 /// What an operation that waits is known by here, so that it can leave when it is dropped.
@@ -235,8 +242,19 @@ impl<H> Default for Stream<H> {
             fault: None,
             waiters: Vec::new(),
             last_ticket: NAMELESS,
+            limit: None,
+            given_up: false,
         }
     }
+}
+
+/// What was in a stream that is given up.
+#[derive(Debug)]
+pub(crate) struct GivenUp<H> {
+    pub(crate) items: VecDeque<Item>,
+    pub(crate) takers: Vec<Taker<H>>,
+    pub(crate) queue: VecDeque<(Role, Op, Lease)>,
+    pub(crate) wakers: Vec<Waker>,
 }
 
 /// What an operation on a marked descriptor is to do.
@@ -283,7 +301,7 @@ impl<H> Stream<H> {
     pub(crate) fn marks(&self) -> Sides {
         let takes = !self.items.is_empty() || !self.takers.is_empty();
         let runs = self.givers > 0 || self.beside > 0;
-        let gives = runs || !self.queue.is_empty() || self.fault.is_some();
+        let gives = runs || !self.queue.is_empty() || self.fault.is_some() || self.given_up;
         match (takes, gives) {
             (false, false) => Sides::NONE,
             (true, false) => Sides::TAKES,
@@ -309,6 +327,7 @@ impl<H> Stream<H> {
             Role::Ready if !self.items.is_empty() => Answer::Served(POLLIN, None),
             Role::Drain if !self.items.is_empty() => Answer::Fail(Failure::Unreceived),
             Role::Ready | Role::Drain => self.without_takers(waker, ticket),
+            Role::Give if self.given_up => Answer::Fail(Failure::GivenUp),
             Role::Give => self.after_givers(waker, ticket, self.givers),
             Role::Sync => self.after_givers(waker, ticket, self.givers + self.beside),
             Role::Beside => Answer::Go,
@@ -317,6 +336,9 @@ impl<H> Stream<H> {
 
     /// [`Stream::ask`] for the descriptor that a splice writes to.
     pub(crate) fn ask_target(&mut self, waker: &Waker) -> Answer<H> {
+        if self.given_up {
+            return Answer::Fail(Failure::GivenUp);
+        }
         self.after_givers(waker, &mut { NAMELESS }, self.givers)
     }
 
@@ -438,7 +460,7 @@ impl<H> Stream<H> {
     /// A taker has lost its future. Tells whether it is the only one: more than one is of no use to the next operation.
     pub(crate) fn taker_begins(&mut self, home: Option<H>, key: Key) -> bool {
         self.takers.push((home, key));
-        self.takers.len() == 1
+        self.takers.len() == 1 && !self.given_up
     }
 
     /// A taker has ended, with what it took in. Tells whether somebody waits for that.
@@ -509,7 +531,8 @@ impl<H> Stream<H> {
     ) {
         let running = if role == Role::Give { &mut self.givers } else { &mut self.beside };
         *running = running.saturating_sub(1);
-        self.blame(fault);
+        // How what was given up has ended is no news.
+        self.blame(fault.filter(|_| !self.given_up));
         self.wake(wakers);
     }
 
@@ -531,7 +554,7 @@ impl<H> Stream<H> {
 
     /// Whether bytes before it are missing, of which nobody has been told: what follows them must not be written.
     fn is_torn_for(&self, role: Role) -> bool {
-        role == Role::Give && self.fault.is_some()
+        role == Role::Give && (self.fault.is_some() || self.given_up)
     }
 
     /// Whether something of dropped futures is on its way out, or waits to be.
@@ -568,6 +591,33 @@ impl<H> Stream<H> {
             self.blame(Some(fault));
         }
         std::mem::take(&mut self.queue)
+    }
+
+    /// From now on nothing is to be given, and what loses its future is to be cancelled. What was kept and what waited is for
+    /// the caller to drop, the takers are for it to cancel, and who waits is to look again.
+    pub(crate) fn give_up(&mut self) -> GivenUp<H> {
+        self.given_up = true;
+        self.fault = None;
+        let (items, takers) = self.abandon();
+        let queue = std::mem::take(&mut self.queue);
+        let mut wakers = Vec::new();
+        self.wake(&mut wakers);
+        GivenUp { items, takers, queue, wakers }
+    }
+
+    /// Whether it was.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// How long a giver may take.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+
+    /// Says how long a giver may take that loses its future from now on.
+    pub(crate) fn set_limit(&mut self, limit: Option<Duration>) {
+        self.limit = limit;
     }
 
     /// Keeps an error, if there is not an earlier one.

@@ -394,6 +394,14 @@ impl<R> Table<R> {
         self.queue.head() != NONE || self.cancels.head() != NONE
     }
 
+    /// [`StateView::since`] of this operation is the time it is now.
+    pub fn begin_anew(&mut self, key: Key) {
+        let now = self.now;
+        if let Some(slot) = self.find_mut(key) {
+            slot.since = now;
+        }
+    }
+
     /// Whether an operation may go to the kernel at once, because nothing waits that would be
     /// staged before it; makes sure of a slot for [`Table::insert_in_flight`].
     #[inline(always)]

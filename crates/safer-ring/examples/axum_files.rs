@@ -10,6 +10,9 @@ use axum::http::{StatusCode, header::CONTENT_LENGTH};
 use axum::{Router, body::Body, response::IntoResponse, routing::get, serve};
 use safer_ring::{Fd, Ring, io::AsyncStream, net};
 
+/// How long a client may take for what has been written to it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What axum accepts connections from. `safer_ring::io` makes of them what hyper reads and writes.
 struct Listener(net::TcpListener);
 
@@ -22,7 +25,8 @@ impl serve::Listener for Listener {
             match self.0.accept().await {
                 Ok((stream, peer)) => {
                     let _ = stream.set_nodelay(true); // fails if the peer has gone: the first read tells
-                    return (stream.into_io(), peer);
+                    // A peer that does not read for so long has its connection ended.
+                    return (stream.into_io().with_send_limit(Some(PATIENCE)), peer);
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await, // no descriptor is left
             }

@@ -69,6 +69,8 @@ pub mod io;
 #[cfg(target_os = "linux")]
 pub mod net;
 #[cfg(target_os = "linux")]
+pub mod op;
+#[cfg(target_os = "linux")]
 mod open;
 #[cfg(target_os = "linux")]
 mod ops;
@@ -117,7 +119,7 @@ pub use safer_ring_backend::{
     Address, Attempt, BackendChoice, BackendKind, Cancel, CancelMember, Cause, Chain, ChosenBy,
     Drain, Drained, Ended, Evidence, Failure, Fd, FeatureSource, Features, InFlight, Local, Member,
     Mode, OpError, Operation, Phase, RegisterError, Report, SetupError, Shared, Snapshot, Sqpoll,
-    Timed, TransferError, detect,
+    Timed, TransferError, WithoutBuffer, detect,
 };
 #[cfg(target_os = "linux")]
 pub use safer_ring_buf::{

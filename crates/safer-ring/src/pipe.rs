@@ -113,7 +113,8 @@ impl<M: Mode> PipeReader<M> {
         self.handle.ring.read_owned(&self.handle.fd, buffer)
     }
 
-    /// Reads until `buffer` is full, up to its capacity (bytes); lend a slice of it to read less.
+    /// Reads until `buffer` is full, up to its capacity (bytes). The capacity of a `Vec` may be larger than its length:
+    /// [`read_exact_n`](PipeReader::read_exact_n) reads a number of bytes.
     ///
     /// # Errors
     /// `UnexpectedEof` if no writer is left before that; those of read(2). The buffer is in the error, with the number
@@ -123,6 +124,19 @@ impl<M: Mode> PipeReader<M> {
     /// See [`ReadExact`].
     pub fn read_exact<B: IoBufMut>(&self, buffer: B) -> ReadExact<M, B> {
         ReadExact::new(self.handle.clone(), Via::Pipe, buffer)
+    }
+
+    /// Reads `count` bytes, not more, into the first `count` bytes of `buffer`. A buffer that was longer stays so, with its
+    /// old bytes behind them.
+    ///
+    /// # Errors
+    /// As [`read_exact`](PipeReader::read_exact); `InvalidInput` if the buffer has no room for so many. Then nothing is
+    /// read.
+    ///
+    /// # Dropping
+    /// See [`ReadExact`].
+    pub fn read_exact_n<B: IoBufMut>(&self, buffer: B, count: usize) -> ReadExact<M, B> {
+        self.read_exact(buffer).of(count)
     }
 
     /// Reads into many buffers, one after the other: readv(2). At most 1024 buffers.
@@ -229,6 +243,13 @@ impl<M: Mode> PipeWriter<M> {
     /// See [`WriteAllVectored`].
     pub fn write_all_vectored<B: IoBuf>(&self, buffers: Vec<B>) -> WriteAllVectored<M, B> {
         WriteAllVectored::new(self.handle.clone(), Via::Pipe, buffers)
+    }
+
+    /// Gives up what dropped futures have left: writes that wait for the reader are cancelled, and their bytes are lost. The
+    /// end is closed with its last handle then, and not when the reader has read. Nothing is written on it any more; see
+    /// [`Ring::give_up`](crate::RingOf::give_up).
+    pub fn abort(&self) {
+        self.handle.ring.give_up(&self.handle.fd);
     }
 
     /// Bytes that the pipe holds at most (`F_GETPIPE_SZ` of fcntl(2)).

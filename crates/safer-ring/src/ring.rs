@@ -10,7 +10,7 @@ use safer_ring_backend::{
 };
 
 use crate::ring_buffer::Lender;
-use crate::{Batch, Builder};
+use crate::{Batch, Builder, Fd};
 
 /// An io_uring that any thread and any executor can use: [`RingOf`] with [`Shared`].
 pub type Ring = RingOf<Shared>;
@@ -99,6 +99,21 @@ impl<M: Mode> RingOf<M> {
     /// Nothing is lost; the receives and accepts have been cancelled.
     pub fn drain(&self, deadline: Instant) -> Drain<M> {
         Drain::new(&self.inner, deadline)
+    }
+
+    /// Gives up what dropped futures have left on a descriptor, at once: sends, writes, syncs and receives of this ring whose
+    /// futures are gone are cancelled, what waits behind them never runs, what has arrived for the next receive is dropped.
+    /// Bytes that were to be sent may be lost: that is its meaning. From now on nothing is sent on any handle of the
+    /// descriptor ([`Failure::GivenUp`](crate::Failure)), and an operation on it whose future is dropped is cancelled.
+    /// Operations whose futures are alive go on.
+    ///
+    /// A descriptor is closed when its last handle and its last operation are gone; this ends the operations. Sockets have
+    /// `abort`, which resets the connection as well. What a disk has begun runs to its end.
+    ///
+    /// It asks the kernel (`IORING_OP_ASYNC_CANCEL`) and does not wait for its answer; a [`local::Ring`](crate::local::Ring)
+    /// takes that in inside of its `block_on`.
+    pub fn give_up(&self, fd: &Fd<M>) {
+        safer_ring_backend::give_up::<M>(&self.inner, fd);
     }
 
     /// The time by the clock of this ring, for deadlines: [`Instant::now`], and in a simulated world ([`crate::sim`]) the time

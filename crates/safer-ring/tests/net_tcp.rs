@@ -504,6 +504,13 @@ fn options_are_kept<E: Exec>() {
         assert_eq!(a.keepalive().unwrap(), Some(all));
         a.set_keepalive(None).unwrap();
         assert_eq!(a.keepalive().unwrap(), None);
+        assert_eq!(a.user_timeout().unwrap(), None);
+        for (asked, kept) in [(1_500_000, 1500), (1, 1), (1_000_001, 1001)] {
+            a.set_user_timeout(Some(Duration::from_micros(asked))).unwrap();
+            assert_eq!(a.user_timeout().unwrap(), Some(Duration::from_millis(kept)));
+        }
+        a.set_user_timeout(None).unwrap();
+        assert_eq!(a.user_timeout().unwrap(), None);
         a.set_send_buffer_size(50_000).unwrap();
         a.set_recv_buffer_size(60_000).unwrap();
         assert_eq!(
@@ -527,6 +534,7 @@ fn options_out_of_range_are_refused<E: Exec>() {
         must_fail_plainly(a.set_keepalive(Some(keepalive)), libc::EINVAL);
         assert_eq!(a.keepalive().unwrap(), None);
         must_fail_plainly(a.set_linger(Some(Duration::MAX)), libc::EINVAL);
+        must_fail_plainly(a.set_user_timeout(Some(Duration::MAX)), libc::EINVAL);
     });
 }
 

@@ -18,7 +18,7 @@ use common::child::in_child;
 use common::net::{poll_once, shared, unix_pair};
 use common::{Exec, OnLocal, OnPollster, OnTokio, failure, pattern, with_ring};
 use futures_util::future::{join, join_all};
-use safer_ring::{BufferPool, Failure, Fd, Mode, RingOf, local};
+use safer_ring::{BufferPool, Ended, Failure, Fd, Mode, RingOf, local};
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
@@ -164,7 +164,7 @@ fn a_forked_child_is_refused_and_disturbs_nothing() {
         let mut waits = Some((local_wait, shared_wait, sleep));
         let status = in_child(|| {
             let (of_thread, of_all, idle) = rings.take().unwrap();
-            let (mut local_wait, mut shared_wait, sleep) = waits.take().unwrap();
+            let (mut local_wait, shared_wait, sleep) = waits.take().unwrap();
             let Err(error) = of_thread.block_on(of_thread.nop()) else { return 1 };
             if !refused(&error) {
                 return 2;
@@ -179,11 +179,25 @@ fn a_forked_child_is_refused_and_disturbs_nothing() {
             if error.into_buffer() != b"kept" {
                 return 6;
             }
-            // What the parent waits for does not end here.
-            if poll_once(&mut local_wait).is_ready() || poll_once(&mut shared_wait).is_ready() {
-                return 7;
+            // What the parent waits for ends here as refused, with this process's copy of the buffer.
+            if !of_all.operations().is_empty() {
+                return 13;
             }
-            drop((local_wait, shared_wait, sleep));
+            let Err(error) = of_thread.block_on(&mut local_wait) else { return 14 };
+            if !refused(&error.error) || error.into_buffer() != [0; 4] {
+                return 15;
+            }
+            let Ended::Completed(Err(error)) = pollster::block_on(shared_wait.cancel()) else {
+                return 16;
+            };
+            if !refused(&error.error) || error.into_buffer() != [0; 4] {
+                return 17;
+            }
+            let Err(error) = pollster::block_on(sleep) else { return 18 };
+            if !refused(&error) {
+                return 19;
+            }
+            drop(local_wait);
             drop((of_thread, of_all, idle));
             // Rings of the child's own work.
             let Ok(own) = local::Ring::new(8) else { return 8 };

@@ -137,6 +137,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("teardown").in_short(),
     face("closing"),
     face("answers"),
+    face("giving_up"),
+    face("errors"),
     face("process"),
     face("executors"),
     face("listener"),

@@ -14,6 +14,7 @@ mod time;
 
 use std::io::{self, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use safer_ring_sys::Errno;
@@ -119,6 +120,24 @@ pub(crate) fn duplicate<M: Mode>(fd: &Fd<M>) -> io::Result<Fd<M>> {
 pub(crate) fn end_writing(fd: impl AsFd) -> Result<(), Errno> {
     let end = || rustix::net::shutdown(&fd, rustix::net::Shutdown::Write);
     answer("shutdown", &fd, |world, number| world.shutdown(number, SHUT_WR), end)
+}
+
+/// Ends the connection of a socket at once, whoever else has a handle on it. A TCP connection is reset, and what it has not
+/// sent is dropped: connect(2) with `AF_UNSPEC`, and `SO_LINGER` of no time for the close. Another one has both
+/// directions ended: shutdown(2). What waits on it in the kernel ends with an error, or with the end of the stream.
+///
+/// There is nothing to fail: what is not connected has nothing to end.
+pub fn reset(fd: impl AsFd) {
+    if let Some(answer) = simulated("reset", &fd, Kernel::reset_here) {
+        // As below.
+        let _ = answer;
+        return;
+    }
+    // Each is refused only by what it is not for, and where a thread is inside of a call on the socket (`EBUSY`).
+    let _ = rustix::net::sockopt::set_socket_linger(&fd, Some(Duration::ZERO));
+    if rustix::net::connect_unspec(&fd).is_err() {
+        let _ = rustix::net::shutdown(&fd, rustix::net::Shutdown::Both);
+    }
 }
 
 /// Bytes that a pipe holds: fcntl(2) with `F_GETPIPE_SZ`.

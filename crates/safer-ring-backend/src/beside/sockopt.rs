@@ -98,6 +98,7 @@ options! {
     set_tcp_keepidle, tcp_keepidle: Duration = (TCP, libc::TCP_KEEPIDLE), seconds, time, "`TCP_KEEPIDLE`";
     set_tcp_keepintvl, tcp_keepintvl: Duration = (TCP, libc::TCP_KEEPINTVL), seconds, time, "`TCP_KEEPINTVL`";
     set_tcp_keepcnt, tcp_keepcnt: u32 = (TCP, libc::TCP_KEEPCNT), small, count, "`TCP_KEEPCNT`";
+    set_tcp_user_timeout, tcp_user_timeout: u32 = (TCP, libc::TCP_USER_TIMEOUT), small, count, "`TCP_USER_TIMEOUT`";
     set_ip_ttl, ip_ttl: u32 = (IP, libc::IP_TTL), small, count, "`IP_TTL`";
     set_ip_multicast_ttl, ip_multicast_ttl: u32 = (IP, libc::IP_MULTICAST_TTL), small, count, "`IP_MULTICAST_TTL`";
     set_ip_multicast_loop, ip_multicast_loop: bool = (IP, libc::IP_MULTICAST_LOOP), on, is_on, "`IP_MULTICAST_LOOP`";

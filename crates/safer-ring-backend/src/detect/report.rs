@@ -26,7 +26,7 @@ pub enum ChosenBy {
 ///
 /// `ring.report()` is about that ring, [`detect`](super::detect) about the process. It is a value: nothing of it is
 /// printed by the library. With the feature `tracing`, each ring that is made tells it in one event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// What runs the operations; `None` in an error, where nothing does.
@@ -84,6 +84,13 @@ impl Report {
     #[must_use]
     pub fn is_io_uring(&self) -> bool {
         self.backend == Some(BackendKind::IoUring)
+    }
+}
+
+/// The text of `Display`; [`Report::evidence`] and the other parts have a `Debug` of their own.
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Report({self})")
     }
 }
 

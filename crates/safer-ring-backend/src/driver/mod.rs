@@ -7,6 +7,8 @@
 
 mod aftermath;
 mod believed;
+mod forked;
+mod give_up;
 mod memory;
 mod multishot;
 mod orphan;
@@ -38,6 +40,7 @@ use crate::uring::RingBackend;
 use crate::wake::conclude;
 
 pub(crate) use aftermath::{Aftermath, Nudge};
+use give_up::Watch;
 pub use snapshot::{InFlight, Snapshot};
 use turn::{Alone, describe, submit_owned};
 
@@ -116,6 +119,8 @@ pub struct Driver<K: Guard, B: Backend = RingBackend> {
     drainers: Vec<(u64, Waker)>,
     /// Receives that are cancelled so that they find what arrived for a dropped one beside them.
     nudged: Vec<Key>,
+    /// Sends without owners that are to end in time.
+    watches: Vec<Watch>,
 }
 
 impl<K: Guard, B: Backend> Driver<K, B> {
@@ -152,6 +157,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             closing: false,
             drainers: Vec::new(),
             nudged: Vec::new(),
+            watches: Vec::new(),
         })
     }
 
@@ -269,6 +275,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     #[inline]
     pub(crate) fn touch(&mut self) {
         self.table.set_now(self.backend.coarse_ms());
+    }
+
+    /// [`Driver::touch`], for the age of this operation too: it has begun to wait.
+    #[inline]
+    pub(crate) fn touch_one(&mut self, key: Key) {
+        self.touch();
+        self.table.begin_anew(key);
     }
 
     /// Whether nothing is in flight or waits for it, and nothing can come back from it; if not, `waker` is woken when
@@ -461,8 +474,10 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     /// What the kernel has and what waits for it, without timers.
     pub(crate) fn operations(&self) -> impl Iterator<Item = InFlight> {
         let now = self.backend.coarse_ms();
+        // In a forked child nothing is: it is the parent's.
+        let ours = self.is_ours();
         self.table.iter().filter_map(move |(_, op, state, resources)| {
-            if matches!(state.phase, Phase::Done | Phase::Armed) {
+            if !ours || matches!(state.phase, Phase::Done | Phase::Armed) {
                 return None;
             }
             Some(InFlight {

@@ -11,6 +11,7 @@ use std::sync::atomic::{Ordering, fence};
 use safer_ring_core::{Completion, Key, OnDrop, Op, Orphaned, Phase, StateView};
 use safer_ring_sys::Errno;
 
+use super::give_up::Watch;
 use super::{Driver, Nudge, Refused};
 use crate::adopt::adopt;
 use crate::backend::Backend;
@@ -159,7 +160,15 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 }
             }
             Role::Give | Role::Beside | Role::Sync => {
-                fd.with_stream(|stream| stream.giver_begins(role));
+                let (limit, given_up) = fd.with_stream(|stream| {
+                    stream.giver_begins(role);
+                    (stream.limit(), stream.is_given_up())
+                });
+                if given_up {
+                    self.table.cancel(key);
+                } else if let (Role::Give, Some(limit)) = (role, limit) {
+                    self.watch(key, limit);
+                }
             }
             Role::Peek | Role::Ready | Role::Drain => {}
         }
@@ -187,7 +196,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                     // It had ended before its owner left without looking: how it ended is still news.
                     fd.with_stream(|stream| stream.giver_begins(role));
                 }
-                return self.bury_giver(role, op, fd, resources, completion);
+                return self.bury_giver(key, (role, op), fd, resources, completion);
             }
             _ => {}
         }
@@ -299,12 +308,14 @@ impl<K: Guard, B: Backend> Driver<K, B> {
 
     fn bury_giver(
         &mut self,
-        role: Role,
-        op: Op,
+        key: Option<Key>,
+        (role, op): (Role, Op),
         fd: K,
         mut resources: Resources<K>,
         completion: Completion,
     ) {
+        let watch = key.and_then(|key| self.take_watch(key));
+        let overdue = watch.as_ref().is_some_and(Watch::is_over);
         let mut fault = earlier(completion.res);
         if let Ok(moved) = Errno::from_result(completion.res)
             && let Some(wanted) = payload::given(&op, &resources.lease)
@@ -312,12 +323,16 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             let moved = payload::bytes(moved);
             if moved < wanted {
                 // Where it stood still, or would tear a record, the rest is not written.
-                let goes_on = moved > 0 && role == Role::Give && !payload::appends(&fd);
+                let ends = overdue || fd.with_stream(|stream| stream.is_given_up());
+                let goes_on = moved > 0 && role == Role::Give && !ends && !payload::appends(&fd);
                 if goes_on {
                     payload::advance(&op, &mut resources.lease, moved);
                     match self.table.insert(op, resources) {
                         // It waits in the queue, and is still the giver that the stream knows.
-                        Ok(key) => return drop(self.table.orphan(key)),
+                        Ok(key) => {
+                            self.watches.extend(watch.map(|watch| watch.of(key)));
+                            return drop(self.table.orphan(key));
+                        }
                         Err((_, back)) => resources = back,
                     }
                 }
@@ -326,6 +341,10 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 fault = fault.or(Some(short));
             }
         }
+        if overdue {
+            fault = fault.map(|_| Failure::Earlier { errno: Errno::TIMEDOUT });
+        }
+        self.end_watch(watch);
         if let Some(failure) = fault {
             self.note(Note::EarlierFailed { fd: fd.raw(), failure });
         }
@@ -359,7 +378,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 continue;
             }
             match self.table.insert(op, resources) {
-                Ok(key) => drop(self.table.orphan(key)),
+                Ok(key) => {
+                    drop(self.table.orphan(key));
+                    let limit = fd.with_stream(|stream| stream.limit());
+                    if let (Some(Role::Give), Some(limit)) = (Role::of(&op), limit) {
+                        self.watch(key, limit);
+                    }
+                }
                 Err((op, resources)) => {
                     let role = Role::of(&op).unwrap_or(Role::Give);
                     let fault = Some(Failure::Exhausted);

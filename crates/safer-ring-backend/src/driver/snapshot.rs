@@ -56,7 +56,8 @@ pub struct Snapshot {
     pub registered_files: u64,
     /// The operation that was started first of those in flight or queued. Timers do not count.
     pub oldest: Option<InFlight>,
-    /// Operations accepted.
+    /// Operations accepted, timers included. A timer that is dropped leaves without an end: it counts here, and neither in
+    /// `completed` nor in `cancelled`. So does any other that is dropped while it waits in the queue and is to be cancelled.
     pub submitted: u64,
     /// Operations that ended.
     pub completed: u64,

@@ -344,6 +344,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         while let Some(outcome) = self.table.expire(now) {
             self.settle(outcome);
         }
+        if !self.watches.is_empty() {
+            self.end_overdue();
+        }
     }
 
     /// One `enter`.

@@ -7,7 +7,8 @@ use std::time::Duration;
 /// A seed and these figures are all that chance depends on. Chances are in thousandths: 0 is never, 1000 always.
 ///
 /// ```
-/// use safer_ring_backend::sim::Config;
+/// # use safer_ring_backend as safer_ring;
+/// use safer_ring::sim::Config;
 /// let slow = Config { delay: 1000, ..Config::calm(7) };
 /// assert_ne!(slow, Config::calm(7));
 /// ```

@@ -87,7 +87,7 @@ fn first(socket: &Socket, option: Name) -> Option<i32> {
                 LARGEST_BUFFER
             }
         }
-        (TCP, libc::TCP_NODELAY) => 0,
+        (TCP, libc::TCP_NODELAY | libc::TCP_USER_TIMEOUT) => 0,
         (TCP, libc::TCP_QUICKACK) => 1,
         (TCP, libc::TCP_KEEPIDLE) => 7200,
         (TCP, libc::TCP_KEEPINTVL) => 75,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use safer_ring_backend::payload::Read;
 use safer_ring_backend::{Arrivals, Mode, Operation};
@@ -79,7 +80,8 @@ pub(super) mod sealed {
 /// * `poll_write_vectored` gathers the slices in one buffer.
 ///
 /// # Dropping
-/// Accepted bytes are sent, then the descriptor is closed, unless another handle shares it. Such a handle (the other half,
+/// Accepted bytes are sent, then the descriptor is closed, unless another handle shares it. A peer that does not read makes
+/// that as long as it likes, unless there is a limit ([`AsyncStream::with_send_limit`]). Such a handle (the other half,
 /// a clone of the `Fd`) gets what was read ahead, in order, and what an armed read brings. An adapter of an
 /// [`OwnedWriteHalf`] ends its direction behind the accepted bytes, as the half does.
 pub struct AsyncStream<S: Endpoint> {
@@ -106,6 +108,30 @@ impl<S: Endpoint> AsyncStream<S> {
             if S::SOCKET { Arrivals::new(ring.inner(), fd, ring.lender().pool()) } else { None };
         let ahead = Ahead::new(read.clamp(1, LARGEST), arrivals);
         Self { stream, ahead, writer: Writer::new(write.clamp(1, LARGEST)) }
+    }
+
+    /// Bounds how long a reader may take for what the kernel has not taken at once, one buffer of the adapter: one that has not
+    /// ended by then is cancelled, and the next write, flush or shutdown fails with `TimedOut`. `None`, as it is at first:
+    /// it waits as long as the peer likes. The limit is the descriptor's, and goes on when the adapter is dropped: it bounds
+    /// how long accepted bytes keep the connection then. [`Fd::set_send_limit`](crate::Fd::set_send_limit).
+    ///
+    /// hyper and axum only drop their connections, so a server on an open network wants one.
+    #[must_use]
+    pub fn with_send_limit(self, limit: Option<Duration>) -> Self {
+        self.stream.handle().fd.set_send_limit(limit);
+        self
+    }
+
+    /// Ends the connection at once: accepted bytes that were not sent are lost, and so are those that have arrived. Of a socket
+    /// as [`TcpStream::abort`], of a pipe as [`PipeWriter::abort`]. The descriptor is closed when the adapter is dropped,
+    /// unless another handle shares it.
+    pub fn abort(&self) {
+        let handle = self.stream.handle();
+        if S::SOCKET {
+            handle.abort();
+        } else {
+            handle.ring.give_up(&handle.fd);
+        }
     }
 
     /// The stream, for its addresses and options. What it receives by itself is missing here.

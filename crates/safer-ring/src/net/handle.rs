@@ -45,6 +45,12 @@ impl<M: Mode> Handle<M> {
         close(&self.ring, self.fd).await
     }
 
+    /// What becomes of a socket that is aborted: in this order, so that nothing goes on with what is cut short.
+    pub(crate) fn abort(&self) {
+        self.ring.give_up(&self.fd);
+        beside::reset(&self.fd);
+    }
+
     pub(crate) fn read<B: IoBufMut>(&self, buffer: B) -> Operation<M, Read<B>> {
         self.ring.recv(&self.fd, buffer)
     }
@@ -59,6 +65,10 @@ impl<M: Mode> Handle<M> {
 
     pub(crate) fn read_exact<B: IoBufMut>(&self, buffer: B) -> ReadExact<M, B> {
         ReadExact::new(self.clone(), Via::Socket, buffer)
+    }
+
+    pub(crate) fn read_exact_n<B: IoBufMut>(&self, buffer: B, count: usize) -> ReadExact<M, B> {
+        ReadExact::new(self.clone(), Via::Socket, buffer).of(count)
     }
 
     pub(crate) fn write_all<B: IoBuf>(&self, buffer: B) -> WriteAll<M, B> {
@@ -179,13 +189,14 @@ macro_rules! common_methods {
             }
 
             /// Closes it and reports what close(2) reports, after what dropped futures have left: armed receives and
-            /// accepts are cancelled, sends run to their end. Bytes and connections that wait to be taken are dropped.
-            /// Dropping it closes it too, in silence.
+            /// accepts are cancelled, sends run to their end, which takes as long as their peer likes. Bytes and connections
+            /// that wait to be taken are dropped. Dropping it closes it too, in silence.
             ///
             /// # Errors
             /// `ResourceBusy`, with the descriptor in the error, while another handle or an operation whose future is
-            /// alive shares it. That of a send whose future was dropped; the descriptor is closed all the same, unless
-            /// it is in the error. Those of close(2).
+            /// alive shares it; of an operation that is known only after some 20 ms, in which it might have ended. That of a
+            /// send whose future was dropped; the descriptor is closed all the same, unless it is in the error. Those of
+            /// close(2).
             ///
             /// # Dropping
             /// The descriptor is closed once dropped sends have ended.
@@ -234,7 +245,8 @@ macro_rules! read_methods {
             self.handle().read(buffer)
         }
 
-        /// Receives until `buffer` is full, up to its capacity (bytes); lend a slice of it to receive less.
+        /// Receives until `buffer` is full, up to its capacity (bytes). The capacity of a `Vec` may be larger than its
+        /// length: [`read_exact_n`](Self::read_exact_n) receives a number of bytes.
         ///
         /// # Errors
         /// `UnexpectedEof` if the peer ends its side before that; those of recv(2). The buffer is in the error, with
@@ -244,6 +256,19 @@ macro_rules! read_methods {
         /// See [`ReadExact`](crate::net::ReadExact).
         pub fn read_exact<B: IoBufMut>(&self, buffer: B) -> ReadExact<$mode, B> {
             self.handle().read_exact(buffer)
+        }
+
+        /// Receives `count` bytes, not more, into the first `count` bytes of `buffer`. A buffer that was longer stays so,
+        /// with its old bytes behind them.
+        ///
+        /// # Errors
+        /// As [`read_exact`](Self::read_exact); `InvalidInput` if the buffer has no room for so many. Then nothing is
+        /// received.
+        ///
+        /// # Dropping
+        /// See [`ReadExact`](crate::net::ReadExact).
+        pub fn read_exact_n<B: IoBufMut>(&self, buffer: B, count: usize) -> ReadExact<$mode, B> {
+            self.handle().read_exact_n(buffer, count)
         }
 
         /// Receives into many buffers, one after the other: readv(2). At most 1024 buffers.
@@ -326,6 +351,36 @@ macro_rules! write_methods {
         /// See [`WriteAllVectored`](crate::net::WriteAllVectored).
         pub fn write_all_vectored<B: IoBuf>(&self, buffers: Vec<B>) -> WriteAllVectored<$mode, B> {
             self.handle().write_all_vectored(buffers)
+        }
+
+        /// Ends the connection at once, whoever else has a handle on it: a TCP connection is reset, of a Unix socket both
+        /// directions are ended. What dropped futures have left is cancelled, sends too: bytes that were accepted and not
+        /// yet sent are lost, and that is the meaning of it. What has arrived for the next receive is dropped. Operations
+        /// whose futures are alive end with an error, or with the end of the stream. Nothing is sent on it any more
+        /// ([`Failure::GivenUp`](crate::Failure)). The descriptor is closed when the last handle is dropped.
+        ///
+        /// For a peer that does not read: dropping the stream, `shutdown` and `close` leave a send that was dropped on its
+        /// way, and with it the descriptor, for as long as the peer likes. This waits for nothing.
+        ///
+        /// connect(2) with `AF_UNSPEC`, or shutdown(2); [`Ring::give_up`](crate::RingOf::give_up).
+        pub fn abort(&self) {
+            self.handle().abort();
+        }
+
+        /// Bounds how long a send may take from when its future is dropped; one that has not ended by then is cancelled.
+        /// `None`, as it is at first: it runs to its end. What waits behind it is not sent, and its error, of the kind
+        /// `TimedOut`, comes with the next send, shutdown or close. For sends that are dropped from now on;
+        /// [`Fd::set_send_limit`](crate::Fd::set_send_limit).
+        ///
+        /// With adapters (`into_io`) every write that the kernel does not take at once counts as dropped, so
+        /// this bounds how long a peer may take for one buffer of the adapter.
+        pub fn set_send_limit(&self, limit: Option<Duration>) {
+            self.handle().fd.set_send_limit(limit);
+        }
+
+        /// How long a dropped send may take.
+        pub fn send_limit(&self) -> Option<Duration> {
+            self.handle().fd.send_limit()
         }
     };
 }

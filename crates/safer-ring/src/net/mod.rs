@@ -11,6 +11,7 @@
 
 mod addr;
 mod datagram;
+mod ending;
 pub(crate) mod handle;
 mod options;
 mod split;
@@ -25,6 +26,7 @@ mod unix_stream;
 
 pub use addr::ToSocketAddrs;
 pub use datagram::{Datagram, Reception, Segments};
+pub use ending::{CancelTransfer, TimedTransfer};
 pub use options::Keepalive;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, Stream, WriteHalf};
 pub use tcp::{TcpListener, TcpStream};

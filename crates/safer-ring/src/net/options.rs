@@ -44,6 +44,17 @@ pub(crate) fn keepalive(fd: &impl AsFd) -> io::Result<Option<Keepalive>> {
     }))
 }
 
+/// Less than a millisecond is one: none would be the system's own choice.
+pub(crate) fn set_user_timeout(fd: &impl AsFd, timeout: Option<Duration>) -> io::Result<()> {
+    let ms = match timeout {
+        None => 0,
+        Some(time) => time.as_nanos().div_ceil(1_000_000).max(1),
+    };
+    let ms = u32::try_from(ms).ok().filter(|ms| i32::try_from(*ms).is_ok());
+    let ms = ms.ok_or(safer_ring_backend::sys::Errno::INVAL)?;
+    Ok(sockopt::set_tcp_user_timeout(fd, ms)?)
+}
+
 /// On an IPv6 socket both limits: it may have IPv4 peers.
 pub(crate) fn set_ttl(fd: &impl AsFd, ttl: u32) -> io::Result<()> {
     if is_v6(fd)? {
@@ -195,6 +206,28 @@ macro_rules! tcp_options {
             /// Those of getsockopt(2).
             pub fn keepalive(&self) -> io::Result<Option<Keepalive>> {
                 options::keepalive(self)
+            }
+
+            /// How long sent bytes may wait to be acknowledged, and the peer may keep its window closed, before the kernel
+            /// ends the connection with `ETIMEDOUT` (`TCP_USER_TIMEOUT`): whole milliseconds, rounded up. `None`: as
+            /// long as the kernel likes, which is for ever with a peer that answers and does not read.
+            ///
+            /// Until kernel 5.11 it was not kept for a closed window. For a bound that is the library's own, see
+            /// [`Fd::set_send_limit`](crate::Fd::set_send_limit).
+            ///
+            /// # Errors
+            /// Those of setsockopt(2): `EINVAL` for more than 24 days.
+            pub fn set_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+                options::set_user_timeout(self, timeout)
+            }
+
+            /// How long sent bytes may wait.
+            ///
+            /// # Errors
+            /// Those of getsockopt(2).
+            pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
+                let ms = sockopt::tcp_user_timeout(self)?;
+                Ok((ms > 0).then(|| Duration::from_millis(u64::from(ms))))
             }
 
             /// Whether acknowledgements are sent at once (`TCP_QUICKACK`). Not for good: the kernel goes back to its

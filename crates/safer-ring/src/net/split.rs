@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use safer_ring_backend::payload::{Read, ReadVectored, Settled, Write, WriteVectored};
 use safer_ring_backend::{Mode, Operation};

@@ -135,7 +135,8 @@ impl<M: Mode> TcpStream<M> {
     read_methods!(M);
     write_methods!(M);
 
-    /// Ends one or both directions: shutdown(2). The peer sees the end after what was sent before.
+    /// Ends one or both directions: shutdown(2). The peer sees the end after what was sent before, so it waits for dropped
+    /// sends, but for `Shutdown::Read`. [`abort`](Self::abort) waits for nothing.
     ///
     /// # Errors
     /// Those of shutdown(2): `ENOTCONN`.

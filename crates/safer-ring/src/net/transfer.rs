@@ -7,9 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use safer_ring_backend::payload::{self, Read, Write, WriteVectored};
-use safer_ring_backend::{Mode, Operation};
+use safer_ring_backend::sys::Errno;
+use safer_ring_backend::{Failure, Mode, Operation};
 use safer_ring_buf::{IoBuf, IoBufMut, Slice};
 
+use super::ending::endings;
 use super::handle::Handle;
 use crate::TransferError;
 
@@ -65,11 +67,32 @@ pub struct ReadExact<M: Mode, B: IoBufMut> {
     /// transfers end with.
     finished: Vec<u8>,
     step: Step<B, Operation<M, Read<Slice<B>>>>,
+    /// Bytes that are asked for; `None`: as many as there is room for.
+    count: Option<usize>,
+    /// Whether its cancellation was asked.
+    ends: bool,
 }
 
 impl<M: Mode, B: IoBufMut> ReadExact<M, B> {
     pub(crate) fn new(handle: Handle<M>, via: Via, buffer: B) -> Self {
-        Self { handle, via, filled: 0, finished: Vec::new(), step: Step::Ready(buffer) }
+        let (finished, step) = (Vec::new(), Step::Ready(buffer));
+        Self { handle, via, filled: 0, finished, step, count: None, ends: false }
+    }
+
+    /// The same, of so many bytes.
+    pub(crate) fn of(mut self, count: usize) -> Self {
+        self.count = Some(count);
+        self
+    }
+
+    /// It ends before it is done: what has come so far is in the buffer.
+    fn fail(
+        &mut self,
+        error: impl Into<io::Error>,
+        buffer: B,
+    ) -> Poll<Result<B, TransferError<B>>> {
+        self.finished = Vec::new();
+        Poll::Ready(Err(TransferError::new(error, buffer, self.filled)))
     }
 
     fn begin(&self, part: Slice<B>) -> Operation<M, Read<Slice<B>>> {
@@ -90,13 +113,27 @@ impl<M: Mode, B: IoBufMut> Future for ReadExact<M, B> {
         let this = self.get_mut();
         loop {
             if let Some(buffer) = this.step.take_ready() {
-                if this.filled >= buffer.capacity_mut() {
+                let room = buffer.capacity_mut();
+                let count = this.count.unwrap_or(room);
+                if count > room {
+                    let error = io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        format!(
+                            "{count} bytes do not fit into the buffer, which has room for {room}"
+                        ),
+                    );
+                    return this.fail(error, buffer);
+                }
+                if this.filled >= count {
                     this.finished = Vec::new();
                     return Poll::Ready(Ok(buffer));
                 }
+                if this.ends {
+                    return this.fail(Failure::Os(Errno::CANCELED), buffer);
+                }
                 let news = buffer.as_init().get(this.finished.len()..this.filled);
                 this.finished.extend_from_slice(news.unwrap_or_default());
-                let part = match buffer.try_slice(this.filled..) {
+                let part = match buffer.try_slice(this.filled..count) {
                     Ok(part) => part,
                     Err(buffer) => {
                         this.finished = Vec::new();
@@ -117,9 +154,7 @@ impl<M: Mode, B: IoBufMut> Future for ReadExact<M, B> {
                 }
                 Err(error) => error.into_parts(),
             };
-            // They are in the buffer of the error.
-            this.finished = Vec::new();
-            return Poll::Ready(Err(TransferError::new(error, part.into_inner(), this.filled)));
+            return this.fail(error, part.into_inner());
         }
     }
 }
@@ -150,11 +185,13 @@ pub struct WriteAll<M: Mode, B: IoBuf> {
     /// Bytes of finished steps.
     sent: usize,
     step: Step<B, Operation<M, Write<Slice<B>>>>,
+    /// Whether its cancellation was asked.
+    ends: bool,
 }
 
 impl<M: Mode, B: IoBuf> WriteAll<M, B> {
     pub(crate) fn new(handle: Handle<M>, via: Via, buffer: B) -> Self {
-        Self { handle, via, sent: 0, step: Step::Ready(buffer) }
+        Self { handle, via, sent: 0, step: Step::Ready(buffer), ends: false }
     }
 
     fn begin(&self, part: Slice<B>) -> Operation<M, Write<Slice<B>>> {
@@ -177,6 +214,10 @@ impl<M: Mode, B: IoBuf> Future for WriteAll<M, B> {
             if let Some(buffer) = this.step.take_ready() {
                 if this.sent >= buffer.len_init() {
                     return Poll::Ready(Ok(buffer));
+                }
+                if this.ends {
+                    let error = Failure::Os(Errno::CANCELED);
+                    return Poll::Ready(Err(TransferError::new(error, buffer, this.sent)));
                 }
                 let part = match buffer.try_slice(this.sent..) {
                     Ok(part) => part,
@@ -220,12 +261,14 @@ pub struct WriteAllVectored<M: Mode, B: IoBuf> {
     /// Bytes of finished steps.
     sent: usize,
     step: Step<Vec<Slice<B>>, WriteParts<M, B>>,
+    /// Whether its cancellation was asked.
+    ends: bool,
 }
 
 impl<M: Mode, B: IoBuf> WriteAllVectored<M, B> {
     pub(crate) fn new(handle: Handle<M>, via: Via, buffers: Vec<B>) -> Self {
         let parts = buffers.into_iter().map(|buffer| buffer.slice(..)).collect();
-        Self { handle, via, sent: 0, step: Step::Ready(parts) }
+        Self { handle, via, sent: 0, step: Step::Ready(parts), ends: false }
     }
 
     fn begin(&self, parts: Vec<Slice<B>>) -> WriteParts<M, B> {
@@ -263,6 +306,10 @@ impl<M: Mode, B: IoBuf> Future for WriteAllVectored<M, B> {
                 if parts.iter().all(|part| part.len_init() == 0) {
                     return Poll::Ready(Ok(whole(parts)));
                 }
+                if this.ends {
+                    let error = Failure::Os(Errno::CANCELED);
+                    return Poll::Ready(Err(TransferError::new(error, whole(parts), this.sent)));
+                }
                 this.step = Step::Running(this.begin(parts));
             }
             let Step::Running(write) = &mut this.step else { return Poll::Pending };
@@ -287,3 +334,7 @@ impl<M: Mode, B: IoBuf> fmt::Debug for WriteAllVectored<M, B> {
         f.debug_struct("WriteAllVectored").field("sent", &self.sent).finish_non_exhaustive()
     }
 }
+
+endings!(ReadExact, IoBufMut, B);
+endings!(WriteAll, IoBuf, B);
+endings!(WriteAllVectored, IoBuf, Vec<B>);

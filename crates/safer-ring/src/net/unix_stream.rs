@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use safer_ring_backend::beside::sockopt;
 use safer_ring_backend::payload::{Read, ReadVectored, SendMsg, Settled, Write, WriteVectored};
@@ -131,7 +132,8 @@ impl<M: Mode> UnixStream<M> {
         Reception::new(&self.handle, buffer, unix::control_len(max), 0, unix::with_fds)
     }
 
-    /// Ends one or both directions: shutdown(2).
+    /// Ends one or both directions: shutdown(2). It waits for dropped sends, but for `Shutdown::Read`.
+    /// [`abort`](Self::abort) waits for nothing.
     ///
     /// # Errors
     /// Those of shutdown(2): `ENOTCONN`.

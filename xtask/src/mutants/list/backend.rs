@@ -311,16 +311,66 @@ pub(super) const ALL: &[Mutant] = &[
         "A dropped send goes on until all is sent.",
         "crates/safer-ring-backend/src/driver/orphan.rs",
         (
-            "let goes_on = moved > 0 && role == Role::Give && !payload::appends(&fd);",
-            "let goes_on = moved > wanted && role == Role::Give && !payload::appends(&fd);",
+            "let goes_on = moved > 0 && role == Role::Give && !ends && !payload::appends(&fd);",
+            "let goes_on = moved > wanted && role == Role::Give && !ends && !payload::appends(&fd);",
         ),
         (FACE, Test("adoption_sends"), "a_send_that_ended_short_and_is_dropped_unseen_is_sent_whole"),
+    ),
+    mutant(
+        "given-up-goes-on",
+        "A send that is given up is not continued behind what it has moved.",
+        "crates/safer-ring-backend/src/driver/orphan.rs",
+        (
+            "let ends = overdue || fd.with_stream(|stream| stream.is_given_up());",
+            "let ends = fd.with_stream(|stream| stream.is_given_up()) && false;",
+        ),
+        (FACE, Test("giving_up"), "an_aborted_pipe_ends_behind_what_is_in_it"),
+    ),
+    mutant(
+        "limit-never-over",
+        "A dropped send ends when its time is over.",
+        "crates/safer-ring-backend/src/driver/give_up.rs",
+        (
+            "            table.cancel(watch.giver);\n            self.timer_ended = true;\n",
+            "            self.timer_ended = true;\n",
+        ),
+        (FACE, Test("giving_up"), "a_dropped_send_ends_at_its_limit"),
+    ),
+    mutant(
+        "sends-after-an-abort",
+        "Nothing is sent behind what was given up.",
+        "crates/safer-ring-backend/src/stream.rs",
+        (
+            "            Role::Give if self.given_up => Answer::Fail(Failure::GivenUp),\n",
+            "",
+        ),
+        (FACE, Test("giving_up"), "an_aborted_pipe_ends_behind_what_is_in_it"),
+    ),
+    mutant(
+        "abort-without-reset",
+        "An aborted TCP connection is reset.",
+        "crates/safer-ring-backend/src/beside/mod.rs",
+        (
+            "    if rustix::net::connect_unspec(&fd).is_err() {\n",
+            "    if true {\n",
+        ),
+        (FACE, Test("giving_up"), "a_half_aborts_the_whole"),
+    ),
+    mutant(
+        "forked-waits-for-ever",
+        "What a parent has begun ends in its forked child as refused.",
+        "crates/safer-ring-backend/src/operation.rs",
+        ("            if !driver.is_ours() {\n", "            if false {\n"),
+        (FACE, Test("process"), "a_forked_child_is_refused_and_disturbs_nothing"),
     ),
     mutant(
         "late-error-forgotten",
         "The error of a dropped send is told to the next operation.",
         "crates/safer-ring-backend/src/stream.rs",
-        ("        self.blame(fault);\n        self.wake(wakers);\n", "        let _ = fault;\n        self.wake(wakers);\n"),
+        (
+            "        self.blame(fault.filter(|_| !self.given_up));\n        self.wake(wakers);\n",
+            "        let _ = fault;\n        self.wake(wakers);\n",
+        ),
         (FACE, Test("adoption_sends"), "the_error_of_a_dropped_send_is_told_to_the_next"),
     ),
     mutant(
