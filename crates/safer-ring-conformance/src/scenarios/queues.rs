@@ -8,9 +8,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use safer_ring::{Mode, OpError, OpenOptions, Operation, Payload};
 
 use crate::env::{Env, Trouble, Verdict, seen};
+use crate::environments::Tag;
 use crate::far::Far;
 use crate::kit::{moved, pattern, poll_once, start, turn, until, yes};
-use crate::scenario::{Need, Scenario, row};
+use crate::scenario::{Expect, Need, Scenario, row};
 
 pub(super) const TABLE: &[Scenario] = &[
     row!(Queue, two_thousand_operations_pass, [Nop], "2000 ended, submitted and completed: yes"),
@@ -31,7 +32,8 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Queue, many_descriptors_of_one_file, [Read], "20 of 20 right"),
     row!(Queue, reads_and_writes_through_one_pipe, [Read, Write], "100000 bytes, in order: yes"),
     row!(Queue, another_thread_wakes_the_ring, [Recv], "5 'later'").needs(Need::Threads),
-    row!(Queue, nothing_is_left_over, [Nop], "in flight of users: 0, stale: 0"),
+    row!(Queue, nothing_is_left_over, [Nop], "in flight of users: 0, stale: 0")
+        .but(&[(Tag::Faulty, Expect::Skip("there are completions of nothing, which are counted"))]),
 ];
 
 async fn two_thousand_operations_pass<M: Mode>(env: &Env<M>) -> Verdict {
