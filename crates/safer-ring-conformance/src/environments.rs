@@ -13,8 +13,11 @@ pub enum Tag {
     Uring,
     /// The fallback.
     Fallback,
-    /// A simulated kernel, calm.
+    /// A simulated kernel, calm unless it is said to be [`Tag::Faulty`].
     Sim,
+    /// A simulated kernel that does what no result may depend on: operations begin and end late and in any order, enters
+    /// fail, cancellations miss, completions are held back, and there are some of nothing. With one seed after the other.
+    Faulty,
     /// Rings of one thread.
     Local,
     /// Rings of any thread.
@@ -241,8 +244,14 @@ pub const ENVIRONMENTS: &[Environment] = {
         .shape(|builder| builder.fallback_parts(NEITHER)),
         row("sim-local", "a simulated kernel, calm, one thread", &[Sim, Local]),
         row("sim-local-tiny", "one entry in each queue", &[Sim, Local, Tiny]),
+        row(
+            "sim-local-faulty",
+            "with faults that change no result, ten seeds",
+            &[Sim, Local, Faulty],
+        ),
         row("sim-shared", "a simulated kernel, calm", &[Sim, Shared]),
         row("sim-shared-tiny", "one entry in each queue", &[Sim, Shared, Tiny]),
+        row("sim-shared-faulty", "the same", &[Sim, Shared, Faulty]),
     ]
 };
 

@@ -70,6 +70,8 @@ environments! {
     fallback_shared_threads = "fallback-shared-threads";
     sim_local = "sim-local";
     sim_local_tiny = "sim-local-tiny";
+    sim_local_faulty = "sim-local-faulty";
     sim_shared = "sim-shared";
     sim_shared_tiny = "sim-shared-tiny";
+    sim_shared_faulty = "sim-shared-faulty";
 }

@@ -76,6 +76,12 @@ impl OtherSide {
         taken
     }
 
+    /// Completions that the queue has room for.
+    #[must_use]
+    pub fn completions(&self) -> u32 {
+        self.count
+    }
+
     /// Completions that were posted and not popped.
     #[inline]
     #[must_use]

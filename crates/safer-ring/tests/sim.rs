@@ -1,7 +1,10 @@
 //! The simulated kernel through the public API: what it keeps, how time goes by, and that a seed says it all.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use safer_ring::fs::File;
@@ -250,4 +253,110 @@ fn the_file_type_of_the_library_works_in_a_world() {
             .unwrap();
         assert_eq!(world.descriptors(), 0);
     }
+}
+
+/// Polls a future once.
+async fn begin(future: &mut (impl Future + Unpin)) {
+    poll_fn(|context| {
+        let ended = Pin::new(&mut *future).poll(context).is_ready();
+        assert!(!ended, "it takes long");
+        Poll::Ready(())
+    })
+    .await;
+}
+
+#[test]
+fn what_a_ring_leaves_behind_is_filled_when_nobody_is_there_any_more() {
+    for seed in 0..20 {
+        let world = World::new(Config::calm(seed));
+        let ring = world.local_ring().unwrap();
+        world
+            .block_on(async {
+                let file = ring.open("/tmp/file", &options()).await.unwrap();
+                write_all(&ring, &file, vec![1; 4096], 0).await;
+                world.reconfigure(|config| {
+                    // Neither ends before the ring does, whatever that asks for.
+                    (config.slow_disk, config.late_cancels) = (1000, 1000);
+                    config.slowest_disk = Duration::from_secs(3600);
+                });
+                let mut reads: Vec<_> =
+                    (0..8).map(|_| ring.read_at_owned(&file, vec![0; 200], 0)).collect();
+                for read in &mut reads {
+                    begin(read).await;
+                }
+                ring.nop().await.unwrap();
+            })
+            .unwrap();
+        drop(ring);
+        let left = |line: &String| line.contains("ring 0 closed; left behind: ");
+        assert!(!world.trace().iter().rfind(|line| left(line)).unwrap().ends_with(": 0"));
+        let other = world.local_ring().unwrap();
+        let long = other.timeout(Duration::from_secs(2 * 3600));
+        world.block_on(long).unwrap().unwrap();
+        let ends = |line: &&String| line.ends_with("and ring 0 is gone");
+        assert!(world.trace().iter().filter(ends).count() > 0, "seed {seed}");
+        assert_eq!(world.findings(), [""; 0], "seed {seed}: it is nobody else's memory");
+    }
+}
+
+#[test]
+fn completions_in_parts_and_beside_the_queue_lose_nothing() {
+    let expected: Vec<u8> = (0..40u8).flat_map(|n| vec![n; 5000]).collect();
+    let counts = |config: Config| {
+        let world = World::new(config);
+        assert_eq!(pipe_of_tasks(&world), expected);
+        let lines = |part: &str| world.trace().iter().filter(|line| line.contains(part)).count();
+        (lines(" is given a part of what has ended"), lines(" overflows"))
+    };
+    let mut totals = (0, 0);
+    for seed in 0..20 {
+        assert_eq!(counts(Config::calm(seed)), (0, 0));
+        let late = Config { late: 500, ..Config::calm(seed) };
+        let (parts, held) = counts(Config { batched: 1000, overflows: 300, ..late });
+        totals = (totals.0 + parts, totals.1 + held);
+    }
+    assert!(totals.1 > 200, "{totals:?}");
+    // Two tasks have little that ends at the same time; many operations have.
+    let world = World::new(Config { batched: 1000, ..Config::calm(1) });
+    let ring = world.ring().unwrap();
+    world
+        .block_on(async {
+            let mut batch = ring.batch();
+            let all: Vec<_> = (0..50).map(|_| batch.nop()).collect();
+            batch.submit().await;
+            for one in all {
+                one.await.unwrap();
+            }
+        })
+        .unwrap();
+    let parts = |line: &&String| line.contains(" is given a part of what has ended");
+    assert!(world.trace().iter().filter(parts).count() > 10);
+}
+
+#[test]
+fn cancellations_that_find_nothing_are_asked_for_again() {
+    let mut missed = 0;
+    for seed in 0..50 {
+        let world = World::new(Config { missed_cancels: 800, ..Config::calm(seed) });
+        let ring = world.ring().unwrap();
+        world
+            .block_on(async {
+                let (reader, _writer) = ring.pipe(PipeOptions::default()).await.unwrap();
+                match ring.read_owned(&reader, vec![7; 10]).cancel().await {
+                    Ended::Cancelled(buffer) => assert_eq!(buffer, [7; 10]),
+                    other => panic!("seed {seed}: {other:?}"),
+                }
+                let mut read = ring.read_owned(&reader, vec![7; 10]);
+                begin(&mut read).await;
+                ring.nop().await.unwrap();
+                match read.cancel().await {
+                    Ended::Cancelled(buffer) => assert_eq!(buffer, [7; 10]),
+                    other => panic!("seed {seed}: {other:?}"),
+                }
+            })
+            .unwrap();
+        let is = |line: &&String| line.contains("is missed by its cancellation");
+        missed += world.trace().iter().filter(is).count();
+    }
+    assert!(missed > 50, "{missed}");
 }

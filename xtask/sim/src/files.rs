@@ -99,7 +99,13 @@ impl<M: Mode> Book<M> {
             Ok(()) => {
                 // One after the other, they did not overlap.
                 loose.iter().for_each(|(at, data)| self.put(*at, data, true));
-                Ok(())
+                let stat = self.lane.ring.statx_fd(&self.fd).await;
+                let len = stat.map_err(|error| self.lane.wrong(error))?.len();
+                if len == offset(SIZE) {
+                    Ok(())
+                } else {
+                    Err(self.lane.wrong(format_args!("the file has {len} bytes")))
+                }
             }
             // How far each came is not known.
             Err(error) if !loose.is_empty() && error.kind() == io::ErrorKind::WriteZero => {

@@ -7,15 +7,20 @@
 #![forbid(unsafe_code)]
 
 mod accepts;
+mod chains;
 mod cursor;
 mod fate;
 mod files;
+mod flows;
+mod journal;
 mod names;
 mod run;
 mod script;
 mod shrink;
+mod storm;
 mod streams;
 mod talks;
+mod totals;
 
 use std::process::ExitCode;
 
@@ -25,6 +30,8 @@ use script::Script;
 const STEPS: usize = 40;
 /// Seeds that fail and are shown; the others are counted.
 const SHOWN: usize = 3;
+/// Seeds in which everything that is counted happens.
+const MANY: u64 = 1000;
 /// Last lines of the trace that are shown.
 const LINES: usize = 60;
 
@@ -66,7 +73,7 @@ fn main() -> ExitCode {
     };
     // A panic of a lane is a finding like any other, and is shown with its seed.
     std::panic::set_hook(Box::new(|_| {}));
-    let (mut failed, mut totals) = (0, run::Totals::default());
+    let (mut failed, mut totals) = (0, totals::Totals::default());
     for seed in task.first..task.end {
         let script = Script::new(seed, task.steps);
         match run::run(&script) {
@@ -88,7 +95,11 @@ fn main() -> ExitCode {
     }
     let seeds = task.end - task.first;
     println!("{seeds} seeds, {failed} failed; {totals}");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let missing = if seeds >= MANY && task.steps >= STEPS { totals.missing() } else { Vec::new() };
+    if !missing.is_empty() {
+        println!("what has never happened: {}", missing.join(", "));
+    }
+    if failed == 0 && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A seed that fails, with as few steps as it still fails with.
@@ -123,17 +134,18 @@ mod tests {
 
     #[test]
     fn seeds_pass_and_say_the_same_each_time() {
-        let mut totals = run::Totals::default();
-        for seed in 0..60 {
+        let mut totals = totals::Totals::default();
+        for seed in 0..300 {
             let script = Script::new(seed, STEPS);
             let first = run::run(&script).unwrap_or_else(|failure| {
                 panic!("seed {seed}: {}\n{}", failure.what, failure.trace.join("\n"))
             });
-            let again = run::run(&script).unwrap_or_else(|failure| panic!("{}", failure.what));
-            assert_eq!(first.hash, again.hash, "seed {seed}");
+            if seed < 60 {
+                let again = run::run(&script).unwrap_or_else(|failure| panic!("{}", failure.what));
+                assert_eq!(first.hash, again.hash, "seed {seed}");
+            }
             totals.add(&first);
         }
-        assert!(totals.pieces > 50 && totals.ends > 2, "{totals}");
-        assert!(totals.named > 50 && totals.registered > 5, "{totals}");
+        assert_eq!(totals.missing(), [""; 0], "{totals}");
     }
 }

@@ -8,8 +8,13 @@ use std::time::Duration;
 use safer_ring::sim::{JoinHandle, World};
 use safer_ring::{BufferPool, Mode, RingOf};
 
-use crate::script::{Kind, Script};
-use crate::{accepts, cursor, files, names, streams, talks};
+use crate::journal::{self, Safe};
+use crate::script::{End, Kind, Script};
+use crate::totals::{Totals, What};
+use crate::{accepts, chains, cursor, files, flows, names, storm, streams, talks};
+
+/// In which everything ends that was begun.
+const LONG: Duration = Duration::from_secs(7200);
 
 /// How a lane ended.
 pub(crate) type Verdict = Result<(), String>;
@@ -60,74 +65,6 @@ pub(crate) struct Failure {
     pub(crate) trace: Vec<String>,
 }
 
-/// Figures of runs.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Totals {
-    pub(crate) hash: u64,
-    operations: u64,
-    orphaned: u64,
-    cancels: u64,
-    races: u64,
-    requeued: u64,
-    stale: u64,
-    refusals: u64,
-    /// Pieces that multishot receives have brought, as far as the traces go back.
-    pub(crate) pieces: usize,
-    /// Multishot receives that ended without being asked to, or found no buffer.
-    pub(crate) ends: usize,
-    /// Operations that named registered memory.
-    pub(crate) named: u64,
-    /// Times that memory was registered, as far as the traces go back, and that it was refused.
-    pub(crate) registered: usize,
-    pub(crate) unregistered: usize,
-    pub(crate) refused: usize,
-    simulated: Duration,
-}
-
-impl Totals {
-    pub(crate) fn add(&mut self, other: &Totals) {
-        self.operations += other.operations;
-        self.orphaned += other.orphaned;
-        self.cancels += other.cancels;
-        self.races += other.races;
-        self.requeued += other.requeued;
-        self.stale += other.stale;
-        self.refusals += other.refusals;
-        self.pieces += other.pieces;
-        self.ends += other.ends;
-        self.named += other.named;
-        self.registered += other.registered;
-        self.unregistered += other.unregistered;
-        self.refused += other.refused;
-        self.simulated += other.simulated;
-    }
-}
-
-impl fmt::Display for Totals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} operations, {} of dropped futures, {} cancellations, {} of them too late, {} tried again, {} completions \
-             of nothing, {} refused enters, {} pieces of multishot receives, {} of these that ended early, memory registered {} times and \
-             {} times not any more, refused {} times, named {} times, {} s simulated",
-            self.operations,
-            self.orphaned,
-            self.cancels,
-            self.races,
-            self.requeued,
-            self.stale,
-            self.refusals,
-            self.pieces,
-            self.ends,
-            self.registered,
-            self.unregistered,
-            self.refused,
-            self.named,
-            self.simulated.as_secs(),
-        )
-    }
-}
-
 /// Runs a script.
 pub(crate) fn run(script: &Script) -> Result<Totals, Failure> {
     let world = World::new(script.config.clone());
@@ -153,50 +90,116 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
 fn within<M: Mode>(world: &World, ring: RingOf<M>, script: &Script) -> Result<Totals, String> {
     let pool = BufferPool::new(32, 2048);
     let first = Lane { number: 0, world: world.clone(), ring: ring.clone(), pool: pool.clone() };
-    let ended = world.block_on(lanes(first, Rc::new(script.clone())));
-    ended.map_err(|stuck| stuck.to_string())??;
-    // Whatever was dropped ends, and what stays armed goes with the last handle of its descriptor.
-    let quiet = world.block_on(async { ring.timeout(Duration::from_secs(60)).await });
-    quiet.map_err(|stuck| stuck.to_string())?.map_err(|error| error.to_string())?;
-    let end = ring.snapshot();
-    let trace = world.trace();
-    let lines = |is: fn(&str) -> bool| trace.iter().filter(|line| is(line)).count();
-    let totals = Totals {
-        hash: world.trace_hash(),
-        operations: end.completed,
-        orphaned: end.orphaned,
-        cancels: end.cancel_requests,
-        races: end.cancel_races,
-        requeued: end.requeued,
-        stale: end.stale_completions,
-        refusals: end.enter_refusals,
-        pieces: lines(|line| line.contains("recv multishot = ") && line.contains(" in buffer ")),
-        ends: lines(|line| line.contains(", unasked") || line.contains("recv multishot = -105")),
-        named: end.registered_buffers,
-        registered: lines(|line| line.contains(" bytes in slot ") && !line.contains(": ")),
-        unregistered: lines(|line| line.contains(" registers nothing ") && !line.contains(": ")),
-        refused: lines(|line| line.contains(" registers ") && line.contains("ENOMEM")),
-        simulated: world.now(),
+    let mut totals = Totals::default();
+    let all = Rc::new(script.clone());
+    let left = match script.end {
+        End::Whole => {
+            world.block_on(lanes(first, all)).map_err(|stuck| stuck.to_string())??;
+            quiet(world, ring, script, &mut totals)?;
+            0
+        }
+        End::Torn(steps) => {
+            let ended = world.run_steps(steps, lanes(first, all));
+            ended.map_err(|stuck| stuck.to_string())?.unwrap_or(Ok(()))?;
+            tear(world, ring)?
+        }
+        End::Crash(steps) => {
+            crash(world, first, all, steps)?;
+            quiet(world, ring, script, &mut totals)?;
+            0
+        }
     };
-    if end.queued > 0 || end.orphans > 0 {
-        return Err(format!(
-            "something is left: {:?}; {:?}",
-            ring.operations(),
-            world.operations()
-        ));
-    }
-    drop(ring);
+    totals.hash = world.trace_hash();
+    totals.count_lines(&world.trace());
+    totals.lasted(world.now());
     let (taken, open) = (pool.stats().taken, world.descriptors());
-    if taken > 0 {
+    if taken > left {
         return Err(format!("{taken} buffers did not come back"));
     }
-    if open > 0 {
+    if open > 0 && left == 0 {
         return Err(format!("{open} descriptors were not closed"));
     }
     if let Some(finding) = world.findings().first() {
         return Err(finding.clone());
     }
     Ok(totals)
+}
+
+/// Whatever was dropped ends, and what stays armed goes with the last handle of its descriptor.
+fn quiet<M: Mode>(world: &World, ring: RingOf<M>, script: &Script, totals: &mut Totals) -> Verdict {
+    let drains = script.seed.is_multiple_of(2);
+    let waits = async {
+        if !drains {
+            let long = ring.timeout(LONG).await;
+            return long.map_err(|error| error.to_string());
+        }
+        let drained = ring.drain(ring.now() + LONG).await;
+        world.note("drained");
+        if drained.is_complete() { Ok(()) } else { Err(drained.to_string()) }
+    };
+    world.block_on(waits).map_err(|stuck| stuck.to_string())??;
+    let end = ring.snapshot();
+    for (what, count) in [
+        (What::Operations, end.completed),
+        (What::Orphans, end.orphaned),
+        (What::Cancels, end.cancel_requests),
+        (What::LateCancels, end.cancel_races),
+        (What::Again, end.requeued),
+        (What::Strangers, end.stale_completions),
+        (What::Refusals, end.enter_refusals),
+        (What::Named, end.registered_buffers),
+    ] {
+        totals.count(what, count);
+    }
+    if end.queued > 0 || end.orphans > 0 {
+        let (its, worlds) = (ring.operations(), world.operations());
+        return Err(format!("something is left: {its:?}; {worlds:?}"));
+    }
+    Ok(())
+}
+
+/// Drops a ring with whatever is in flight, and lets that end. Tells how much of it the ring has left behind: its buffers never
+/// come back.
+fn tear<M: Mode>(world: &World, ring: RingOf<M>) -> Result<usize, String> {
+    if !world.operations().is_empty() {
+        world.note("the ring goes");
+    }
+    drop(ring);
+    let other = world.local_ring().map_err(|error| error.to_string())?;
+    let long = async { other.timeout(LONG).await };
+    let waited = world.block_on(long).map_err(|stuck| stuck.to_string())?;
+    waited.map_err(|error| error.to_string())?;
+    if let [first, ..] = world.operations().as_slice() {
+        return Err(format!("an operation of a ring that is gone does not end: {first}"));
+    }
+    let trace = world.trace();
+    let left = trace.iter().rev().find_map(|line| line.split_once("ring 0 closed; left behind: "));
+    let (_, left) = left.ok_or("the ring was not closed")?;
+    left.parse().map_err(|_| format!("left behind: {left}"))
+}
+
+/// Takes the power away, and looks at what is left.
+fn crash<M: Mode>(world: &World, first: Lane<M>, script: Rc<Script>, steps: u64) -> Verdict {
+    let books: Vec<Rc<Safe>> = script.lanes.iter().map(|_| Rc::default()).collect();
+    let runs = async {
+        let mut running: Vec<JoinHandle<Verdict>> = Vec::new();
+        for (number, safe) in books.iter().enumerate() {
+            let lane = Lane { number, ..first.clone() };
+            running.push(world.spawn(journal::run(lane, script.acts(number), Rc::clone(safe))));
+        }
+        for lane in running {
+            lane.await?;
+        }
+        Verdict::Ok(())
+    };
+    let ended = world.run_steps(steps, runs).map_err(|stuck| stuck.to_string())?;
+    ended.unwrap_or(Ok(()))?;
+    drop(first);
+    world.crash();
+    for (number, safe) in books.iter().enumerate() {
+        journal::check(world, number, safe)?;
+    }
+    Ok(())
 }
 
 /// All lanes at once.
@@ -215,6 +218,13 @@ async fn lanes<M: Mode>(first: Lane<M>, script: Rc<Script>) -> Verdict {
             Kind::Talks => running.extend(talks::start(lane, acts).await?),
             Kind::Cursor => running.push(world.spawn(cursor::run(lane, acts))),
             Kind::Names => running.push(world.spawn(names::run(lane, acts))),
+            Kind::Chains => running.push(world.spawn(chains::run(lane, acts))),
+            Kind::Flow => running.extend(flows::start(lane, acts).await?),
+            Kind::StormPipe | Kind::StormTcp | Kind::StormFile | Kind::StormTable => {
+                running.extend(storm::start(lane, kind, acts).await?);
+            }
+            // Of a world that loses its power, see `crash`.
+            Kind::Journal => {}
         }
     }
     for lane in running {

@@ -1,6 +1,7 @@
 //! What a program does, as data: lanes, and steps for each.
 
 use std::fmt;
+use std::time::Duration;
 
 use safer_ring::sim::{Config, World};
 
@@ -31,10 +32,21 @@ pub(crate) enum Kind {
     Talks,
     /// A file at its cursor, by the type of `fs`.
     Cursor,
+    /// A file and chains of a write, a sync and a read.
+    Chains,
+    /// Two pipes with a splice between them, polls and tees.
+    Flow,
+    /// In a world with errors: streams, a file on a disk that may be full, descriptors until there are too many.
+    StormPipe,
+    StormTcp,
+    StormFile,
+    StormTable,
+    /// In a world that loses its power: a log, and a file that is replaced.
+    Journal,
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 11] = [
         Kind::Pipe,
         Kind::Tcp,
         Kind::Unix,
@@ -44,7 +56,21 @@ impl Kind {
         Kind::Names,
         Kind::Talks,
         Kind::Cursor,
+        Kind::Chains,
+        Kind::Flow,
     ];
+    const STORM: [Kind; 4] = [Kind::StormPipe, Kind::StormTcp, Kind::StormFile, Kind::StormTable];
+}
+
+/// How a script ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All of it runs.
+    Whole,
+    /// After so many steps of the world everything is dropped, the ring with what is in flight.
+    Torn(u64),
+    /// After so many steps the power goes.
+    Crash(u64),
 }
 
 /// One step of a lane. The sender and the receiver of a stream have steps of their own.
@@ -104,6 +130,18 @@ pub(crate) enum Act {
     Remove {
         name: u8,
     },
+    /// A file is replaced by a new one.
+    Replace,
+    /// A part is moved from one pipe to another, and may be looked at before.
+    Move {
+        len: u32,
+        tee: bool,
+        fate: Fate,
+    },
+    /// Until there is something to read.
+    Watch {
+        fate: Fate,
+    },
     /// A client sends so much, and wants it back; `ask` says what is set and asked meanwhile.
     Talk {
         len: usize,
@@ -141,6 +179,7 @@ pub(crate) struct Script {
     pub(crate) entries: u32,
     pub(crate) completions: u32,
     pub(crate) config: Config,
+    pub(crate) end: End,
     pub(crate) lanes: Vec<Kind>,
     pub(crate) steps: Vec<Step>,
 }
@@ -170,6 +209,12 @@ impl Dice {
         u8::try_from(self.below(limit)).unwrap_or(0)
     }
 
+    /// Steps of a world: some of its start, or most of what a script does.
+    fn steps(&self) -> u64 {
+        let most = self.pick(&[20, 200, 1000, 4000], 200);
+        u64::from(self.small(most)) + 5
+    }
+
     fn fate(&self) -> Fate {
         match self.below(8) {
             0 | 1 => Fate::Drop(self.tiny(4)),
@@ -197,9 +242,14 @@ impl Dice {
             return Act::Rest { us: self.small(3000) };
         }
         match kind {
-            Kind::Pipe | Kind::Tcp | Kind::Unix | Kind::Datagram => {
+            Kind::Pipe
+            | Kind::Tcp
+            | Kind::Unix
+            | Kind::Datagram
+            | Kind::StormPipe
+            | Kind::StormTcp => {
                 let (list, fate) = (self.one_in(4), self.fate());
-                let stream = matches!(kind, Kind::Tcp | Kind::Unix);
+                let stream = matches!(kind, Kind::Tcp | Kind::Unix | Kind::StormTcp);
                 if stream && self.one_in(3) {
                     let (count, polls) = (self.tiny(9), self.tiny(5));
                     Act::Arrive { count, polls, hold: self.one_in(2) }
@@ -211,19 +261,7 @@ impl Dice {
             }
             Kind::Accepts if self.one_in(2) => Act::Connect,
             Kind::Accepts => Act::Accept { fate: self.fate() },
-            Kind::File => {
-                let (at, len) = (self.below(16_000), self.below(4000) + 1);
-                match self.below(10) {
-                    0 => Act::Sync,
-                    8 | 9 => Act::Register { on: self.one_in(2) },
-                    1 => {
-                        let count = self.below(6) + 1;
-                        Act::Batch { at, len: len / 6 + 1, count, dropped: self.below(count + 1) }
-                    }
-                    2..5 => Act::Write { at, len, fate: self.fate() },
-                    _ => Act::Read { at, len, fate: self.fate() },
-                }
-            }
+            Kind::File | Kind::StormFile => self.act_on_file(),
             Kind::Talks => {
                 Act::Talk { len: self.len().min(9000), ask: self.tiny(16), fate: self.fate() }
             }
@@ -236,11 +274,41 @@ impl Dice {
                     _ => Act::Read { at, len, fate: self.fate() },
                 }
             }
-            Kind::Names => match self.below(3) {
+            Kind::Chains => {
+                Act::Write { at: self.below(6000), len: self.below(3000) + 1, fate: self.fate() }
+            }
+            Kind::Flow => match self.below(8) {
+                0..3 => Act::Send { len: self.len(), list: self.one_in(4), fate: self.fate() },
+                3 | 4 => {
+                    Act::Move { len: self.small(9000) + 1, tee: self.one_in(3), fate: self.fate() }
+                }
+                5 => Act::Watch { fate: self.fate() },
+                _ => Act::Receive { room: self.len(), list: false, fate: Fate::Await },
+            },
+            Kind::Journal => match self.below(6) {
+                0 | 1 => Act::Sync,
+                2 => Act::Replace,
+                _ => Act::Write { at: 0, len: self.below(3000) + 1, fate: Fate::Await },
+            },
+            Kind::Names | Kind::StormTable => match self.below(3) {
                 0 => Act::Create { name: self.tiny(5), fate: self.fate() },
                 1 => Act::Rename { from: self.tiny(5), to: self.tiny(5) },
                 _ => Act::Remove { name: self.tiny(5) },
             },
+        }
+    }
+
+    fn act_on_file(&self) -> Act {
+        let (at, len) = (self.below(16_000), self.below(4000) + 1);
+        match self.below(10) {
+            0 => Act::Sync,
+            8 | 9 => Act::Register { on: self.one_in(2) },
+            1 => {
+                let count = self.below(6) + 1;
+                Act::Batch { at, len: len / 6 + 1, count, dropped: self.below(count + 1) }
+            }
+            2..5 => Act::Write { at, len, fate: self.fate() },
+            _ => Act::Read { at, len, fate: self.fate() },
         }
     }
 
@@ -257,6 +325,9 @@ impl Dice {
             &mut config.failed_enters,
             &mut config.partial_enters,
             &mut config.late_cancels,
+            &mut config.missed_cancels,
+            &mut config.batched,
+            &mut config.overflows,
             &mut config.slow_disk,
             &mut config.no_buffers,
             &mut config.multishot_ends,
@@ -268,7 +339,16 @@ impl Dice {
         config.multishot = !self.one_in(8);
         config.pipe_bytes = self.pick(&[4096, 8192, 65_536], 4096);
         config.socket_bytes = self.pick(&[500, 5000, 65_536], 500);
+        config.longest_delay = Duration::from_micros(self.pick(&[2000, 2000, 50, 50_000], 2000));
+        config.slowest_disk = Duration::from_millis(self.pick(&[200, 200, 20, 5000], 200));
         config
+    }
+
+    /// What makes a storm of it.
+    fn stir(&self, config: &mut Config) {
+        config.errors = self.pick(&[10, 30, 80], 30);
+        config.disk_bytes = self.pick(&[1 << 30, 30_000, 8000], 8000);
+        config.descriptors = self.pick(&[1024, 14, 8], 8);
     }
 }
 
@@ -277,8 +357,29 @@ impl Script {
     pub(crate) fn new(seed: u64, steps: usize) -> Self {
         let dice = Dice(World::new(Config::calm(seed ^ 0x5bd1_e995)));
         let count = 1 + dice.below(4);
-        let lanes: Vec<Kind> = (0..count).map(|_| dice.pick(&Kind::ALL, Kind::Pipe)).collect();
         let entries = dice.pick(&[1, 2, 4, 8, 64], 8);
+        let mut config = dice.config(seed);
+        let (end, storm) = match dice.below(12) {
+            0 => (End::Crash(dice.steps()), dice.one_in(3)),
+            1 | 2 => (End::Torn(dice.steps()), dice.one_in(4)),
+            plan => (End::Whole, plan == 3),
+        };
+        if storm {
+            dice.stir(&mut config);
+        }
+        let slow = matches!(end, End::Torn(_)) && dice.one_in(2);
+        if slow {
+            // Longer than a ring waits for what it has in flight, and nothing can be cancelled.
+            (config.slow_disk, config.slowest_disk) = (500, Duration::from_secs(60));
+            config.late_cancels = 1000;
+        }
+        let lane = || match end {
+            End::Crash(_) => Kind::Journal,
+            _ if storm => dice.pick(&Kind::STORM, Kind::StormPipe),
+            _ if slow && dice.one_in(2) => dice.pick(&[Kind::File, Kind::Cursor], Kind::File),
+            _ => dice.pick(&Kind::ALL, Kind::Pipe),
+        };
+        let lanes: Vec<Kind> = (0..count).map(|_| lane()).collect();
         let list = (0..steps).filter_map(|_| {
             let lane = dice.below(count);
             lanes.get(lane).map(|kind| Step { lane, act: dice.act(*kind) })
@@ -290,7 +391,8 @@ impl Script {
             local: dice.one_in(2),
             entries,
             completions: entries * dice.pick(&[1, 2, 16], 1),
-            config: dice.config(seed),
+            config,
+            end,
             lanes,
             steps: steps_of_it,
         }
@@ -307,7 +409,12 @@ impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.local { "local" } else { "shared" };
         let Self { seed, entries, completions, .. } = self;
-        writeln!(f, "seed {seed}: a {mode} ring, {entries} entries, {completions} completions")?;
+        write!(f, "seed {seed}: a {mode} ring, {entries} entries, {completions} completions")?;
+        match self.end {
+            End::Whole => writeln!(f)?,
+            End::Torn(steps) => writeln!(f, ", dropped after {steps} steps")?,
+            End::Crash(steps) => writeln!(f, ", no power after {steps} steps")?,
+        }
         for (lane, kind) in self.lanes.iter().enumerate() {
             writeln!(f, "  lane {lane}: {kind:?}")?;
         }

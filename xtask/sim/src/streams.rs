@@ -18,9 +18,9 @@ const LONGEST: usize = 9000;
 
 /// What both sides know.
 #[derive(Debug, Default)]
-struct Book {
+pub(crate) struct Book {
     /// Bytes that have been handed over: all of them must arrive.
-    sent: Cell<usize>,
+    pub(crate) sent: Cell<usize>,
     /// Messages.
     messages: Cell<usize>,
 }
@@ -52,7 +52,10 @@ pub(crate) fn place<M: Mode>(lane: &Lane<M>, kind: Kind, part: &str) -> std::io:
     }
 }
 
-async fn connection<M: Mode>(lane: &Lane<M>, kind: Kind) -> std::io::Result<(Fd<M>, Fd<M>)> {
+pub(crate) async fn connection<M: Mode>(
+    lane: &Lane<M>,
+    kind: Kind,
+) -> std::io::Result<(Fd<M>, Fd<M>)> {
     let (ring, at) = (&lane.ring, place(lane, kind, "stream")?);
     let server = ring.socket(&at, SocketKind::Stream).await?;
     ring.bind(&server, at.clone()).await?;
@@ -113,7 +116,7 @@ async fn send<M: Mode>(
 }
 
 /// Sends, and tells how many bytes will arrive.
-async fn send_one<M: Mode>(
+pub(crate) async fn send_one<M: Mode>(
     lane: &Lane<M>,
     kind: Kind,
     fd: &Fd<M>,
@@ -252,12 +255,12 @@ fn over<M: Mode>(lane: &Lane<M>, kind: Kind, got: usize, data: &[u8]) -> bool {
     }
 }
 
-fn whole<M: Mode>(lane: &Lane<M>, got: usize, book: &Book) -> Verdict {
+pub(crate) fn whole<M: Mode>(lane: &Lane<M>, got: usize, book: &Book) -> Verdict {
     let sent = book.sent.get();
     if got == sent { Ok(()) } else { Err(lane.wrong(format_args!("{got} of {sent} bytes came"))) }
 }
 
-fn check<M: Mode>(lane: &Lane<M>, got: &mut usize, data: &[u8]) -> Verdict {
+pub(crate) fn check<M: Mode>(lane: &Lane<M>, got: &mut usize, data: &[u8]) -> Verdict {
     for found in data {
         let expected = byte(lane.number, *got);
         if *found != expected {

@@ -32,8 +32,9 @@ impl Post {
         }
     }
 
+    /// Keeps one beside the queue, as if that was full.
     #[cold]
-    fn hold(&mut self, cqe: Cqe) {
+    pub(crate) fn hold(&mut self, cqe: Cqe) {
         self.held.push_back(cqe);
         self.other.set_flags(sq_ring::CQ_OVERFLOW);
     }
@@ -47,6 +48,18 @@ impl Post {
             self.held.pop_front();
         }
         self.other.set_flags(0);
+    }
+
+    /// Whether there are completions beside the queue.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// [`Post::refill`], if there is anything to move.
+    pub(crate) fn refill_held(&mut self) {
+        if self.is_holding() {
+            self.refill();
+        }
     }
 
     /// Gives the places of what was submitted back.

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use safer_ring_sys::Errno;
 
 use super::kernel::{Kernel, On};
-use super::sockets::{STREAM, Socket, State};
+use super::sockets::{STREAM, Socket, State, UNIX};
 
 impl Kernel {
     /// A connection breaks from outside, which its socket `id` was told of by `errno`. Some of what was on its way is lost,
@@ -45,6 +45,18 @@ impl Kernel {
         self.note(format_args!("the connection of{} is reset", On(fd)));
         for id in [id, peer] {
             self.end_connection(id, Some(Errno::CONNRESET));
+        }
+        Ok(())
+    }
+
+    /// Ends a connection at once: of TCP with a reset, as connect(2) with `AF_UNSPEC` does, else as shutdown(2).
+    pub(crate) fn reset_here(&mut self, fd: RawFd) -> Result<(), Errno> {
+        let (_, socket) = self.socket_of(fd)?;
+        let (tcp, peer) = (socket.domain != UNIX, socket.peer());
+        self.shutdown(fd, 2)?;
+        if tcp && let Some(peer) = peer.and_then(|peer| self.sockets.get_mut(peer)) {
+            peer.error = Some(Errno::CONNRESET);
+            peer.refused = true;
         }
         Ok(())
     }

@@ -53,6 +53,17 @@ pub struct Config {
     pub partial_enters: u32,
     /// Cancellations that come too late: the operation goes on (`EALREADY`), or ends as if there was none.
     pub late_cancels: u32,
+    /// Cancellations that find nothing (`ENOENT`) although the kernel has the operation, as a kernel's may while that is on its
+    /// way from one place to another: of transfers that wait for a peer, accepts, connects, opens and splices. The operation
+    /// goes on, and the library asks again.
+    pub missed_cancels: u32,
+    /// Looks at what has ended that are given only one to three of the completions, as `IORING_SETUP_DEFER_TASKRUN` hands
+    /// them over in parts: the others come with the next look.
+    pub batched: u32,
+    /// Completions that the queue has no room for, however large it is: they wait in the kernel
+    /// (`IORING_SQ_CQ_OVERFLOW`), and a multishot receive ends with such a one. A queue that is really full does the same
+    /// whatever this is.
+    pub overflows: u32,
     /// Whether there are multishot receives (`IORING_RECV_MULTISHOT`), as in kernels from 6.0 on: looked at when a ring is
     /// made.
     pub multishot: bool,
@@ -102,6 +113,9 @@ impl Config {
             failed_enters: 30,
             partial_enters: 60,
             late_cancels: 300,
+            missed_cancels: 200,
+            batched: 200,
+            overflows: 20,
             no_buffers: 20,
             multishot_ends: 60,
             refused_registrations: 200,
@@ -127,6 +141,9 @@ impl Config {
             failed_enters: 0,
             partial_enters: 0,
             late_cancels: 0,
+            missed_cancels: 0,
+            batched: 0,
+            overflows: 0,
             multishot: true,
             no_buffers: 0,
             multishot_ends: 0,

@@ -48,6 +48,16 @@ impl Kernel {
         self.rng.pick(&all).unwrap_or(Errno::AGAIN)
     }
 
+    /// How many completions one look is given.
+    pub(super) fn batch(&mut self) -> usize {
+        if self.rng.chance(self.config.batched) { 1 + self.rng.index(3) } else { usize::MAX }
+    }
+
+    /// Whether the next completion finds the queue full, whatever room there is.
+    pub(super) fn overflows(&mut self) -> bool {
+        self.rng.chance(self.config.overflows)
+    }
+
     /// A time up to the longest delay.
     pub(super) fn any_delay(&mut self) -> u64 {
         let longest = clock::ns(self.config.longest_delay);

@@ -2,8 +2,11 @@
 
 use std::os::fd::RawFd;
 
+use safer_ring_core::CURSOR;
+
 use super::calls::Call;
 use super::kernel::{Flight, Kernel, On, State};
+use super::ops::DONTWAIT;
 
 impl Kernel {
     /// What is in flight, in the order in which it came, for reports.
@@ -42,6 +45,12 @@ impl Flight {
         matches!(self.call, Call::Cancel { .. })
     }
 
+    /// Whether it is a multishot receive that picks buffers.
+    pub(super) fn is_armed(&self) -> bool {
+        let ended = matches!(self.state, State::Done(..));
+        matches!(self.call, Call::RecvMulti { .. }) && !ended
+    }
+
     /// Whether a result ends its chain: an error, and less than was asked for (io_uring_enter(2), `IOSQE_IO_LINK`).
     pub(super) fn breaks_with(&self, res: i32) -> bool {
         let Ok(moved) = usize::try_from(res) else { return true };
@@ -55,5 +64,22 @@ impl Flight {
             _ => 0,
         };
         moved < wanted
+    }
+}
+
+impl Call {
+    /// Whether the kernel may have it in no place where a cancellation looks: with a thread of its own or on the way to it,
+    /// or between the two tries of what waits for a peer.
+    pub(super) fn may_be_on_its_way(&self) -> bool {
+        match self {
+            Call::Read { offset } | Call::Write { offset } => *offset == CURSOR,
+            Call::Recv { flags, .. } | Call::Send { flags, .. } => flags & DONTWAIT == 0,
+            Call::Accept { .. }
+            | Call::Connect { .. }
+            | Call::Open { .. }
+            | Call::Splice { .. }
+            | Call::Tee { .. } => true,
+            _ => false,
+        }
     }
 }

@@ -86,7 +86,7 @@ pub(super) enum State {
 pub(super) struct Flight {
     pub(super) id: u64,
     pub(super) ring: usize,
-    user_data: u64,
+    pub(super) user_data: u64,
     pub(super) name: &'static str,
     pub(super) fd: RawFd,
     pub(super) other: RawFd,
@@ -99,9 +99,13 @@ pub(super) struct Flight {
     /// A poll before the operation itself.
     polls_first: bool,
     /// The operation of its chain that comes next.
-    next: Option<u64>,
+    pub(super) next: Option<u64>,
     /// Its cancellation came too late to be exact: it ends as soon as it would wait.
     pub(super) interrupted: bool,
+    /// A member of a chain.
+    pub(super) chained: bool,
+    /// Cancellations that have not found it.
+    pub(super) missed: u8,
     /// Of a multishot receive.
     pub(super) many: Many,
     /// How it came to its memory.
@@ -122,6 +126,10 @@ struct RingState {
     group: Option<Group>,
     /// Memory that is registered with it.
     slots: Option<Slots>,
+    /// Completions that its queue has room for.
+    room: usize,
+    /// It was closed.
+    gone: bool,
 }
 
 /// The kernel.
@@ -143,6 +151,8 @@ pub(crate) struct Kernel {
     pub(super) hosts: BTreeMap<String, Vec<IpAddr>>,
     /// The last call that registered something was interrupted.
     pub(super) interrupted_registration: bool,
+    /// Something of a ring that is gone is in flight.
+    pub(super) has_remains: bool,
     /// Something has changed that an operation may wait for.
     pub(super) changed: bool,
     /// What a test wants to go wrong.
@@ -170,6 +180,7 @@ impl Kernel {
             sockets: Vec::new(),
             hosts: BTreeMap::new(),
             interrupted_registration: false,
+            has_remains: false,
             changed: false,
             injected: Injections::default(),
             findings: Vec::new(),
@@ -223,17 +234,30 @@ impl Kernel {
         self.findings.push(finding);
     }
 
-    pub(super) fn add_ring(&mut self) -> usize {
-        self.rings.push(RingState::default());
+    /// A ring whose completion queue has so much room.
+    pub(super) fn add_ring(&mut self, room: usize) -> usize {
+        self.rings.push(RingState { room, ..RingState::default() });
         self.rings.len() - 1
     }
 
-    /// The ring is gone, and with it what was in flight: its memory is not touched again.
-    pub(super) fn end_ring(&mut self, ring: usize) {
-        self.flights.retain(|_, flight| flight.ring != ring);
-        self.group_of(ring).into_iter().for_each(|group| *group = None);
-        self.slots_of(ring).into_iter().for_each(|slots| *slots = None);
-        self.note(format_args!("ring {ring} closed"));
+    /// Ends all but what is in flight. Gives the buffers that were lent and not picked.
+    pub(super) fn bury_ring(&mut self, ring: usize) -> Vec<Lent> {
+        let Some(state) = self.rings.get_mut(ring) else { return Vec::new() };
+        let group = state.group.take();
+        *state = RingState { gone: true, ..RingState::default() };
+        group.map(Group::into_spares).unwrap_or_default()
+    }
+
+    pub(super) fn is_gone(&self, ring: usize) -> bool {
+        self.rings.get(ring).is_some_and(|state| state.gone)
+    }
+
+    /// Whether as many completions of a ring are on their way as its queue has room for.
+    pub(super) fn is_crowded(&self, ring: usize) -> bool {
+        let room = self.rings.get(ring).map_or(usize::MAX, |state| state.room);
+        let done =
+            |flight: &&Flight| flight.ring == ring && matches!(flight.state, State::Done(..));
+        self.flights.values().filter(done).take(room).count() >= room
     }
 
     pub(super) fn group_of(&mut self, ring: usize) -> Option<&mut Option<Group>> {
@@ -258,6 +282,7 @@ impl Kernel {
         let id = self.insert(ring, s.user_data, name, call, lent, (s.fd, s.other));
         if let Some(flight) = self.flights.get_mut(&id) {
             flight.polls_first = s.poll_first.is_some();
+            flight.chained = s.link || begins_linked.is_some();
             flight.fixed = slot.map_or(Fixed::No, Fixed::Slot);
             if begins_linked.is_some() {
                 flight.state = State::Linked;
@@ -313,6 +338,8 @@ impl Kernel {
             polls_first: false,
             next: None,
             interrupted: false,
+            chained: false,
+            missed: 0,
             many: Many::default(),
             fixed: Fixed::No,
             state: State::Scheduled(due),
@@ -323,23 +350,29 @@ impl Kernel {
 
     /// A completion that is not the last of its operation, behind all earlier ones of it.
     pub(super) fn tell(&mut self, flight: &mut Flight, (bid, lent): (u16, Lent), effect: Effect) {
-        let (id, res) = (self.next, effect.res);
-        self.next += 1;
+        let res = effect.res;
         self.ends += 1;
-        self.note(format_args!("#{} {} = {res} in buffer {bid}, as #{id}", flight.id, flight.name));
         let due = self.now.saturating_add(self.end_delay(flight)).max(flight.many.told);
         flight.many.told = due;
-        let piece = Flight {
-            id,
-            lent,
-            call: flight.call.clone(),
-            gathered: Vec::new(),
-            next: None,
-            many: Many { picked: Some(bid), more: true, ..Many::default() },
-            state: State::Done(due, self.ends, effect),
-            ..*flight
-        };
+        let many = Many { picked: Some(bid), more: true, ..Many::default() };
+        let piece = self.part_of(flight, lent, many, State::Done(due, self.ends, effect));
+        let (id, whole, name) = (piece.id, flight.id, flight.name);
+        self.note(format_args!("#{whole} {name} = {res} in buffer {bid}, as #{id}"));
         self.flights.insert(id, piece);
+    }
+
+    /// Something of an operation that has memory of its own.
+    pub(super) fn part_of(
+        &mut self,
+        flight: &Flight,
+        lent: Lent,
+        many: Many,
+        state: State,
+    ) -> Flight {
+        let id = self.next;
+        self.next += 1;
+        let call = flight.call.clone();
+        Flight { id, lent, call, gathered: Vec::new(), next: None, many, state, ..*flight }
     }
 
     /// Whether the last entry that was taken is followed by more of its chain.
@@ -364,9 +397,10 @@ impl Kernel {
             match due.min() {
                 Some((_, id)) => self.start(id),
                 None if self.changed => self.retry(),
-                None => return,
+                None => break,
             }
         }
+        self.settle_remains();
     }
 
     /// Tries what waits again, in the order in which it came.
@@ -410,50 +444,6 @@ impl Kernel {
                 self.flights.insert(flight.id, flight);
             }
         }
-    }
-
-    /// Ends an operation before it is done; a part of a transfer is a transfer.
-    fn interrupt(&mut self, flight: Flight) {
-        let errno = if self.rng.chance(500) { Errno::INTR } else { Errno::CANCELED };
-        let effect = match (flight.gathered.len(), flight.sent) {
-            (0, 0) => Effect::error(errno),
-            (0, sent) => Effect::of(super::result(sent)),
-            (count, _) => {
-                Effect { data: flight.gathered.clone(), ..Effect::of(super::result(count)) }
-            }
-        };
-        self.finish(flight, effect);
-    }
-
-    /// The answer to a cancellation.
-    fn cancel(&mut self, ring: usize, target: u64) -> i32 {
-        let live = |flight: &&Flight| {
-            let ended = matches!(flight.state, State::Done(..));
-            flight.ring == ring && flight.user_data == target && !ended
-        };
-        let found = self.flights.values().find(live).map(|flight| (flight.id, flight.is_timer()));
-        let Some((id, timer)) = found else { return -Errno::NOENT.raw_os_error() };
-        if !timer && self.rng.chance(self.config.late_cancels) {
-            let due = self.now.saturating_add(self.any_delay());
-            if let Some(flight) = self.flights.get_mut(&id) {
-                flight.interrupted = true;
-                if matches!(flight.state, State::Waiting) {
-                    flight.state = State::Scheduled(due);
-                }
-            }
-            self.note(format_args!("#{id} is cancelled too late"));
-            return -Errno::ALREADY.raw_os_error();
-        }
-        self.note(format_args!("#{id} is cancelled"));
-        if let Some(flight) = self.flights.remove(&id) {
-            let kept = (flight.gathered.len(), flight.sent) != (0, 0);
-            if kept {
-                self.interrupt(flight);
-            } else {
-                self.finish(flight, Effect::error(Errno::CANCELED));
-            }
-        }
-        0
     }
 
     /// An operation has ended: its completion is due soon, and the next one of its chain begins or ends too.
@@ -564,20 +554,6 @@ impl Kernel {
         };
         let res = -Errno::IO.raw_os_error();
         state.strangers.push_back(Cqe { user_data, res, flags: 0 });
-    }
-
-    /// Everything in flight ends with this error, whatever it is: the power is gone.
-    pub(super) fn end_all(&mut self, errno: Errno) {
-        let live = self.flights.values().filter(|flight| {
-            !matches!(flight.state, State::Done(..)) && !flight.is_timer() && !flight.is_cancel()
-        });
-        let live: Vec<u64> = live.map(|flight| flight.id).collect();
-        for id in live {
-            if let Some(mut flight) = self.flights.remove(&id) {
-                flight.next = None;
-                self.finish(flight, Effect::error(errno));
-            }
-        }
     }
 }
 

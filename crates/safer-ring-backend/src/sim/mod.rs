@@ -10,7 +10,8 @@
 //! posts completions. So the table, the driver, the futures and the adapters are the ones that run on io_uring.
 //!
 //! * `world.rs`: the handle; `exec.rs`: tasks, and when the clock moves; `port.rs`: one ring's side.
-//! * `kernel.rs`: the life of an operation, `flights.rs` what can be told of it; `ops.rs`: what each one does.
+//! * `kernel.rs`: the life of an operation, `flights.rs` what can be told of it, `ends.rs` ends that it does not come to by itself;
+//!   `ops.rs`: what each one does.
 //! * `faults.rs`: what goes wrong, and how often; `errnos.rs`: with which error; `injected.rs`: what a test asks for.
 //! * `multishot.rs`: receives that complete again and again, and the buffers that they pick.
 //! * `registered.rs`: memory that operations name by its slot, and what the kernel checks of that.
@@ -28,6 +29,7 @@ mod calls;
 mod config;
 mod descriptors;
 mod disk;
+mod ends;
 mod errnos;
 mod exec;
 mod faults;

@@ -38,6 +38,13 @@ pub(super) struct Group {
     lent: BTreeSet<u16>,
 }
 
+impl Group {
+    /// The memory that nobody has picked.
+    pub(super) fn into_spares(self) -> Vec<Lent> {
+        self.spares.into_iter().map(|spare| spare.lent).collect()
+    }
+}
+
 /// What of a receive is not in its completions.
 #[derive(Debug, Default)]
 pub(super) struct Many {
@@ -70,7 +77,7 @@ impl Shelf {
     /// Lends a buffer of `len` bytes. It may be picked after the next [`Shelf::publish`].
     ///
     /// # Safety
-    /// The memory is the kernel's until a completion names `bid`, or the ring is gone.
+    /// The memory is the kernel's until a completion names `bid`; for good, if the ring goes while a receive is armed.
     pub(crate) unsafe fn push(&mut self, memory: *mut u8, len: u32, bid: u16) {
         // SAFETY: the contract is the same.
         let lent = unsafe { Lent::spare(memory, super::narrow(len.into())) };
@@ -127,6 +134,13 @@ impl Kernel {
             let effect = Effect { res: super::result(effect.data.len()), ..effect };
             if self.rng.chance(self.config.multishot_ends) {
                 self.note(format_args!("#{} ends with buffer {bid}, unasked", flight.id));
+                flight.many.picked = Some(bid);
+                flight.lent = lent;
+                return Some(Ok(effect));
+            }
+            // A completion that does not fit into the queue is the last one of its receive.
+            if self.rng.chance(self.config.overflows) || self.is_crowded(flight.ring) {
+                self.note(format_args!("#{} ends with buffer {bid}, for lack of room", flight.id));
                 flight.many.picked = Some(bid);
                 flight.lent = lent;
                 return Some(Ok(effect));

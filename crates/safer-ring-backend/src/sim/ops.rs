@@ -15,7 +15,7 @@ pub(super) const POLLIN: u32 = 0x1;
 pub(super) const POLLOUT: u32 = 0x4;
 pub(super) const POLLERR: u32 = 0x8;
 pub(super) const POLLHUP: u32 = 0x10;
-const DONTWAIT: u32 = 0x40;
+pub(super) const DONTWAIT: u32 = 0x40;
 const WAITALL: u32 = 0x100;
 const PEEK: u32 = 0x2;
 

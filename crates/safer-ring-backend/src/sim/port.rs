@@ -50,7 +50,7 @@ unsafe impl Send for Port {}
 
 impl Port {
     pub(super) fn new(machine: Arc<Machine>, other: OtherSide) -> Self {
-        let ring = machine.lock().add_ring();
+        let ring = machine.lock().add_ring(super::narrow(other.completions().into()));
         Self { ring, machine, post: Post::new(other), queued: VecDeque::new() }
     }
 
@@ -130,6 +130,8 @@ impl Port {
 
     /// Lets time go by until there is a completion.
     fn wait(&mut self, kernel: &mut Kernel, limit: u64) -> Result<(), Errno> {
+        // Who waits gets what was held back first.
+        self.post.refill_held();
         while !self.post.has_unread() {
             match kernel.next_event_of(self.ring) {
                 Some(next) if next <= limit => kernel.go_to(next),
@@ -168,10 +170,25 @@ impl Port {
         self.post.consume_some(u32::try_from(taken).unwrap_or(u32::MAX));
     }
 
-    /// Posts the completions that are due.
+    /// Posts the completions that are due, or some of them.
     fn collect(&mut self, kernel: &mut Kernel) {
-        while let Some(cqe) = kernel.next_completion(self.ring) {
-            self.post.post_entry(cqe);
+        let mut left = kernel.batch();
+        while left > 0
+            && let Some(cqe) = kernel.next_completion(self.ring)
+        {
+            let held = self.post.is_holding();
+            if !held && kernel.overflows() {
+                self.post.hold(cqe);
+            } else {
+                self.post.post_entry(cqe);
+            }
+            if !held && self.post.is_holding() {
+                kernel.note(format_args!("ring {} overflows", self.ring));
+            }
+            left -= 1;
+        }
+        if left == 0 && kernel.has_due(self.ring) {
+            kernel.note(format_args!("ring {} is given a part of what has ended", self.ring));
         }
     }
 

@@ -291,18 +291,6 @@ impl Kernel {
         Ok(())
     }
 
-    /// Ends a connection at once: of TCP with a reset, as connect(2) with `AF_UNSPEC` does, else as shutdown(2).
-    pub(crate) fn reset_here(&mut self, fd: RawFd) -> Result<(), Errno> {
-        let (_, socket) = self.socket_of(fd)?;
-        let (tcp, peer) = (socket.domain != UNIX, socket.peer());
-        self.shutdown(fd, 2)?;
-        if tcp && let Some(peer) = peer.and_then(|peer| self.sockets.get_mut(peer)) {
-            peer.error = Some(Errno::CONNRESET);
-            peer.refused = true;
-        }
-        Ok(())
-    }
-
     /// The last descriptor of a socket is closed. With bytes that nobody has read, its peer is reset.
     pub(super) fn close_socket(&mut self, id: usize) {
         let Some(socket) = self.sockets.get_mut(id) else { return };

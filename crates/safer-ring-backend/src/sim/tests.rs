@@ -16,12 +16,13 @@ use super::Config;
 use super::kernel::Kernel;
 use crate::backend::Submission;
 
+mod ends;
 mod multishot;
 mod registered;
 
 fn kernel() -> (Kernel, RawFd, RawFd) {
     let mut kernel = Kernel::new(&Config::calm(1));
-    assert_eq!(kernel.add_ring(), 0);
+    assert_eq!(kernel.add_ring(64), 0);
     let (reader, writer) = kernel.open_pipe(0).unwrap();
     (kernel, reader, writer)
 }

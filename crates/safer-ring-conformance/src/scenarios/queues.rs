@@ -40,7 +40,8 @@ pub(super) const TABLE: &[Scenario] = &[
     )
     .needs(Need::Threads)
     .but(&[(Tag::Local, Expect::Skip("a local ring is for one thread"))]),
-    row!(Queue, nothing_is_left_over, [Nop], "in flight of users: 0, stale: 0"),
+    row!(Queue, nothing_is_left_over, [Nop], "in flight of users: 0, stale: 0")
+        .but(&[(Tag::Faulty, Expect::Skip("there are completions of nothing, which are counted"))]),
 ];
 
 async fn two_thousand_operations_pass<M: Mode>(env: &Env<M>) -> Verdict {

@@ -277,6 +277,30 @@ pub(super) const ALL: &[Mutant] = &[
         (FACE, Test("sim_registered"), "registered_memory_comes_and_goes"),
     ),
     mutant(
+        "closed-rings-free",
+        "The end of a ring is no barrier: what the kernel may still use is not freed with it.",
+        "crates/safer-ring-core/src/slot.rs",
+        ("if self.in_kernel() && !planted!(DropFrees) {", "if false {"),
+        (FACE, Test("sim"), "what_a_ring_leaves_behind_is_filled_when_nobody_is_there_any_more"),
+    ),
+    mutant(
+        "missed-cancel-forgotten",
+        "A cancellation that finds nothing is asked for again while the kernel has the operation.",
+        "crates/safer-ring-core/src/complete.rs",
+        ("        } else if res == ENOENT && slot.asks_again() {\n", "        } else if res == ENOENT && slot.asks_again() && false {\n"),
+        (FACE, Test("sim"), "cancellations_that_find_nothing_are_asked_for_again"),
+    ),
+    mutant(
+        "held-completions-stay-held",
+        "Completions that did not fit into the queue are fetched.",
+        "crates/safer-ring-backend/src/uring/mod.rs",
+        (
+            "self.ring.sq_flags() & sq_ring::CQ_OVERFLOW != 0 && self.fetch_overflowed()",
+            "self.ring.sq_flags() & sq_ring::CQ_OVERFLOW > 1 << 20 && self.fetch_overflowed()",
+        ),
+        (FACE, Test("sim"), "completions_in_parts_and_beside_the_queue_lose_nothing"),
+    ),
+    mutant(
         "ended-receive-not-armed-again",
         "A multishot receive that ends unasked is armed again.",
         "crates/safer-ring-backend/src/driver/multishot.rs",

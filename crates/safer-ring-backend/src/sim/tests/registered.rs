@@ -95,7 +95,7 @@ fn slots_are_filled_once_and_apart() {
     assert_eq!(fill(&mut kernel, 1, &memory[4..6]), Ok(()));
     assert_eq!(kernel.findings, [""; 0]);
     // Another ring is another table.
-    assert_eq!(kernel.add_ring(), 1);
+    assert_eq!(kernel.add_ring(64), 1);
     assert_eq!(kernel.make_slots(1, 1), Ok(()));
     assert_eq!(kernel.fill_slot(1, 0, memory.as_ptr().addr(), 8), Ok(()));
     assert_eq!(kernel.findings, [""; 0]);
@@ -111,7 +111,7 @@ fn registering_fails_as_a_kernel_says() {
     let (mut kernel, _reader) = stage();
     let memory = [0; 8];
     assert_eq!(kernel.make_slots(0, 4), Err(Errno::BUSY));
-    assert_eq!(kernel.add_ring(), 1);
+    assert_eq!(kernel.add_ring(64), 1);
     assert_eq!(kernel.fill_slot(1, 0, 4096, 1), Err(Errno::NXIO), "it has no table");
     for count in [0, (1 << 14) + 1] {
         assert_eq!(kernel.make_slots(1, count), Err(Errno::INVAL));
@@ -147,7 +147,7 @@ fn a_table_goes_with_its_ring() {
 #[test]
 fn a_ring_that_waits_does_not_wait_for_what_another_one_is_told() {
     let (mut kernel, _reader) = stage();
-    assert_eq!(kernel.add_ring(), 1);
+    assert_eq!(kernel.add_ring(64), 1);
     take(&mut kernel, &submission(1, Op::Nop, -1, &mut []));
     // Nobody takes it in: it stays due.
     assert_eq!((kernel.next_event(), kernel.next_event_of(0)), (Some(0), Some(0)));
