@@ -23,6 +23,7 @@ use common::fuse::Fuse;
 use common::net::{ended, poll_once, until};
 use common::seccomp::{self, Calls, Deed};
 use common::{Exec, everywhere, must_fail, of_the_kernel, with_built, with_ring};
+use rustix::net::SendFlags;
 use safer_ring::{Address, Control, ControlMessage, Ended, Fd, RingOf};
 
 everywhere! {
@@ -35,6 +36,7 @@ everywhere! {
     a_dropped_chain_closes_once,
     an_error_of_a_file_is_told_although_it_looks_like_an_interruption,
     a_receiver_that_is_full_is_waited_for,
+    a_datagram_for_a_full_receiver_is_not_sent_empty,
     the_process_in_a_message_is_owned_and_closed_with_a_dropped_one,
 }
 
@@ -286,6 +288,59 @@ fn a_receiver_that_is_full_is_waited_for<E: Exec>() {
             last = count;
         }
         assert_eq!(buffer[..last], *b"late");
+    });
+}
+
+/// The kernel copies a datagram before it looks for room, and where it waits for that itself, what it sends then is empty.
+fn a_datagram_for_a_full_receiver_is_not_sent_empty<E: Exec>() {
+    let directory = tempfile::tempdir().unwrap();
+    with_warm_ring::<E>(async |ring| {
+        let mut number = 0;
+        for connected in [false, true] {
+            for nonblocking in [false, true] {
+                number += 1;
+                let path = directory.path().join(format!("socket {number}"));
+                let receiver = UnixDatagram::bind(&path).unwrap();
+                let sender = UnixDatagram::unbound().unwrap();
+                sender.set_nonblocking(true).unwrap();
+                let mut waiting = 0;
+                while sender.send_to(b"x", &path).is_ok() {
+                    waiting += 1;
+                }
+                if connected {
+                    sender.connect(&path).unwrap();
+                }
+                sender.set_nonblocking(nonblocking).unwrap();
+                let fd = Fd::new(sender);
+                let address = Address::from(SocketAddr::from_pathname(&path).unwrap());
+                let address = (!connected).then_some(&address);
+                let mut late = ring.send_msg(&fd, b"late".to_vec(), address, Control::new());
+                assert!(poll_once(&mut late).is_pending());
+                // The kernel would be waiting by now.
+                ring.timeout(Duration::from_millis(5)).await.unwrap();
+                let mut buffer = [0; 8];
+                for _ in 0..waiting {
+                    assert_eq!(receiver.recv(&mut buffer).unwrap(), 1);
+                }
+                assert_eq!(late.await.unwrap().0, 4, "{connected} {nonblocking}");
+                assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+                if !connected {
+                    continue;
+                }
+                waiting = 0;
+                while rustix::net::send(&fd, b"x", SendFlags::DONTWAIT).is_ok() {
+                    waiting += 1;
+                }
+                let mut late = ring.send(&fd, b"later".to_vec());
+                assert!(poll_once(&mut late).is_pending());
+                ring.timeout(Duration::from_millis(5)).await.unwrap();
+                for _ in 0..waiting {
+                    assert_eq!(receiver.recv(&mut buffer).unwrap(), 1);
+                }
+                assert_eq!(late.await.unwrap().0, 5, "{nonblocking}");
+                assert_eq!(receiver.recv(&mut buffer).unwrap(), 5);
+            }
+        }
     });
 }
 

@@ -22,6 +22,8 @@ const NONBLOCKING: u8 = 0x40;
 pub(crate) enum Kind {
     /// A socket that carries a stream of bytes.
     Stream,
+    /// A socket of datagrams.
+    Datagram,
     /// Any other socket.
     Socket,
     /// A pipe or FIFO.
@@ -37,8 +39,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 7] = [
+    const ALL: [Kind; 8] = [
         Kind::Stream,
+        Kind::Datagram,
         Kind::Socket,
         Kind::Pipe,
         Kind::Other,
@@ -86,6 +89,12 @@ impl Class {
         // SAFETY: lives as long as the descriptor is open (the field's promise), which its operation keeps open until its last
         // completion; a submission is not looked at after that.
         submission.class.map(|class| unsafe { class.as_ref() })
+    }
+
+    /// Whether `fd`, to which this belongs, is a socket of datagrams.
+    #[inline(always)]
+    pub(crate) fn is_datagram(&self, fd: RawFd) -> bool {
+        self.kind(fd) == Kind::Datagram
     }
 
     /// The kind of `fd`, to which this belongs.
@@ -217,8 +226,7 @@ fn kind_of(fd: RawFd) -> Kind {
     // SAFETY: filled by the call that succeeded, and zeroed before: plain numbers.
     let stat = unsafe { stat.assume_init() };
     match stat.st_mode & libc::S_IFMT {
-        libc::S_IFSOCK if is_stream(fd) => Kind::Stream,
-        libc::S_IFSOCK => Kind::Socket,
+        libc::S_IFSOCK => socket_kind(fd),
         libc::S_IFIFO => Kind::Pipe,
         libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => {
             // SAFETY: F_GETFL takes no pointer.
@@ -235,14 +243,18 @@ fn kind_of(fd: RawFd) -> Kind {
     }
 }
 
-fn is_stream(fd: RawFd) -> bool {
+fn socket_kind(fd: RawFd) -> Kind {
     let mut kind: libc::c_int = 0;
     let mut size: libc::socklen_t = 4;
     // SAFETY: SO_TYPE is an int of four bytes; both are on this stack.
     let result = unsafe {
         libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut size)
     };
-    result == 0 && kind == libc::SOCK_STREAM
+    match kind {
+        libc::SOCK_STREAM if result == 0 => Kind::Stream,
+        libc::SOCK_DGRAM | libc::SOCK_RAW if result == 0 => Kind::Datagram,
+        _ => Kind::Socket,
+    }
 }
 
 fn is_in_memory(fd: RawFd) -> bool {
@@ -271,7 +283,7 @@ mod tests {
         let kind = |file: &dyn AsRawFd| Class::default().kind(file.as_raw_fd());
         let (stream, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(kind(&stream), Kind::Stream);
-        assert_eq!(kind(&std::net::UdpSocket::bind("127.0.0.1:0").unwrap()), Kind::Socket);
+        assert_eq!(kind(&std::net::UdpSocket::bind("127.0.0.1:0").unwrap()), Kind::Datagram);
         let (reader, _writer) = std::io::pipe().unwrap();
         assert_eq!(kind(&reader), Kind::Pipe);
         assert_eq!(kind(&std::fs::File::open("/dev/zero").unwrap()), Kind::Other);

@@ -159,6 +159,8 @@ impl Engine {
     }
 
     fn is_datagram(&mut self, index: u32) -> bool {
-        self.waits.get(index).is_some_and(|entry| attempt::kind(&entry.submission) == Kind::Socket)
+        self.waits.get(index).is_some_and(|entry| {
+            matches!(attempt::kind(&entry.submission), Kind::Datagram | Kind::Socket)
+        })
     }
 }

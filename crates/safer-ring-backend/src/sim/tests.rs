@@ -86,7 +86,7 @@ fn results_that_are_used_too_early_are_found() {
     let slow = Config { delay: 1000, ..Config::calm(1) };
     for (guilty, fails) in [(false, false), (true, false), (false, true)] {
         let mut kernel = Kernel::new(&slow);
-        assert_eq!(kernel.add_ring(), 0);
+        assert_eq!(kernel.add_ring(64), 0);
         let file = kernel.open_path(-1, b"/tmp/x", (0o102, 0o600), 0).unwrap();
         let server = kernel.open_socket(2, 1, 0).unwrap();
         kernel.listen(server, 1).unwrap();

@@ -6,7 +6,8 @@ use safer_ring_core::{Op, PAUSE};
 use safer_ring_sys::{Sqe, Timespec, opcode, recvsend, sqe_flags};
 
 use crate::backend::Submission;
-use crate::payload::address;
+use crate::engine::Class;
+use crate::payload::{DONTWAIT, address};
 
 /// The most that one read or write moves: `MAX_RW_COUNT` of read(2).
 pub(crate) const MAX_TRANSFER: u32 = 0x7fff_f000;
@@ -32,6 +33,15 @@ pub(super) fn poll_word(events: u32) -> u32 {
     if cfg!(target_endian = "big") { events.rotate_left(16) } else { events }
 }
 
+/// The flags of a send. A datagram that finds no room is not to wait in the kernel: its bytes are copied before that is known, and
+/// when there is room the kernel sends what is left of them, an empty datagram (seen on 6.18). So it comes back, and
+/// is handed over anew when the socket can be written to.
+#[inline(always)]
+fn sending(s: &Submission, flags: u32) -> u32 {
+    let datagram = Class::of(s).is_some_and(|class| class.is_datagram(s.fd));
+    if datagram { flags | DONTWAIT } else { flags }
+}
+
 /// The opcodes of [`hot`].
 pub(super) const HOT: [u8; 5] =
     [opcode::NOP, opcode::READ, opcode::WRITE, opcode::RECV, opcode::SEND];
@@ -43,7 +53,7 @@ pub(super) fn hot(s: &Submission) -> Option<Sqe> {
         Op::Read { offset } => (opcode::READ, offset, transfer(s.capacity), 0),
         Op::Write { offset } => (opcode::WRITE, offset, transfer(s.init), 0),
         Op::Recv { flags } => (opcode::RECV, 0, transfer(s.capacity), flags),
-        Op::Send { flags } => (opcode::SEND, 0, transfer(s.init), flags),
+        Op::Send { flags } => (opcode::SEND, 0, transfer(s.init), sending(s, flags)),
         Op::Nop => (opcode::NOP, 0, 0, 0),
         _ => return None,
     };
@@ -133,7 +143,9 @@ fn other_operation(s: &Submission, base: Sqe) -> Sqe {
             ..base
         },
         Op::RecvMsg { flags } => Sqe { opcode: opcode::RECVMSG, len: 1, op_flags: flags, ..base },
-        Op::SendMsg { flags } => Sqe { opcode: opcode::SENDMSG, len: 1, op_flags: flags, ..base },
+        Op::SendMsg { flags } => {
+            Sqe { opcode: opcode::SENDMSG, len: 1, op_flags: sending(s, flags), ..base }
+        }
         Op::Accept { flags, aux } => {
             Sqe { opcode: opcode::ACCEPT, off: aux, op_flags: flags, ..base }
         }
