@@ -123,7 +123,13 @@ impl Kernel {
             Call::Accept { .. } => true,
             _ => false,
         };
-        waits && !matches!(self.subject_of(flight.fd), Subject::Disk | Subject::Nothing)
+        // The wrong end of a pipe is refused before anything else.
+        let wrong = match self.opened(flight.fd).map(|open| open.kind) {
+            Ok(Kind::PipeReader(_)) => matches!(flight.call, Call::Write { .. }),
+            Ok(Kind::PipeWriter(_)) => matches!(flight.call, Call::Read { .. }),
+            _ => false,
+        };
+        waits && !wrong && !matches!(self.subject_of(flight.fd), Subject::Disk | Subject::Nothing)
     }
 
     /// What an error does beside being told: the rest of what was to be done may be done in part, or is lost.

@@ -11,8 +11,6 @@ use crate::environments::Tag;
 use crate::kit::{ended, moved, plain, poll_once, start, text, turn, until, word, yes};
 use crate::scenario::{Expect, Need, Scenario, row};
 
-const INTERRUPTED: (Tag, Expect) =
-    (Tag::Faulty, Expect::Skip("a member of a chain that is interrupted ends it"));
 const TOO_LONG: &str = "a chain is one submission, with a place for each member";
 
 pub(super) const TABLE: &[Scenario] = &[
@@ -37,42 +35,33 @@ pub(super) const TABLE: &[Scenario] = &[
     row!(Error, a_member_that_fails_fails_alone, [Read, Nop], "EBADF 'kept', ok"),
     row!(Cancel, a_member_of_a_batch_is_cancelled, [Recv], "cancelled: yes, ok"),
     row!(Drop, a_dropped_member_goes_by_its_own_row, [Write, Recv], "file: x; next: 1 'y'"),
-    row!(Success, a_chain_runs_in_order, [Write, Fsync, Read], "1 'x', ok, 1 'x'").but(&[
-        (
-            Tag::Tiny,
-            Expect::Otherwise { seen: "ChainTooLong, ChainTooLong, ChainTooLong", why: TOO_LONG },
-        ),
-        INTERRUPTED,
-    ]),
+    row!(Success, a_chain_runs_in_order, [Write, Fsync, Read], "1 'x', ok, 1 'x'").but(&[(
+        Tag::Tiny,
+        Expect::Otherwise { seen: "ChainTooLong, ChainTooLong, ChainTooLong", why: TOO_LONG },
+    )]),
     row!(
         Short,
         a_short_read_ends_its_chain,
         [Read, Write],
         "3 'abc', ChainShort(0:3/10) 'kept'; file: abc"
     )
-    .but(&[
-        (
-            Tag::Tiny,
-            Expect::Otherwise {
-                seen: "ChainTooLong '', ChainTooLong 'kept'; file: abc",
-                why: TOO_LONG,
-            },
-        ),
-        INTERRUPTED,
-    ]),
+    .but(&[(
+        Tag::Tiny,
+        Expect::Otherwise {
+            seen: "ChainTooLong '', ChainTooLong 'kept'; file: abc",
+            why: TOO_LONG,
+        },
+    )]),
     row!(
         Error,
         a_failed_member_ends_its_chain,
         [Read, Write],
         "EBADF 'lent', ChainFailed(0:EBADF) 'kept'"
     )
-    .but(&[
-        (
-            Tag::Tiny,
-            Expect::Otherwise { seen: "ChainTooLong 'lent', ChainTooLong 'kept'", why: TOO_LONG },
-        ),
-        INTERRUPTED,
-    ]),
+    .but(&[(
+        Tag::Tiny,
+        Expect::Otherwise { seen: "ChainTooLong 'lent', ChainTooLong 'kept'", why: TOO_LONG },
+    )]),
     row!(Error, a_timer_in_a_chain_is_refused, [Timeout, Nop], "EINVAL"),
 ];
 
