@@ -85,7 +85,9 @@ impl<M: Mode> Book<M> {
             return wrong("a sync behind a short write");
         }
         self.lane.world.note(if whole { "a whole chain" } else { "a broken chain" });
-        self.put(at, data.get(..written).unwrap_or_default(), true);
+        // Of a write that has failed some may be there.
+        let put = if wrote.is_ok() { data.get(..written).unwrap_or_default() } else { &data[..] };
+        self.put(at, put, wrote.is_ok());
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! Files that outlive a crash: a log that is appended to and synced, and a file that is replaced as a whole.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 
 use safer_ring::sim::World;
-use safer_ring::{Fd, Mode, OpenOptions, RenameMode};
+use safer_ring::{Fd, Mode, OpenOptions, RenameMode, RingOf};
 
 use crate::run::{Lane, Verdict, byte, bytes};
 use crate::script::Act;
@@ -28,11 +29,11 @@ pub(crate) async fn run<M: Mode>(lane: Lane<M>, acts: Vec<Act>, safe: Rc<Safe>) 
     Ok(())
 }
 
-async fn write<M: Mode>(lane: &Lane<M>, acts: Vec<Act>, safe: &Safe) -> std::io::Result<()> {
+async fn write<M: Mode>(lane: &Lane<M>, acts: Vec<Act>, safe: &Safe) -> io::Result<()> {
     let ring = &lane.ring;
     let log = create(lane, &name("log", lane.number)).await?;
     ring.fsync(&log).await?;
-    let dir = ring.open("/tmp", &OpenOptions::new().read(true)).await?;
+    let dir = ring.open(directory(lane.number), &OpenOptions::new().read(true)).await?;
     ring.fsync(&dir).await?;
     safe.named.set(true);
     let mut end = 0;
@@ -64,15 +65,27 @@ async fn write<M: Mode>(lane: &Lane<M>, acts: Vec<Act>, safe: &Safe) -> std::io:
     Ok(())
 }
 
+/// A directory for each lane: a sync of one that fails has lost names for good, those of others too, who are not told.
+pub(crate) async fn make_directories<M: Mode>(ring: &RingOf<M>, lanes: usize) -> io::Result<()> {
+    for lane in 0..lanes {
+        ring.mkdir(directory(lane), 0o755).await?;
+    }
+    ring.fsync(&ring.open("/", &OpenOptions::new().read(true)).await?).await
+}
+
+fn directory(lane: usize) -> String {
+    format!("/journal{lane}")
+}
+
 fn name(what: &str, lane: usize) -> String {
-    format!("/tmp/{what}{lane}")
+    format!("{}/{what}", directory(lane))
 }
 
 fn size(version: u8) -> usize {
     usize::from(version) * 700
 }
 
-async fn create<M: Mode>(lane: &Lane<M>, path: &str) -> std::io::Result<Fd<M>> {
+async fn create<M: Mode>(lane: &Lane<M>, path: &str) -> io::Result<Fd<M>> {
     let options = OpenOptions::new().write(true).create(true).truncate(true);
     lane.ring.open(path, &options).await
 }
@@ -82,7 +95,7 @@ async fn put<M: Mode>(
     fd: &Fd<M>,
     mut at: usize,
     mut data: Vec<u8>,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     while !data.is_empty() {
         let offset = u64::try_from(at).unwrap_or(u64::MAX);
         let (count, back) = lane.ring.write_at_owned(fd, data, offset).await?;
@@ -139,6 +152,7 @@ mod tests {
     fn crashed(seed: u64, synced: bool, told: usize) -> Verdict {
         let world = World::new(Config::calm(seed));
         let ring = world.ring().unwrap();
+        world.block_on(make_directories(&ring, 1)).unwrap().unwrap();
         let pool = safer_ring::BufferPool::new(1, 1);
         let lane = Lane { number: 0, world: world.clone(), ring, pool };
         let safe = Rc::new(Safe::default());
@@ -163,6 +177,7 @@ mod tests {
     fn a_version_that_is_older_or_torn_is_found() {
         let world = World::new(Config::calm(1));
         let ring = world.ring().unwrap();
+        world.block_on(make_directories(&ring, 1)).unwrap().unwrap();
         let pool = safer_ring::BufferPool::new(1, 1);
         let lane = Lane { number: 0, world: world.clone(), ring, pool };
         let safe = Rc::new(Safe::default());

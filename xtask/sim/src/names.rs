@@ -11,7 +11,7 @@ use crate::run::{Lane, Verdict};
 use crate::script::Act;
 
 /// Microseconds in which everything ends that was begun.
-const LONG: u32 = 10_000_000;
+const LONG: u32 = 1_000_000_000;
 
 /// Runs the lane.
 pub(crate) async fn run<M: Mode>(lane: Lane<M>, acts: Vec<Act>) -> Verdict {

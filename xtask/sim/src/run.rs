@@ -1,11 +1,12 @@
 //! One script in its world, and what must be so afterwards.
 
 use std::fmt;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use safer_ring::sim::{JoinHandle, World};
+use safer_ring::sim::{Config, JoinHandle, World};
 use safer_ring::{BufferPool, Mode, RingOf};
 
 use crate::journal::{self, Safe};
@@ -181,6 +182,11 @@ fn tear<M: Mode>(world: &World, ring: RingOf<M>) -> Result<usize, String> {
 /// Takes the power away, and looks at what is left.
 fn crash<M: Mode>(world: &World, first: Lane<M>, script: Rc<Script>, steps: u64) -> Verdict {
     let books: Vec<Rc<Safe>> = script.lanes.iter().map(|_| Rc::default()).collect();
+    let mut weather = None;
+    world.reconfigure(|config| weather = Some(mem::replace(config, Config::calm(0))));
+    let made = world.block_on(journal::make_directories(&first.ring, books.len()));
+    made.map_err(|stuck| stuck.to_string())?.map_err(|error| error.to_string())?;
+    world.reconfigure(|config| *config = weather.take().unwrap_or_else(|| config.clone()));
     let runs = async {
         let mut running: Vec<JoinHandle<Verdict>> = Vec::new();
         for (number, safe) in books.iter().enumerate() {

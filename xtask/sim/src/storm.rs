@@ -280,12 +280,15 @@ async fn write<M: Mode>(
 ) -> Result<Option<usize>, String> {
     let offset = u64::try_from(at).unwrap_or(u64::MAX);
     let operation = lane.ring.write_at_owned(fd, data.to_vec(), offset);
-    let written = moved(lane, data, meet(operation, fate).await)?;
+    let met = meet(operation, fate).await;
+    // Some of it may be there.
+    let failed = matches!(met, Met::Ended(Err(_)));
+    let written = moved(lane, data, met)?;
     if written.is_none() {
         // It has ended then, one way or the other.
         let _ = fd.settle().await;
     }
-    Ok(written)
+    Ok(written.filter(|_| !failed))
 }
 
 async fn read<M: Mode>(

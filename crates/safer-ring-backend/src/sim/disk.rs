@@ -143,13 +143,16 @@ impl Tree {
         self.journal.iter().rposition(about).map_or(0, |last| last + 1)
     }
 
-    /// A sync of a directory has failed when so many of its changes, as `reached` says of their number, were written. The
-    /// others never are.
+    /// A sync of a directory has failed when so many of the changes up to its last one, as `reached` says of their number,
+    /// were written. The others of this directory never are; those of others, which nobody is told of, wait as before.
     fn fail_commit(&mut self, dir: u64, reached: impl FnOnce(usize) -> usize) -> (usize, usize) {
         let count = self.changes_to_commit(dir);
         let reached = reached(count).min(count);
         self.commit_first(reached);
-        let lost: Vec<Transaction> = self.journal.drain(..count - reached).collect();
+        let own = |changes: &Transaction| changes.iter().all(|(of, ..)| *of == dir);
+        let left = self.journal.drain(..count - reached);
+        let (lost, waiting): (Vec<_>, Vec<_>) = left.partition(own);
+        self.journal.splice(0..0, waiting);
         let named = lost.iter().flatten().filter_map(|(.., to)| *to);
         let named: Vec<u64> = named.collect();
         named.into_iter().for_each(|id| self.release(id));
