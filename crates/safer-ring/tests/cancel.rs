@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{ErrorKind, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use safer_ring::{Ended, Failure, Fd, Mode, OpenOptions, Phase, RingOf};
 
 everywhere! {
     an_operation_that_has_not_started_is_cancelled_without_the_kernel,
+    a_connection_reaches_another_accept_if_the_one_that_it_woke_was_cancelled,
     a_receive_is_cancelled_and_gives_its_buffer_back,
     a_receive_that_has_its_bytes_is_completed,
     a_cancelled_receive_takes_nothing,
@@ -37,6 +38,32 @@ everywhere! {
     what_is_left_after_draining_is_named,
     a_wait_for_draining_that_is_over_changes_nothing,
     the_oldest_operation_is_known,
+}
+
+/// The kernel wakes one accept for a connection. Where that one is cancelled before it has looked, the others are not told.
+fn a_connection_reaches_another_accept_if_the_one_that_it_woke_was_cancelled<E: Exec>() {
+    with_ring::<E>(8, async |ring| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = Fd::new(listener);
+        for other_lives in [true, false] {
+            let mut first = ring.accept(&listener);
+            assert!(poll_once(&mut first).is_pending());
+            let mut second = ring.accept(&listener);
+            assert!(poll_once(&mut second).is_pending());
+            ring.nop().await.unwrap();
+            if !other_lives {
+                drop(second);
+                second = ring.accept(&listener);
+                assert!(poll_once(&mut second).is_pending(), "it waits for the one that is armed");
+            }
+            // Wakes the first one, as a rule.
+            let _client = TcpStream::connect(address).unwrap();
+            if first.cancel().await.is_cancelled() {
+                second.await.unwrap();
+            }
+        }
+    });
 }
 
 fn an_operation_that_has_not_started_is_cancelled_without_the_kernel<E: Exec>() {

@@ -303,35 +303,16 @@ async fn collect<M: Mode>(stage: &Stage<M>, waiting: Vec<(What, Waiting<M>)>) ->
     arrived
 }
 
-/// Takes the connections of a listener that no accept has given yet. The kernel wakes one accept for each connection; if that one is
-/// cancelled before it has looked, what came stays in the queue of the listener, and the other accepts are not told.
+/// Takes the connections of a listener that no accept has given yet. The kernel has woken one accept for each, and some of those
+/// were cancelled before they had looked.
 async fn accept_the_rest<M: Mode>(
     stage: &Stage<M>,
     at: usize,
     connections: &mut Vec<(Fd<M>, SocketAddr)>,
 ) {
-    let listener = &stage.listeners[at].0;
-    let queue = TcpListener::from(listener.duplicate().unwrap());
-    queue.set_nonblocking(true).unwrap();
-    let end = Instant::now() + deadline() / 3;
     while connections.len() < ACCEPTS {
-        let mut accept = stage.ring.accept(listener);
-        loop {
-            if let Poll::Ready(accepted) = poll_once(&mut accept) {
-                let (fd, peer) = accepted.unwrap();
-                connections.push((fd, peer.and_then(|peer| peer.ip()).unwrap()));
-                break;
-            }
-            if let Ok((connection, peer)) = queue.accept() {
-                connections.push((Fd::new(connection), peer));
-            }
-            if connections.len() == ACCEPTS {
-                break;
-            }
-            let there = connections.len();
-            assert!(Instant::now() < end, "{there} of {ACCEPTS}: {:?}", stage.ring.snapshot());
-            stage.ring.timeout(Duration::from_millis(1)).await.unwrap();
-        }
+        let (fd, peer) = stage.ring.accept(&stage.listeners[at].0).await.unwrap();
+        connections.push((fd, peer.and_then(|peer| peer.ip()).unwrap()));
     }
 }
 

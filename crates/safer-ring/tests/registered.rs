@@ -253,6 +253,7 @@ fn devices_are_read_into_registered_memory<E: Exec>() {
             let (n, bytes) = ring.read_at_owned(&device, pool.take().unwrap(), 0).await.unwrap();
             assert!((1..=4096).contains(&n) && bytes.len() == n, "{n}");
         }
+        assert_eq!(ring.snapshot().registered_buffers, 0, "it is not named for them");
     });
 }
 

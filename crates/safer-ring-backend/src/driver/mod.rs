@@ -402,6 +402,9 @@ impl<K: Guard, B: Backend> Driver<K, B> {
             judged.unwrap_or_else(|| Errno::from_result(completion.res).map_err(Failure::Os));
         let done = Done { result, flags: completion.flags, more };
         if done.result.is_err() {
+            if P::ACCEPTS {
+                self.accept_failed(&resources, completion);
+            }
             return Ok(failed_output::<K, P>(resources, rest, done, self.table.left(key)));
         }
         Ok(output_of::<K, P>(resources, rest, done))

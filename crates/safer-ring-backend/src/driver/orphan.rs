@@ -251,7 +251,13 @@ impl<K: Guard, B: Backend> Driver<K, B> {
                 (Some(payload::load(&op, resources.lease, bytes)), None)
             }
             // Cancelled, or what the next one would only repeat.
-            Err(Errno::CANCELED) => (None, Some(resources)),
+            Err(Errno::CANCELED) => {
+                if op.creates_descriptor() && wanted {
+                    // The handles, and this.
+                    self.rouse_accept(&fd, fd.users() + 1);
+                }
+                (None, Some(resources))
+            }
             Err(errno) if wanted && is_news(errno) && !op.creates_descriptor() => {
                 (Some(Load::Error(errno)), Some(resources))
             }
@@ -303,6 +309,45 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     pub(super) fn tell_others(&mut self, fd: &K, awaited: bool, known: usize) {
         if !awaited && fd.holders() > known && !self.nudge(fd) {
             self.aftermath.nudges.push(Nudge { fd: fd.clone(), all: false });
+        }
+    }
+
+    /// The end of an accept with an owner, which has no connection.
+    #[cold]
+    pub(super) fn accept_failed(&mut self, resources: &Resources<K>, completion: Completion) {
+        if let Some(fd) = &resources.fd
+            && completion.res == -Errno::CANCELED.raw_os_error()
+        {
+            // The handles, and this operation.
+            self.rouse_accept(fd, fd.users() + 1);
+        }
+    }
+
+    /// An accept on `fd`, which so many known holders share without others that wait, was cancelled. The kernel wakes one accept for
+    /// a connection, perhaps this one, and tells no other, so that the connection would stay in its queue: another one looks
+    /// again. One without an owner ends, and who waits for it goes to the kernel.
+    #[cold]
+    fn rouse_accept(&mut self, fd: &K, known: usize) {
+        if fd.holders() <= known || self.nudge(fd) {
+            return;
+        }
+        let armed = |op: &Op, state: StateView, resources: &Resources<K>| {
+            state.orphaned
+                && !state.cancelling
+                && state.phase != Phase::Done
+                && matches!(Role::of(op), Some(Role::Accept))
+                && resources.fd.as_ref().is_some_and(|other| other.raw() == fd.raw())
+        };
+        let mut all = self.table.iter();
+        let found = all.find(|(_, op, state, resources)| armed(op, *state, resources));
+        let found = found.map(|(key, ..)| key);
+        drop(all);
+        match found {
+            Some(key) => drop(self.table.cancel(key)),
+            None => {
+                self.aftermath.nudges.push(Nudge { fd: fd.clone(), all: false });
+                self.dirty = true;
+            }
         }
     }
 

@@ -175,6 +175,8 @@ impl<M: Mode> Payload for Accept<M> {
 
     super::lends_nothing!();
 
+    const ACCEPTS: bool = true;
+
     const ASKS: Sides = Sides::TAKES;
 
     fn receive(lease: &mut Lease, (): &(), _: &Op, item: &mut Item) -> u32 {

@@ -90,6 +90,10 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     const LINKS: bool = true;
 
+    /// Whether it takes connections.
+    #[doc(hidden)]
+    const ACCEPTS: bool = false;
+
     /// Whether it may be tried as a plain call ([`crate::plain::call`]).
     #[doc(hidden)]
     const MAY_BE_PLAIN: bool = false;

@@ -1,4 +1,5 @@
 //! A file system of one file, whose server is a thread of the test: it answers what the test says.
+#![allow(clippy::indexing_slicing, reason = "of tests")]
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};

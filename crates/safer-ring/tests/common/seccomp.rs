@@ -6,6 +6,7 @@ use std::process::Command;
 
 /// Which of the calls are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each program forbids what it is about")]
 pub(crate) enum Calls {
     All,
     Setup,

@@ -72,12 +72,15 @@ impl Registered {
             put_place(sqe, place);
             return false;
         }
-        !self.nothing && self.name_any(sqe, class, submission.ptr)
+        !self.nothing && self.name_any(sqe, class, submission)
     }
 
     #[inline(never)]
-    fn name_any(&mut self, sqe: &mut Sqe, class: &Class, memory: *mut u8) -> bool {
-        self.buffers.name(sqe, memory);
+    fn name_any(&mut self, sqe: &mut Sqe, class: &Class, submission: &Submission) -> bool {
+        // Of files only: before 5.18 a read of some devices into registered memory never ends.
+        if self.buffers.is_some() && class.is_file(submission.fd) {
+            self.buffers.name(sqe, submission.ptr);
+        }
         self.files.name(sqe, class)
     }
 
