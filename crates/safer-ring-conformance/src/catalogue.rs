@@ -256,6 +256,19 @@ pub const PITFALLS: &[Entry] = &[
         "a device does not take registered memory",
         Elsewhere(&["devices_are_read_into_registered_memory"]),
     ),
+    (
+        "a datagram that finds no room is sent empty",
+        Elsewhere(&["a_datagram_for_a_full_receiver_is_not_sent_empty"]),
+    ),
+    (
+        "an accept takes the wake-up of a connection with it",
+        Elsewhere(&["a_connection_reaches_another_accept_if_the_one_that_it_woke_was_cancelled"]),
+    ),
+    ("a chain goes on behind a failure", Elsewhere(&["an_error_of_any_operation_ends_its_chain"])),
+    (
+        "a close reports the error of its file",
+        Elsewhere(&["a_handle_in_the_error_of_a_close_is_open", "a_dropped_close_closes_once"]),
+    ),
     // Buffers.
     (
         "buffers that move or are borrowed",

@@ -16,6 +16,7 @@ use futures_util::{
     AsyncBufReadExt as _, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, Stream,
     StreamExt as _,
 };
+use safer_ring::BackendKind;
 use safer_ring::fs::File;
 use safer_ring::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use safer_ring::pipe;
@@ -296,6 +297,8 @@ fn a_seek_that_is_dropped_has_not_happened<E: Exec>() {
     with_ring::<E>(8, async |ring| {
         let mut file = File::from_std(&ring, tempfile::tempfile().unwrap()).into_io();
         let local = std::any::TypeId::of::<E::M>() == std::any::TypeId::of::<safer_ring::Local>();
+        // The fallback does what it can at once.
+        let later = local && ring.features().backend == BackendKind::IoUring;
         let mut written = 0;
         for _ in 0..20 {
             file.write_all(&[7; 50]).await.unwrap();
@@ -304,7 +307,7 @@ fn a_seek_that_is_dropped_has_not_happened<E: Exec>() {
                 // The write was under way.
                 Poll::Pending => {}
                 Poll::Ready(place) => {
-                    assert!(place.unwrap() == 3 && !local, "a local ring writes later");
+                    assert!(place.unwrap() == 3 && !later, "a local ring writes later");
                     file.seek(SeekFrom::End(0)).await.unwrap();
                 }
             }

@@ -100,7 +100,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     test("safer-ring-sys", "process", false),
     test("safer-ring-sys", "sockopt", false),
     test("safer-ring-sys", "aio", false),
-    unit("safer-ring-backend", "safer_ring_backend").in_short(),
+    unit("safer-ring-backend", "safer_ring_backend"),
     // What is found out about io_uring is not of another backend.
     face("detect").once().in_short(),
     // The machine is the test's own: it may turn the switch of the system.
@@ -128,13 +128,12 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("cancel")
         .but(&["--skip", "ten_thousand_operations", "--skip", "a_hundred_thousand_timers"])
         .in_short(),
-    // What is released when is the kernel's to decide, and each does it in its own way.
-    face("drops").in_short(),
+    face("drops"),
     face("drop_transfers"),
     face("crowd"),
     face("adoption"),
     face("adoption_sends"),
-    face("teardown").in_short(),
+    face("teardown"),
     face("closing"),
     face("answers"),
     face("giving_up"),
