@@ -67,13 +67,15 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let at = now::<Local>(&ring) + hour;
         assert_eq!(left::<Local>(&ring, at), hour);
-        assert_eq!(left::<Local>(&ring, Instant::now() + hour), hour);
+        // By the clock of the machine, which goes on between the two looks.
+        let nearly = |left: Duration| left <= hour && left > hour / 2;
+        assert!(nearly(left::<Local>(&ring, Instant::now() + hour)));
         assert_eq!(left::<Local>(&ring, Instant::now()), Duration::ZERO);
         world.kernel().go_to(3_599_999_999_999);
         assert_eq!(left::<Local>(&ring, at), Duration::from_nanos(1));
         world.kernel().go_to(7_200_000_000_000);
         assert_eq!(left::<Local>(&ring, at), Duration::ZERO);
-        assert_eq!(left::<Local>(&ring, Instant::now() + hour), hour, "from now on, not from then");
+        assert!(nearly(left::<Local>(&ring, Instant::now() + hour)), "from now on, not from then");
         assert_eq!(whole_milliseconds(Duration::from_nanos(1)), Duration::from_millis(1));
         assert_eq!(whole_milliseconds(Duration::from_millis(7)), Duration::from_millis(7));
     }

@@ -5,6 +5,8 @@ mod buffers;
 mod files;
 mod table;
 
+use std::os::fd::RawFd;
+
 use safer_ring_buf::PoolMemory;
 use safer_ring_core::Op;
 use safer_ring_sys::{Errno, Sqe};
@@ -72,14 +74,20 @@ impl Registered {
             put_place(sqe, place);
             return false;
         }
-        !self.nothing && self.name_any(sqe, class, submission)
+        !self.nothing && self.name_any(sqe, class, (submission.ptr, submission.fd))
     }
 
     #[inline(never)]
-    fn name_any(&mut self, sqe: &mut Sqe, class: &Class, submission: &Submission) -> bool {
+    fn name_any(
+        &mut self,
+        sqe: &mut Sqe,
+        class: &Class,
+        // By value, so that a submission need not be in memory.
+        (memory, fd): (*mut u8, RawFd),
+    ) -> bool {
         // Of files only: before 5.18 a read of some devices into registered memory never ends.
-        if self.buffers.is_some() && class.is_file(submission.fd) {
-            self.buffers.name(sqe, submission.ptr);
+        if self.buffers.is_some() && class.is_file(fd) {
+            self.buffers.name(sqe, memory);
         }
         self.files.name(sqe, class)
     }
