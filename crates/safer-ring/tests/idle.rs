@@ -20,6 +20,7 @@ const RECEIVES: usize = 1000;
 const REST: Duration = Duration::from_secs(10);
 /// What the process may use in that time, with all its threads.
 const LIMIT: Duration = Duration::from_millis(10);
+const TRIES: u32 = 3;
 
 const VARIABLE: &str = "SAFER_RING_TEST_IDLE";
 const TEST: &str = "a_thousand_parked_receives_use_no_cpu_in_any_mode";
@@ -101,9 +102,16 @@ async fn measure(parked: impl Fn() -> u64, pause: impl AsyncFn(Duration)) {
     }
     // What has just been started comes to rest.
     pause(Duration::from_millis(200)).await;
-    let before = cpu_time();
-    pause(REST).await;
-    let used = cpu_time() - before;
+    let mut used = Duration::MAX;
+    // Others on the machine can make the same work take ten times as long for a while; what does not rest never does.
+    for _ in 0..TRIES {
+        let before = cpu_time();
+        pause(REST).await;
+        used = used.min(cpu_time() - before);
+        if used < LIMIT * common::slowness() {
+            break;
+        }
+    }
     println!("used {used:?} in {REST:?}");
     assert!(used < LIMIT * common::slowness(), "{used:?} of CPU time in {REST:?}");
     assert!(parked() >= RECEIVES.try_into().unwrap(), "they are parked still");
