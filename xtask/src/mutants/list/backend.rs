@@ -341,16 +341,6 @@ pub(super) const ALL: &[Mutant] = &[
         (FACE, Test("adoption_sends"), "a_send_that_ended_short_and_is_dropped_unseen_is_sent_whole"),
     ),
     mutant(
-        "given-up-goes-on",
-        "A send that is given up is not continued behind what it has moved.",
-        "crates/safer-ring-backend/src/driver/orphan.rs",
-        (
-            "let ends = overdue || fd.with_stream(|stream| stream.is_given_up());",
-            "let ends = fd.with_stream(|stream| stream.is_given_up()) && false;",
-        ),
-        (FACE, Test("giving_up"), "an_aborted_pipe_ends_behind_what_is_in_it"),
-    ),
-    mutant(
         "limit-never-over",
         "A dropped send ends when its time is over.",
         "crates/safer-ring-backend/src/driver/give_up.rs",
@@ -403,13 +393,6 @@ pub(super) const ALL: &[Mutant] = &[
         "crates/safer-ring-buf/src/quiet.rs",
         ("        mem::forget(payload);\n", "        mem::drop(payload);\n        panic!(\"it goes on\");\n"),
         (FACE, Test("panics"), "a_drop_does_not_panic_for_the_waker_of_another_future"),
-    ),
-    mutant(
-        "lingers-in-the-reactor",
-        "What may take long to be closed is closed by a thread of its own.",
-        "crates/safer-ring-backend/src/closer.rs",
-        ("fd.holders() == 1 && may_take_long(fd.as_fd())", "fd.holders() == 0 && may_take_long(fd.as_fd())"),
-        (FACE, Test("closing"), "a_close_that_lingers_holds_nobody_else_up"),
     ),
     mutant(
         "receive-takes-any-flag",
