@@ -20,10 +20,9 @@ use crate::request::Resources;
 const MOST: usize = 8;
 
 /// What file systems are called whose files are closed without asking anybody: statfs(2).
-const AT_ONCE: [u32; 8] = [
+const AT_ONCE: [u32; 7] = [
     0x0904_1934, // eventfd, epoll and their like
     0x5049_5045, // pipes
-    0x534f_434b, // sockets
     0x0102_1994, // tmpfs
     0xef53,      // ext2 to ext4
     0x5846_5342, // xfs
@@ -31,6 +30,7 @@ const AT_ONCE: [u32; 8] = [
     0xf2f5_2010, // f2fs
 ];
 
+/// The same, of sockets, whose options decide.
 const SOCKETS: u32 = 0x534f_434b;
 
 type Handle = Arc<SharedHandle>;

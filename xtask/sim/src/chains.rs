@@ -2,12 +2,9 @@
 
 use safer_ring::{Fd, Mode, OpenOptions};
 
-use crate::fate::poll_some;
+use crate::fate::{LONG, poll_some};
 use crate::run::{Lane, Verdict, bytes};
 use crate::script::{Act, Fate};
-
-/// Microseconds in which everything ends that was begun.
-const LONG: u32 = 600_000_000;
 
 /// The file, and what must be in it; nothing where nobody knows how far a dropped chain has come.
 struct Book<M: Mode> {

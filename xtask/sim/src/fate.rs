@@ -9,6 +9,9 @@ use safer_ring::{Ended, Mode, Operation, Payload};
 
 use crate::script::Fate;
 
+/// Microseconds in which everything ends that was begun.
+pub(crate) const LONG: u32 = 1_000_000_000;
+
 /// What became of it.
 #[derive(Debug)]
 pub(crate) enum Met<T> {

@@ -6,12 +6,9 @@ use std::io;
 
 use safer_ring::{Mode, OpenOptions};
 
-use crate::fate::{Met, meet};
+use crate::fate::{LONG, Met, meet};
 use crate::run::{Lane, Verdict};
 use crate::script::Act;
-
-/// Microseconds in which everything ends that was begun.
-const LONG: u32 = 1_000_000_000;
 
 /// Runs the lane.
 pub(crate) async fn run<M: Mode>(lane: Lane<M>, acts: Vec<Act>) -> Verdict {

@@ -69,21 +69,25 @@ impl<K: Guard, B: Backend> Driver<K, B> {
     /// Something arrived for a dropped receive on `fd`. A live one that waits for it in the kernel is cancelled, and finds
     /// it when it asks again. Tells whether there is one here.
     pub(crate) fn nudge(&mut self, fd: &K) -> bool {
-        let waits = |op: &Op, state: StateView, resources: &Resources<K>| {
-            let busy = state.orphaned || state.cancelling || state.linked;
-            let in_flight = !matches!(state.phase, Phase::Done | Phase::Armed);
-            !busy
-                && in_flight
-                && matches!(Role::of(op), Some(Role::Take | Role::Accept))
-                && resources.fd.as_ref().is_some_and(|other| other.raw() == fd.raw())
+        let waits = |role, state: StateView| {
+            !state.orphaned && !state.linked && matches!(role, Role::Take | Role::Accept)
         };
-        let mut all = self.table.iter();
-        let found = all.find(|(_, op, state, resources)| waits(op, *state, resources));
-        let Some((key, ..)) = found else { return false };
-        drop(all);
+        let Some(key) = self.find_under_way(fd, waits) else { return false };
         self.nudged.push(key);
         self.note(Note::Nudged { fd: fd.raw() });
         self.table.cancel(key)
+    }
+
+    /// An operation on `fd` that has not ended, and is not to be cancelled.
+    fn find_under_way(&self, fd: &K, wanted: impl Fn(Role, StateView) -> bool) -> Option<Key> {
+        let mut all = self.table.iter();
+        let found = all.find(|(_, op, state, resources)| {
+            !state.cancelling
+                && !matches!(state.phase, Phase::Done | Phase::Armed)
+                && Role::of(op).is_some_and(|role| wanted(role, *state))
+                && resources.fd.as_ref().is_some_and(|other| other.raw() == fd.raw())
+        });
+        found.map(|(key, ..)| key)
     }
 
     /// Whether an operation has to look whether it was nudged.
@@ -331,18 +335,7 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         if fd.holders() <= known || self.nudge(fd) {
             return;
         }
-        let armed = |op: &Op, state: StateView, resources: &Resources<K>| {
-            state.orphaned
-                && !state.cancelling
-                && state.phase != Phase::Done
-                && matches!(Role::of(op), Some(Role::Accept))
-                && resources.fd.as_ref().is_some_and(|other| other.raw() == fd.raw())
-        };
-        let mut all = self.table.iter();
-        let found = all.find(|(_, op, state, resources)| armed(op, *state, resources));
-        let found = found.map(|(key, ..)| key);
-        drop(all);
-        match found {
+        match self.find_under_way(fd, |role, state| state.orphaned && role == Role::Accept) {
             Some(key) => drop(self.table.cancel(key)),
             None => {
                 self.aftermath.nudges.push(Nudge { fd: fd.clone(), all: false });

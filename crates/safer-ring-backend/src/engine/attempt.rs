@@ -153,9 +153,9 @@ impl Tried<'_> {
     unsafe fn read(&mut self, offset: u64) -> Attempt {
         let s = self.submission;
         match kind(s) {
-            Kind::Stream | Kind::Datagram | Kind::Socket if is_place(offset) => no_places(),
+            kind if kind.is_socket() && is_place(offset) => no_places(),
             // SAFETY: the caller's promise.
-            Kind::Stream | Kind::Datagram | Kind::Socket => unsafe { self.recv(0) },
+            kind if kind.is_socket() => unsafe { self.recv(0) },
             Kind::Direct => Attempt::Disk,
             kind => {
                 let len = s.capacity.min(max_transfer());
@@ -172,9 +172,9 @@ impl Tried<'_> {
     unsafe fn write(&mut self, offset: u64) -> Attempt {
         let s = self.submission;
         match kind(s) {
-            Kind::Stream | Kind::Datagram | Kind::Socket if is_place(offset) => no_places(),
+            kind if kind.is_socket() && is_place(offset) => no_places(),
             // SAFETY: the caller's promise.
-            Kind::Stream | Kind::Datagram | Kind::Socket => unsafe { self.send(0) },
+            kind if kind.is_socket() => unsafe { self.send(0) },
             Kind::Direct => Attempt::Disk,
             kind => {
                 let len = s.init.min(max_transfer());
@@ -195,7 +195,7 @@ impl Tried<'_> {
         }
         // SAFETY: `ptr` leads to `count` vectors over lent memory (`payload::vectored`).
         let mut vectors = unsafe { Vectors::new(self.submission.ptr, count) };
-        if matches!(kind, Kind::Stream | Kind::Datagram | Kind::Socket) {
+        if kind.is_socket() {
             if is_place(offset) {
                 return no_places();
             }

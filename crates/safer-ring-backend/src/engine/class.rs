@@ -50,6 +50,11 @@ impl Kind {
         Kind::Direct,
     ];
 
+    /// Whether it is any kind of socket.
+    pub(crate) fn is_socket(self) -> bool {
+        matches!(self, Kind::Stream | Kind::Datagram | Kind::Socket)
+    }
+
     fn word(self) -> u8 {
         let place = Self::ALL.iter().position(|kind| *kind == self).unwrap_or(0);
         u8::try_from(place + 1).unwrap_or(1)

@@ -10,9 +10,7 @@ use super::errnos::{Subject, breaking, breaks, plausible};
 use super::files::Kind;
 use super::kernel::{Flight, Kernel};
 use crate::clock;
-
-/// `MSG_DONTWAIT`: whoever says so is told `EAGAIN` and means it.
-const DONTWAIT: u32 = 0x40;
+use crate::payload::DONTWAIT;
 
 /// What one `enter` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

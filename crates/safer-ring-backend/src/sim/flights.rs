@@ -6,7 +6,7 @@ use safer_ring_core::CURSOR;
 
 use super::calls::Call;
 use super::kernel::{Flight, Kernel, On, State};
-use super::ops::DONTWAIT;
+use crate::payload::{DONTWAIT, WAITALL};
 
 impl Kernel {
     /// What is in flight, in the order in which it came, for reports.
@@ -54,7 +54,7 @@ impl Flight {
     /// Whether a result ends its chain: an error, and less than was asked for (io_uring_enter(2), `IOSQE_IO_LINK`).
     pub(super) fn breaks_with(&self, res: i32) -> bool {
         let Ok(moved) = usize::try_from(res) else { return true };
-        let waits_for_all = |flags: u32| flags & 0x100 != 0;
+        let waits_for_all = |flags: u32| flags & WAITALL != 0;
         let wanted = match &self.call {
             Call::Read { .. } | Call::Write { .. } => self.lent.room(),
             Call::Recv { flags, .. } | Call::Send { flags, .. } if waits_for_all(*flags) => {

@@ -10,14 +10,12 @@ use super::files::{Kind, O_ACCMODE, O_NONBLOCK, O_WRONLY, Try};
 use super::kernel::{Effect, Flight, Kernel};
 use super::lent::Extra;
 use super::result;
+use crate::payload::{DONTWAIT, PEEK, WAITALL};
 
 pub(super) const POLLIN: u32 = 0x1;
 pub(super) const POLLOUT: u32 = 0x4;
 pub(super) const POLLERR: u32 = 0x8;
 pub(super) const POLLHUP: u32 = 0x10;
-pub(super) const DONTWAIT: u32 = 0x40;
-const WAITALL: u32 = 0x100;
-const PEEK: u32 = 0x2;
 
 /// Success, or an error.
 fn done(result: Result<(), Errno>) -> Try<Effect> {

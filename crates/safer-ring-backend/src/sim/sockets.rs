@@ -12,6 +12,7 @@ use super::names::{fits, is_broadcast, is_group, key, with_host};
 use super::ops::{POLLERR, POLLHUP, POLLIN, POLLOUT};
 use super::options::{self, Options};
 use super::pipes::take;
+use crate::payload::PEEK;
 
 pub(super) const UNIX: u32 = 1;
 pub(super) const INET: u32 = 2;
@@ -19,7 +20,6 @@ pub(super) const INET6: u32 = 10;
 pub(super) const STREAM: u32 = 1;
 pub(super) const DATAGRAM: u32 = 2;
 const NONBLOCK: u32 = 0o4000;
-const PEEK: u32 = 0x2;
 const TRUNC: i32 = 0x20;
 const POLLRDHUP: u32 = 0x2000;
 
