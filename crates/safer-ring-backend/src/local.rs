@@ -1,5 +1,7 @@
 //! A ring of one thread.
 
+mod plain_calls;
+
 use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::future::Future;
@@ -20,6 +22,7 @@ use crate::notes;
 use crate::sim::World;
 use crate::uring::RingBackend;
 use crate::wake::{Doorbell, LocalWake, conclude};
+use plain_calls::PlainCalls;
 
 /// How often a future may be polled in a row before the ring is looked at.
 const POLLS_PER_LOOK: u32 = 32;
@@ -86,6 +89,7 @@ pub struct LocalCell {
     world: Option<World>,
     /// Places of files that went while the driver was in use.
     left: RefCell<Vec<u32>>,
+    plain: PlainCalls,
 }
 
 impl LocalCell {
@@ -108,6 +112,7 @@ impl LocalCell {
         let cell = Rc::new(Self {
             driver: RefCell::new(driver),
             spare: RefCell::default(),
+            plain: PlainCalls::new(&features),
             features,
             report,
             bell: Doorbell::new().map_err(limit)?,
@@ -145,7 +150,9 @@ impl LocalCell {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.driver.borrow().snapshot()
+        let mut sum = self.driver.borrow().snapshot();
+        self.plain.add_to(&mut sum);
+        sum
     }
 
     #[inline(always)]
@@ -228,6 +235,7 @@ impl LocalCell {
 
     /// Hands over what is queued and takes in what is there. Tells whether the running `block_on` was woken.
     fn look(&self) -> bool {
+        self.plain.refresh();
         self.with(|driver| {
             driver.look();
             self.heed_bell(driver);
@@ -269,6 +277,7 @@ impl LocalCell {
     /// running `block_on` is one of them.
     fn turn(&self) -> bool {
         self.tidy();
+        self.plain.refresh();
         self.with(|driver| {
             if !self.bell_armed.get() {
                 self.arm_bell(driver);

@@ -16,13 +16,16 @@ use crate::features::Features;
 use crate::local::LocalCell;
 use crate::shared::{SharedCell, SharedHeld, SharedRing};
 use crate::sim::World;
+use crate::stream::Sides;
 
 /// What a plain call was made for, in place of an entry of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(unnameable_types, reason = "part of a sealed trait")]
 pub enum PlainCall {
-    /// An operation, which has ended.
-    Operation,
+    /// A send, which has ended.
+    Send,
+    /// A read at an offset, which has ended.
+    Read,
     /// A receive, in place of one that would wait in a ring.
     Receive,
 }
@@ -77,12 +80,9 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     }
     /// Makes sure that somebody will reap the completion of an operation that is now pending.
     fn park(driver: &mut Driver<Self::Guard>, cell: &Self::Cell);
-    /// Whether an operation that nothing is handed over with may be a plain call.
+    /// Whether an operation that nothing is handed over with may be a plain call: one that gives, or one that takes.
     #[doc(hidden)]
-    #[inline(always)]
-    fn calls_plainly(_: &Self::Ring) -> bool {
-        false
-    }
+    fn calls_plainly(ring: &Self::Ring, side: Sides) -> bool;
     /// Whether this process made the ring; asked where that decides what is done without it.
     #[doc(hidden)]
     #[inline(always)]
@@ -91,7 +91,7 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     }
     /// Counts such a call: of an operation that has ended in it, or of a stream of receives that was told what arrived.
     #[doc(hidden)]
-    fn count_plain(_: &Self::Ring, _: PlainCall) {}
+    fn count_plain(ring: &Self::Ring, call: PlainCall);
     /// The kernel rings that there are now.
     #[doc(hidden)]
     fn cells(ring: &Self::Ring) -> Vec<Self::Cell>;
@@ -164,6 +164,16 @@ impl Mode for Local {
     #[inline]
     fn park(_: &mut Driver<Self::Guard>, _: &Self::Cell) {}
 
+    #[inline(always)]
+    fn calls_plainly(ring: &Self::Ring, side: Sides) -> bool {
+        ring.calls_plainly(side)
+    }
+
+    #[inline(always)]
+    fn count_plain(ring: &Self::Ring, call: PlainCall) {
+        ring.count_plain(call);
+    }
+
     fn cells(ring: &Self::Ring) -> Vec<Self::Cell> {
         vec![ring.clone()]
     }
@@ -234,7 +244,7 @@ impl Mode for Shared {
     }
 
     #[inline(always)]
-    fn calls_plainly(ring: &Self::Ring) -> bool {
+    fn calls_plainly(ring: &Self::Ring, _: Sides) -> bool {
         ring.calls_plainly()
     }
 

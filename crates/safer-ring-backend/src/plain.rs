@@ -28,6 +28,7 @@ use crate::fd::Guard as _;
 use crate::mode::{Mode, PlainCall};
 use crate::payload::{Done, More, NOSIGNAL, Payload, WAITALL, bytes};
 use crate::request::Resources;
+use crate::stream::Sides;
 use crate::uring::transfer;
 
 /// Opcodes that a ring can do without: [`perform`] has all of their operations.
@@ -149,14 +150,15 @@ pub(crate) fn call<M: Mode, P: Payload>(
     resources: &Resources<M::Guard>,
 ) -> Plainly {
     let Resources { lease, fd: Some(fd), .. } = resources else { return Plainly::No };
-    if !P::MAY_BE_PLAIN || !M::calls_plainly(ring) {
+    if !P::MAY_BE_PLAIN || !M::calls_plainly(ring, P::ASKS) {
         return Plainly::No;
     }
     // SAFETY: a `Request` pairs each op with memory of the right kind, which nobody else uses (invariant 4), and `fd` keeps the
     // descriptor open; both outlive the call.
     let went = unsafe { at_once(op, fd.raw(), fd.class(), lease) };
     if matches!(went, Plainly::Ended(_)) {
-        M::count_plain(ring, PlainCall::Operation);
+        let takes = P::ASKS.meets(Sides::TAKES);
+        M::count_plain(ring, if takes { PlainCall::Read } else { PlainCall::Send });
     }
     went
 }

@@ -22,6 +22,8 @@
 //! Tests: a_dropped_receive_before_while_and_after_data_arrives, a_smaller_buffer_takes_a_part
 #![allow(unsafe_code, reason = "reads what the kernel wrote into a lease")]
 
+mod waiters;
+
 use std::collections::VecDeque;
 use std::slice;
 use std::task::Waker;
@@ -34,6 +36,7 @@ use safer_ring_sys::Errno;
 use crate::adopt::Descriptor;
 use crate::error::Failure;
 use crate::payload::{ERRQUEUE, OOB, PEEK};
+use waiters::Waiters;
 
 /// Buffers that a multishot receive takes in before anybody asks for them; then it ends, until somebody does. What the
 /// peer sends meanwhile waits in the socket, and holds the peer back.
@@ -200,10 +203,16 @@ pub(crate) fn written(lease: &Lease, count: usize) -> &[u8] {
 type Taker<H> = (Option<H>, Key);
 
 /// What a descriptor keeps. `H` leads to a kernel ring.
+///
+/// What each receive of a stream looks at stands together, at the start: with a thousand connections all of it is cold when
+/// something arrives.
 #[derive(Debug)]
+#[repr(C)]
 #[allow(unnameable_types, reason = "part of a hidden method")]
 pub struct Stream<H> {
     items: VecDeque<Item>,
+    /// Who is to look again when something changes, by its ticket.
+    waiters: Waiters,
     takers: Vec<Taker<H>>,
     givers: u32,
     /// Positional writes and syncs without owners.
@@ -212,8 +221,6 @@ pub struct Stream<H> {
     queue: VecDeque<(Role, Op, Lease)>,
     /// The error of a giver that nobody has been told of.
     fault: Option<Failure>,
-    /// Who is to look again when something changes, by its ticket.
-    waiters: Vec<(Ticket, Waker)>,
     last_ticket: Ticket,
     /// How long a giver may take from when its future is gone.
     limit: Option<Duration>,
@@ -235,12 +242,12 @@ impl<H> Default for Stream<H> {
     fn default() -> Self {
         Self {
             items: VecDeque::new(),
+            waiters: Waiters::default(),
             takers: Vec::new(),
             givers: 0,
             beside: 0,
             queue: VecDeque::new(),
             fault: None,
-            waiters: Vec::new(),
             last_ticket: NAMELESS,
             limit: None,
             given_up: false,
@@ -355,7 +362,7 @@ impl<H> Stream<H> {
         }
         if let Load::Error(errno) = item.load {
             if role != Role::Peek {
-                self.items.pop_front();
+                self.pop_item();
             }
             return Answer::Fail(Failure::Os(errno));
         }
@@ -369,7 +376,18 @@ impl<H> Stream<H> {
             item.from += moved;
             return Answer::Served(count, None);
         }
-        Answer::Served(count, self.items.pop_front())
+        Answer::Served(count, self.pop_item())
+    }
+
+    /// Takes out the first item.
+    #[inline]
+    fn pop_item(&mut self) -> Option<Item> {
+        let item = self.items.pop_front();
+        if self.items.is_empty() {
+            // Back to the start of its memory: one item after the other lies in the same place.
+            self.items.clear();
+        }
+        item
     }
 
     /// Takes what has arrived, whole.
@@ -384,7 +402,7 @@ impl<H> Stream<H> {
         if item.is_begun() || !matches!(item.load, Load::Picked(_)) {
             return Next::Other;
         }
-        match self.items.pop_front().map(|item| item.load) {
+        match self.pop_item().map(|item| item.load) {
             Some(Load::Picked(buffer)) => Next::Buffer(buffer),
             _ => Next::Other,
         }
@@ -415,14 +433,14 @@ impl<H> Stream<H> {
             self.last_ticket = self.last_ticket.checked_add(1).unwrap_or(NAMELESS + 1);
             *ticket = self.last_ticket;
         }
-        let same = |other: &&mut (Ticket, Waker)| {
-            other.0 == *ticket && (*ticket != NAMELESS || other.1.will_wake(waker))
+        let same = |other: Ticket, old: &Waker| {
+            other == *ticket && (*ticket != NAMELESS || old.will_wake(waker))
         };
-        match self.waiters.iter_mut().find(same) {
-            Some((_, old)) if old.will_wake(waker) => Answer::Wait(None),
-            Some((_, old)) => Answer::Wait(Some(std::mem::replace(old, waker.clone()))),
+        match self.waiters.find_mut(same) {
+            Some(old) if old.will_wake(waker) => Answer::Wait(None),
+            Some(old) => Answer::Wait(Some(std::mem::replace(old, waker.clone()))),
             None => {
-                self.waiters.push((*ticket, waker.clone()));
+                self.waiters.push(*ticket, waker.clone());
                 Answer::Wait(None)
             }
         }
@@ -430,8 +448,7 @@ impl<H> Stream<H> {
 
     /// The operation with this ticket does not wait any more. Its waker is for the caller to drop.
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Waker> {
-        let at = self.waiters.iter().position(|(other, _)| *other == ticket)?;
-        Some(self.waiters.swap_remove(at).1)
+        self.waiters.remove(ticket)
     }
 
     /// Goes on when no taker is armed: they are cancelled.
@@ -499,7 +516,7 @@ impl<H> Stream<H> {
 
     /// Hands out who is to look again.
     pub(crate) fn wake(&mut self, wakers: &mut Vec<Waker>) {
-        while let Some((_, waker)) = self.waiters.pop() {
+        while let Some(waker) = self.waiters.pop() {
             wakers.push(waker);
         }
     }

@@ -1,16 +1,18 @@
-//! Operations of shared rings that are plain calls first, since nothing would share an entry's system call: on a real kernel.
+//! Operations that are plain calls first, since nothing would share an entry's system call: on a real kernel.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 
+use std::cell::Cell;
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use common::{file_with, in_memory, of_the_kernel, pattern, within_deadline};
+use futures_util::future::{join, join_all};
 use rustix::fs::Advice;
 use safer_ring::sys::opcode;
-use safer_ring::{Fd, Ring};
+use safer_ring::{Fd, Local, Ring, RingOf};
 
 /// Reads of a descriptor before one is tried as a plain call, and more.
 const SOME: u64 = 20;
@@ -152,5 +154,101 @@ fn a_send_that_does_not_fit_goes_on_in_the_ring() {
                 assert!(reader.join().unwrap() == all);
             }
         });
+    });
+}
+
+fn local() -> RingOf<Local> {
+    of_the_kernel().entries(64).local().build().unwrap()
+}
+
+/// Whether operations of local rings are plain calls here; says so if not.
+fn local_calls_plainly(ring: &RingOf<Local>) -> bool {
+    let plain = ring.features().supports(opcode::SENDMSG_ZC);
+    if !plain {
+        println!("skipped: before kernel 6.0 every operation has an entry");
+    }
+    plain
+}
+
+#[test]
+fn sends_of_a_local_ring_are_plain_calls() {
+    within_deadline(|| {
+        let ring = local();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let near: Fd<Local> = Fd::new(listener.accept().unwrap().0);
+        ring.block_on(async {
+            for _ in 0..MANY {
+                assert_eq!(
+                    ring.send(&near, b"some".to_vec()).await.unwrap(),
+                    (4, b"some".to_vec())
+                );
+            }
+        });
+        let mut got = vec![0; 400];
+        far.read_exact(&mut got).unwrap();
+        assert_eq!(got, b"some".repeat(100));
+        let snapshot = ring.snapshot();
+        assert_eq!((snapshot.submitted, snapshot.completed), (MANY, MANY));
+        if local_calls_plainly(&ring) {
+            assert_eq!(snapshot.plain_calls, MANY);
+        }
+    });
+}
+
+#[test]
+fn a_read_of_a_local_ring_is_a_plain_call_when_it_has_no_company() {
+    within_deadline(|| {
+        let (ring, content) = (local(), pattern(4096));
+        let file: Fd<Local> = file_with(&content);
+        let read = async || {
+            let (n, buffer) = ring.read_at_owned(&file, vec![0; 4096], 0).await.unwrap();
+            assert!(n == 4096 && buffer == content);
+        };
+        ring.block_on(async {
+            for _ in 0..MANY {
+                read().await;
+            }
+        });
+        let alone = ring.snapshot().plain_calls;
+        if local_calls_plainly(&ring) && files_tell() {
+            assert!((MANY / 2..MANY).contains(&alone), "{alone}");
+        }
+        // Those that wait together are one system call.
+        ring.block_on(ring.nop()).unwrap();
+        ring.block_on(join_all((0..2 * SOME).map(|_| read())));
+        let before = ring.snapshot();
+        ring.block_on(join_all((0..2 * SOME).map(|_| read())));
+        let after = ring.snapshot();
+        assert_eq!(after.plain_calls, before.plain_calls);
+        assert_eq!(after.enters, before.enters + 1);
+    });
+}
+
+/// What is sent at once ends no poll, so a task that only sends would keep the thread.
+#[test]
+fn a_task_that_sends_all_the_time_lets_others_run() {
+    within_deadline(|| {
+        let ring = local();
+        // A full receiver drops, and no send ever waits.
+        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+        near.connect(far.local_addr().unwrap()).unwrap();
+        let near: Fd<Local> = Fd::new(near);
+        let over = Cell::new(false);
+        let sends = async {
+            let (mut buffer, mut sent) = (vec![7; 8], 0_u64);
+            while !over.get() {
+                buffer = ring.send(&near, buffer).await.unwrap().1;
+                sent += 1;
+            }
+            sent
+        };
+        let other = async {
+            ring.timeout(Duration::from_millis(5)).await.unwrap();
+            over.set(true);
+        };
+        let (sent, ()) = ring.block_on(join(sends, other));
+        assert!(sent > 0);
     });
 }

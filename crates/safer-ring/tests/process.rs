@@ -170,6 +170,12 @@ fn a_forked_child_is_refused_and_disturbs_nothing() {
             if !refused(&error) {
                 return 2;
             }
+            let Err(error) = of_thread.block_on(of_thread.send(&b, b"kept".to_vec())) else {
+                return 20;
+            };
+            if !refused(&error.error) || error.into_buffer() != b"kept" {
+                return 21;
+            }
             let Err(error) = pollster::block_on(of_all.nop()) else { return 3 };
             if !refused(&error) {
                 return 4;

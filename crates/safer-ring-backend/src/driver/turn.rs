@@ -185,6 +185,18 @@ impl<K: Guard, B: Backend> Driver<K, B> {
         room_comes
     }
 
+    /// Whether [`Driver::hand_over_if_alone`] would hand over an operation that was submitted now.
+    #[inline(always)]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.credit != 0 && self.alone.fresh == 0
+    }
+
+    /// An operation has ended in place of one that [`Driver::is_alone`] was asked for.
+    #[inline(always)]
+    pub(crate) fn was_alone(&mut self) {
+        self.alone.credit = self.alone.credit.saturating_sub(1);
+    }
+
     /// Hands over an operation that was submitted just now, if it is the only one and such operations have
     /// ended at once lately; see [`Alone`]. Tells whether it did.
     #[inline(always)]

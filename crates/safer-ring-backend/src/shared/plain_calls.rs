@@ -20,7 +20,7 @@ impl PlainCalls {
     #[inline]
     fn count(&self, call: PlainCall) {
         let counter = match call {
-            PlainCall::Operation => &self.operations,
+            PlainCall::Send | PlainCall::Read => &self.operations,
             PlainCall::Receive => &self.receives,
         };
         counter.fetch_add(1, Ordering::Relaxed);

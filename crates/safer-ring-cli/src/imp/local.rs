@@ -81,7 +81,7 @@ fn build_on(
             let buffers = flows::buffers(scenario, lanes(scenario))?;
             files(ring, scenario, context, buffers)
         }
-        Kind::Echo => Ok(Box::new(Echo::new(ring, scenario, context)?)),
+        Kind::Echo => echo(ring, scenario, context),
         Kind::Drop => Ok(Box::new(Drops { ring, race: Some(Race::new(scenario)?) })),
     }
 }
@@ -268,31 +268,29 @@ impl Progress {
 }
 
 /// An echo server with one task per connection.
-struct Echo {
+struct Echo<F> {
     ring: RingOf<Local>,
-    tasks: FuturesUnordered<Task<()>>,
+    tasks: FuturesUnordered<F>,
     progress: Rc<Progress>,
     load: Load,
 }
 
-impl Echo {
-    fn new(ring: RingOf<Local>, scenario: &Scenario, context: &Context) -> io::Result<Self> {
-        let (streams, load) = Load::start(&context.exe, scenario.depth)?;
-        let progress = Rc::new(Progress::default());
-        let tasks = FuturesUnordered::new();
-        for stream in streams {
-            let served = Rc::clone(&progress);
-            let task: Task<()> =
-                Box::pin(flows::echo(ring.clone(), Fd::new(stream), move |bytes| {
-                    served.add(bytes)
-                }));
-            tasks.push(task);
-        }
-        Ok(Self { ring, tasks, progress, load })
-    }
+fn echo(
+    ring: RingOf<Local>,
+    scenario: &Scenario,
+    context: &Context,
+) -> io::Result<Box<dyn Workload>> {
+    let (streams, load) = Load::start(&context.exe, scenario.depth)?;
+    let progress = Rc::new(Progress::default());
+    let serve = |stream| {
+        let served = Rc::clone(&progress);
+        flows::echo(ring.clone(), Fd::new(stream), move |bytes| served.add(bytes))
+    };
+    let tasks: FuturesUnordered<_> = streams.into_iter().map(serve).collect();
+    Ok(Box::new(Echo { tasks, progress, load, ring }))
 }
 
-impl Workload for Echo {
+impl<F: Future<Output = io::Result<()>>> Workload for Echo<F> {
     fn run(&mut self, ops: u64, _slice: u64) -> io::Result<Lane> {
         self.progress.begin(ops * count(MESSAGE));
         self.load.order(ops)?;
