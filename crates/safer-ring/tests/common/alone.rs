@@ -56,6 +56,11 @@ pub(crate) fn describe_descriptors() -> Vec<String> {
 
 /// CPU time that all threads of this process have used.
 pub(crate) fn cpu_time() -> Duration {
+    usage().0
+}
+
+/// That, and how often one of them has gone to sleep or been put aside.
+pub(crate) fn usage() -> (Duration, i64) {
     // SAFETY: a structure of numbers; zeroes are a valid value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: writes the structure above.
@@ -63,5 +68,5 @@ pub(crate) fn cpu_time() -> Duration {
     let time = |t: libc::timeval| {
         Duration::new(t.tv_sec.try_into().unwrap(), 1000 * u32::try_from(t.tv_usec).unwrap())
     };
-    time(usage.ru_utime) + time(usage.ru_stime)
+    (time(usage.ru_utime) + time(usage.ru_stime), usage.ru_nvcsw + usage.ru_nivcsw)
 }
