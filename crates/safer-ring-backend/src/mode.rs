@@ -16,7 +16,6 @@ use crate::features::Features;
 use crate::local::LocalCell;
 use crate::shared::{SharedCell, SharedHeld, SharedRing};
 use crate::sim::World;
-use crate::stream::Sides;
 
 /// What a plain call was made for, in place of an entry of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +79,9 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     }
     /// Makes sure that somebody will reap the completion of an operation that is now pending.
     fn park(driver: &mut Driver<Self::Guard>, cell: &Self::Cell);
-    /// Whether an operation that nothing is handed over with may be a plain call: one that gives, or one that takes.
+    /// Whether an operation that nothing is handed over with may be this plain call.
     #[doc(hidden)]
-    fn calls_plainly(ring: &Self::Ring, side: Sides) -> bool;
+    fn calls_plainly(ring: &Self::Ring, call: PlainCall) -> bool;
     /// Whether this process made the ring; asked where that decides what is done without it.
     #[doc(hidden)]
     #[inline(always)]
@@ -165,8 +164,8 @@ impl Mode for Local {
     fn park(_: &mut Driver<Self::Guard>, _: &Self::Cell) {}
 
     #[inline(always)]
-    fn calls_plainly(ring: &Self::Ring, side: Sides) -> bool {
-        ring.calls_plainly(side)
+    fn calls_plainly(ring: &Self::Ring, call: PlainCall) -> bool {
+        ring.calls_plainly(call)
     }
 
     #[inline(always)]
@@ -244,7 +243,7 @@ impl Mode for Shared {
     }
 
     #[inline(always)]
-    fn calls_plainly(ring: &Self::Ring, _: Sides) -> bool {
+    fn calls_plainly(ring: &Self::Ring, _: PlainCall) -> bool {
         ring.calls_plainly()
     }
 

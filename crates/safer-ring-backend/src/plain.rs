@@ -18,18 +18,18 @@ use std::time::Duration;
 
 use safer_ring_buf::{IoBuf, IoBufMut, Lease, PooledBuffer};
 use safer_ring_core::{CURSOR, Op};
-use safer_ring_sys::{Errno, opcode};
+use safer_ring_sys::{Errno, fork, opcode};
 
 use crate::backend::Submission;
 use crate::driver::{failed_output, output_of};
 use crate::engine::Class;
 use crate::error::Failure;
 use crate::fd::Guard as _;
-use crate::mode::{Mode, PlainCall};
+use crate::features::Features;
+use crate::mode::Mode;
 use crate::payload::{Done, More, NOSIGNAL, Payload, WAITALL, bytes};
 use crate::request::Resources;
-use crate::stream::Sides;
-use crate::uring::transfer;
+use crate::uring::{may_call_plainly, transfer};
 
 /// Opcodes that a ring can do without: [`perform`] has all of their operations.
 pub(crate) const OPCODES: [u8; 11] = [
@@ -132,6 +132,25 @@ pub(crate) fn receive(
     Ok(unsafe { PooledBuffer::reclaim_filled(lease, rest, count) })
 }
 
+/// Whether the operations of a ring may be plain calls first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Permit {
+    /// [`fork::current`] of the process that may make them; 0 if none may.
+    epoch: u32,
+}
+
+impl Permit {
+    pub(crate) fn of(features: &Features) -> Self {
+        Self { epoch: if may_call_plainly(features) { fork::current() } else { 0 } }
+    }
+
+    /// Not in a forked child, which is refused, and has the epoch 0 as well.
+    #[inline(always)]
+    pub(crate) fn holds(self) -> bool {
+        self.epoch != 0 && self.epoch == fork::current()
+    }
+}
+
 /// What became of an operation that was tried as a plain call.
 #[derive(Debug)]
 pub(crate) enum Plainly {
@@ -150,15 +169,15 @@ pub(crate) fn call<M: Mode, P: Payload>(
     resources: &Resources<M::Guard>,
 ) -> Plainly {
     let Resources { lease, fd: Some(fd), .. } = resources else { return Plainly::No };
-    if !P::MAY_BE_PLAIN || !M::calls_plainly(ring, P::ASKS) {
+    let Some(call) = P::PLAIN else { return Plainly::No };
+    if !M::calls_plainly(ring, call) {
         return Plainly::No;
     }
     // SAFETY: a `Request` pairs each op with memory of the right kind, which nobody else uses (invariant 4), and `fd` keeps the
     // descriptor open; both outlive the call.
     let went = unsafe { at_once(op, fd.raw(), fd.class(), lease) };
     if matches!(went, Plainly::Ended(_)) {
-        let takes = P::ASKS.meets(Sides::TAKES);
-        M::count_plain(ring, if takes { PlainCall::Read } else { PlainCall::Send });
+        M::count_plain(ring, call);
     }
     went
 }

@@ -37,10 +37,11 @@ use crate::fd::SharedHandle;
 use crate::features::Features;
 use crate::listener::{Hearing, Listener};
 use crate::notes;
+use crate::plain::Permit;
 use crate::reactor::{self, Reactor};
 use crate::runtime::{self, Watcher};
 use crate::sim::{Home, World};
-use crate::uring::{RingBackend, may_call_plainly};
+use crate::uring::RingBackend;
 use crate::wake::conclude;
 use cells::Cells;
 use plain_calls::PlainCalls;
@@ -60,8 +61,8 @@ pub struct SharedRing {
     report: Report,
     /// The process that made it.
     epoch: u32,
-    /// That too, if operations of it may be plain calls; 0 else.
-    plain_epoch: u32,
+    /// Whether operations of it may be plain calls.
+    permit: Permit,
     cells: ForkMutex<Cells>,
     next_shared: AtomicUsize,
 }
@@ -189,7 +190,7 @@ impl SharedRing {
         let ring = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             epoch: fork::current(),
-            plain_epoch: if may_call_plainly(&features) { fork::current() } else { 0 },
+            permit: Permit::of(&features),
             features,
             report,
             config,

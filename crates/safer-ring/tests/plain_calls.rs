@@ -12,7 +12,7 @@ use common::{file_with, in_memory, of_the_kernel, pattern, within_deadline};
 use futures_util::future::{join, join_all};
 use rustix::fs::Advice;
 use safer_ring::sys::opcode;
-use safer_ring::{Fd, Local, Ring, RingOf};
+use safer_ring::{Fd, Local, Mode, Ring, RingOf};
 
 /// Reads of a descriptor before one is tried as a plain call, and more.
 const SOME: u64 = 20;
@@ -24,7 +24,7 @@ fn ring() -> Ring {
 }
 
 /// Whether operations are plain calls here; says so if not.
-fn calls_plainly(ring: &Ring) -> bool {
+fn calls_plainly<M: Mode>(ring: &RingOf<M>) -> bool {
     let plain = ring.features().supports(opcode::SENDMSG_ZC);
     if !plain {
         println!("skipped: before kernel 6.0 every operation has an entry");
@@ -161,15 +161,6 @@ fn local() -> RingOf<Local> {
     of_the_kernel().entries(64).local().build().unwrap()
 }
 
-/// Whether operations of local rings are plain calls here; says so if not.
-fn local_calls_plainly(ring: &RingOf<Local>) -> bool {
-    let plain = ring.features().supports(opcode::SENDMSG_ZC);
-    if !plain {
-        println!("skipped: before kernel 6.0 every operation has an entry");
-    }
-    plain
-}
-
 #[test]
 fn sends_of_a_local_ring_are_plain_calls() {
     within_deadline(|| {
@@ -190,7 +181,7 @@ fn sends_of_a_local_ring_are_plain_calls() {
         assert_eq!(got, b"some".repeat(100));
         let snapshot = ring.snapshot();
         assert_eq!((snapshot.submitted, snapshot.completed), (MANY, MANY));
-        if local_calls_plainly(&ring) {
+        if calls_plainly(&ring) {
             assert_eq!(snapshot.plain_calls, MANY);
         }
     });
@@ -211,7 +202,7 @@ fn a_read_of_a_local_ring_is_a_plain_call_when_it_has_no_company() {
             }
         });
         let alone = ring.snapshot().plain_calls;
-        if local_calls_plainly(&ring) && files_tell() {
+        if calls_plainly(&ring) && files_tell() {
             assert!((MANY / 2..MANY).contains(&alone), "{alone}");
         }
         // Those that wait together are one system call.
@@ -221,7 +212,7 @@ fn a_read_of_a_local_ring_is_a_plain_call_when_it_has_no_company() {
         ring.block_on(join_all((0..2 * SOME).map(|_| read())));
         let after = ring.snapshot();
         assert_eq!(after.plain_calls, before.plain_calls);
-        if local_calls_plainly(&ring) && files_tell() {
+        if calls_plainly(&ring) && files_tell() {
             assert_eq!(after.enters, before.enters + 1);
         }
     });

@@ -84,7 +84,7 @@ pub struct Snapshot {
     /// Calls of `io_uring_enter` that the kernel refused for lack of resources.
     pub enter_refusals: u64,
     /// Operations run as a plain system call: since the kernel has no opcode for them, or since it costs less (sends and
-    /// reads that nothing else is handed over with, of shared rings); and buffers that a stream of receives has taken by one,
+    /// reads that nothing else is handed over with); and buffers that a stream of receives has taken by one,
     /// when a runtime told it that something had arrived.
     pub plain_calls: u64,
     /// Reads and writes that named registered memory (`READ_FIXED`, `WRITE_FIXED`).
@@ -93,6 +93,15 @@ pub struct Snapshot {
     pub threaded: u64,
     /// Operations of the fallback that went to Linux AIO.
     pub aio: u64,
+}
+
+impl Snapshot {
+    /// Operations that have ended in plain calls, which no table has seen.
+    pub(crate) fn add_plain_operations(&mut self, ended: u64) {
+        self.submitted += ended;
+        self.completed += ended;
+        self.plain_calls += ended;
+    }
 }
 
 impl std::ops::AddAssign for Snapshot {

@@ -2,14 +2,11 @@
 
 use std::cell::Cell;
 
-use safer_ring_sys::fork;
-
 use super::LocalCell;
 use crate::driver::Snapshot;
 use crate::features::Features;
 use crate::mode::PlainCall;
-use crate::stream::Sides;
-use crate::uring::may_call_plainly;
+use crate::plain::Permit;
 
 /// Plain calls between two looks at the ring. Then an entry and a turn give the other tasks their time: what is done at once
 /// ends no poll.
@@ -17,8 +14,7 @@ const AT_A_STRETCH: u32 = 128;
 
 #[derive(Debug)]
 pub(super) struct PlainCalls {
-    /// [`fork::current`] of the process that may make them; 0 if none may.
-    epoch: u32,
+    permit: Permit,
     /// How many more until the next look.
     left: Cell<u32>,
     made: Cell<u64>,
@@ -26,8 +22,8 @@ pub(super) struct PlainCalls {
 
 impl PlainCalls {
     pub(super) fn new(features: &Features) -> Self {
-        let epoch = if may_call_plainly(features) { fork::current() } else { 0 };
-        Self { epoch, left: Cell::new(AT_A_STRETCH), made: Cell::new(0) }
+        let (left, made) = (Cell::new(AT_A_STRETCH), Cell::new(0));
+        Self { permit: Permit::of(features), left, made }
     }
 
     /// The ring has been looked at.
@@ -37,24 +33,20 @@ impl PlainCalls {
     }
 
     pub(super) fn add_to(&self, sum: &mut Snapshot) {
-        let ended = self.made.get();
-        sum.submitted += ended;
-        sum.completed += ended;
-        sum.plain_calls += ended;
+        sum.add_plain_operations(self.made.get());
     }
 }
 
 impl LocalCell {
     /// Whether a lone send, or a lone read at an offset, may be a plain call. A send shares nothing with others but the system
     /// call, and costs more in the table than that. A read that waits for others does share one, so only one that has no
-    /// company is. Never in a forked child, which is refused.
+    /// company is.
     #[inline(always)]
-    pub(crate) fn calls_plainly(&self, side: Sides) -> bool {
-        let PlainCalls { epoch, left, .. } = &self.plain;
+    pub(crate) fn calls_plainly(&self, call: PlainCall) -> bool {
+        let PlainCalls { permit, left, .. } = &self.plain;
         left.get() != 0
-            && *epoch != 0
-            && *epoch == fork::current()
-            && (side.meets(Sides::GIVES) || self.driver.borrow().is_alone())
+            && permit.holds()
+            && (call == PlainCall::Send || self.driver.borrow().is_alone())
     }
 
     /// Counts one.

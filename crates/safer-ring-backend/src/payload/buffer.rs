@@ -19,7 +19,7 @@ use super::{Done, Payload, sealed::Sealed};
 use crate::driver::{Driver, Refused};
 use crate::error::OpError;
 use crate::fd::{Fd, Guard};
-use crate::mode::Mode;
+use crate::mode::{Mode, PlainCall};
 use crate::request::{Made, Request, Resources};
 use crate::stream::{Item, Sides};
 use crate::uring::transfer;
@@ -102,7 +102,7 @@ impl<B: IoBufMut> Payload for Read<B> {
     super::gives_back!(B);
 
     const ASKS: Sides = Sides::TAKES;
-    const MAY_BE_PLAIN: bool = true;
+    const PLAIN: Option<PlainCall> = Some(PlainCall::Read);
 
     /// Told apart here, each is copied and described as what it is, with its unused bytes left out, not as any operation.
     #[allow(private_interfaces, reason = "as in the trait")]
@@ -160,7 +160,7 @@ impl<B: IoBuf> Payload for Write<B> {
     super::gives_back!(B);
 
     const ASKS: Sides = Sides::GIVES;
-    const MAY_BE_PLAIN: bool = true;
+    const PLAIN: Option<PlainCall> = Some(PlainCall::Send);
 
     /// As for [`Read`].
     #[allow(private_interfaces, reason = "as in the trait")]

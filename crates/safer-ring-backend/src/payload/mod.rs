@@ -51,6 +51,7 @@ use crate::asked::Asked;
 use crate::driver::{Driver, Refused};
 use crate::error::{Failure, OpError};
 use crate::fd::Guard;
+use crate::mode::PlainCall;
 use crate::request::Resources;
 use crate::stream::{Item, Sides};
 
@@ -94,9 +95,9 @@ pub trait Payload: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     const ACCEPTS: bool = false;
 
-    /// Whether it may be tried as a plain call ([`crate::plain::call`]).
+    /// The plain call that it may be tried as ([`crate::plain::call`]).
     #[doc(hidden)]
-    const MAY_BE_PLAIN: bool = false;
+    const PLAIN: Option<PlainCall> = None;
 
     /// Whether it runs by itself when a chain has come to its end: it can be the last member, and a no-op is in its place.
     #[doc(hidden)]

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use safer_ring_sys::fork;
-
 use super::{SEATS, SharedRing, lock};
 use crate::driver::Snapshot;
 use crate::mode::PlainCall;
@@ -28,17 +26,16 @@ impl PlainCalls {
 
     pub(super) fn add_to(&self, sum: &mut Snapshot) {
         let ended = self.operations.load(Ordering::Relaxed);
-        sum.submitted += ended;
-        sum.completed += ended;
-        sum.plain_calls += ended + self.receives.load(Ordering::Relaxed);
+        sum.add_plain_operations(ended);
+        sum.plain_calls += self.receives.load(Ordering::Relaxed);
     }
 }
 
 impl SharedRing {
-    /// Whether an operation that nothing is handed over with may be a plain call. Not in a forked child, which is refused.
+    /// Whether an operation that nothing is handed over with may be a plain call.
     #[inline(always)]
     pub(crate) fn calls_plainly(&self) -> bool {
-        self.plain_epoch != 0 && self.plain_epoch == fork::current()
+        self.permit.holds()
     }
 
     /// Counts a plain call, with the kernel ring of the thread.

@@ -46,10 +46,7 @@ impl Waiters {
     /// Takes out the first.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Waker> {
-        let (_, waker) = self.first.take()?;
-        if !self.more.is_empty() {
-            self.first = self.more.pop();
-        }
-        Some(waker)
+        let first = std::mem::replace(&mut self.first, self.more.pop());
+        first.map(|(_, waker)| waker)
     }
 }
