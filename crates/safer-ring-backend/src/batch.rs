@@ -131,6 +131,16 @@ impl<M: Mode> Future for SubmitBatch<'_, M> {
             M::park(driver, cell);
             false
         });
-        if over == Some(false) { Poll::Pending } else { Poll::Ready(()) }
+        match over {
+            Some(false) => {
+                M::waits();
+                Poll::Pending
+            }
+            Some(true) if !M::goes_on(cell) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
     }
 }

@@ -167,36 +167,40 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Chain<M, A, B> {
         Chain::new(self, next)
     }
 
-    fn start(&mut self) {
+    /// Tells whether what has become of it may be looked at now.
+    fn start(&mut self) -> bool {
         self.started = true;
+        self.hand_over().unwrap_or_else(|failure| {
+            self.refuse_all(failure);
+            true
+        })
+    }
+
+    fn hand_over(&mut self) -> Result<bool, Failure> {
         let (Some(ring), Some(_)) = (self.first.ring_of(), self.second.ring_of()) else {
             // A member was refused when it was made (`EINVAL` stands for that in the others): nothing runs.
-            return self.refuse_all(Failure::ChainFailed { member: 0, errno: Errno::INVAL });
+            return Err(Failure::ChainFailed { member: 0, errno: Errno::INVAL });
         };
-        let (cell, _hold) = match M::cell(ring) {
-            Ok(found) => found,
-            Err(failure) => return self.refuse_all(failure),
-        };
+        let (cell, _hold) = M::cell(ring)?;
         if !<Self as ChainLink<M>>::LINKS {
-            return self.refuse_all(Failure::Os(Errno::INVAL));
+            return Err(Failure::Os(Errno::INVAL));
         }
         let members = <Self as ChainLink<M>>::LEN;
-        let room = M::with(&cell, |driver| match driver.reserve(members) {
-            Ok(()) if !self.has_opcodes(driver) => Err(Failure::Os(Errno::OPNOTSUPP)),
-            Ok(()) => {
-                driver.touch();
-                self.enlist_all(&cell, driver, 0);
-                if M::INLINE {
-                    driver.flush();
-                    M::park(driver, &cell);
-                }
-                Ok(())
+        let handed_over = M::with(&cell, |driver| {
+            driver.reserve(members)?;
+            if !self.has_opcodes(driver) {
+                return Err(Failure::Os(Errno::OPNOTSUPP));
             }
-            Err(failure) => Err(failure),
+            driver.touch();
+            self.enlist_all(&cell, driver, 0);
+            let looks = M::goes_on(&cell);
+            if M::INLINE {
+                driver.flush();
+                M::park(driver, &cell);
+            }
+            Ok(looks)
         });
-        if let Some(Err(failure)) = room {
-            self.refuse_all(failure);
-        }
+        handed_over.unwrap_or(Ok(true))
     }
 }
 
@@ -256,7 +260,12 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Future for Chain<M, A, B> {
         let this = self.get_mut();
         if !this.started {
             match this.held(cx.waker()) {
-                Held::Free => this.start(),
+                Held::Free => {
+                    if !this.start() {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
                 Held::Waits => return Poll::Pending,
                 Held::Fails(failure) => {
                     this.started = true;
@@ -267,6 +276,9 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Future for Chain<M, A, B> {
         let mut broken = this.broken;
         let polled = this.poll_all(cx.waker(), &mut broken, 0);
         this.broken = broken;
+        if polled.is_pending() {
+            M::waits();
+        }
         polled
     }
 }

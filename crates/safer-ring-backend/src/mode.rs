@@ -14,7 +14,7 @@ use crate::error::{Failure, SetupError};
 use crate::fd::{Guard, LocalHandle, SharedHandle};
 use crate::features::Features;
 use crate::local::LocalCell;
-use crate::shared::{SharedCell, SharedHeld, SharedRing};
+use crate::shared::{SharedCell, SharedHeld, SharedRing, budget};
 use crate::sim::World;
 
 /// What a plain call was made for, in place of an entry of a ring.
@@ -77,6 +77,23 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
         Self::leave(cell, held);
         Some(result)
     }
+    /// Whether an operation that has ended as it was handed over may say so now. If not, the task is to be woken, and is told in its
+    /// next poll: others have waited for long.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn goes_on(_: &Self::Cell) -> bool {
+        true
+    }
+    /// The same of what may be there without one.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn goes_on_outside() -> bool {
+        true
+    }
+    /// Something has to wait, so others have their turn.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn waits() {}
     /// Makes sure that somebody will reap the completion of an operation that is now pending.
     fn park(driver: &mut Driver<Self::Guard>, cell: &Self::Cell);
     /// Whether an operation that nothing is handed over with may be this plain call.
@@ -235,6 +252,21 @@ impl Mode for Shared {
     #[inline(always)]
     fn is_quiet(held: &Self::Held<'_>) -> bool {
         held.is_quiet()
+    }
+
+    #[inline(always)]
+    fn goes_on(cell: &Self::Cell) -> bool {
+        cell.goes_on()
+    }
+
+    #[inline(always)]
+    fn goes_on_outside() -> bool {
+        budget::take_or_refresh()
+    }
+
+    #[inline(always)]
+    fn waits() {
+        budget::refresh();
     }
 
     #[inline]

@@ -361,13 +361,13 @@ impl<M: Mode, P: Payload> Operation<M, P> {
                 return Poll::Ready(payload::refuse::<M::Guard, P>(refused, rest));
             }
         };
-        let handed_over = if M::INLINE {
+        let looks = if M::INLINE {
             driver.flush();
-            true
+            M::goes_on(&cell)
         } else {
             driver.hand_over_if_alone()
         };
-        if handed_over {
+        if looks {
             if let Some((resources, done)) = take_quietly::<M, P>(&mut driver, key) {
                 drop(driver);
                 return Poll::Ready(output_of::<M::Guard, P>(resources, rest, done));
@@ -384,17 +384,27 @@ impl<M: Mode, P: Payload> Operation<M, P> {
                 driver.was_in_vain();
             }
         }
+        Self::begin_to_wait(&mut driver, &cell, key, waker);
+        M::leave(&cell, driver);
+        self.state = ManuallyDrop::new(State::Live(Live { cell, key, rest }));
+        if M::INLINE && !looks {
+            // Its end may be there.
+            waker.wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    #[inline(always)]
+    fn begin_to_wait(driver: &mut Driver<M::Guard>, cell: &M::Cell, key: Key, waker: &Waker) {
         if M::INLINE {
             driver.touch_one(key);
+            M::waits();
         }
         driver.attach(key, waker);
         if M::INLINE && P::ASKS.meets(Sides::TAKES) {
             driver.ask_again(key);
         }
-        M::park(&mut driver, &cell);
-        M::leave(&cell, driver);
-        self.state = ManuallyDrop::new(State::Live(Live { cell, key, rest }));
-        Poll::Pending
+        M::park(driver, cell);
     }
 
     /// Goes on in its ring with a send, so many bytes of which have been sent.

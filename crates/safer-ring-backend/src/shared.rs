@@ -12,6 +12,7 @@
 //!   work is kept by the reactor until its last completion, and what only waits for a next receive is cancelled.
 
 mod bell;
+pub(crate) mod budget;
 mod cells;
 mod plain_calls;
 #[cfg(test)]
@@ -507,6 +508,12 @@ impl SharedCell {
                 return;
             }
         }
+    }
+
+    /// Whether what has ended as it was handed over may say so now ([`budget`]). A world has its own order of turns.
+    #[inline(always)]
+    pub(crate) fn goes_on(&self) -> bool {
+        self.world.is_some() || budget::take_or_refresh()
     }
 
     /// Called with something pending, by who waits for it: it is heard of where that thread's runtime polls, else in the

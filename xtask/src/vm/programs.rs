@@ -164,6 +164,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     face("multishot"),
     face("told").once(),
     face("plain_calls").once(),
+    face("fairness").once(),
     face("aio"),
     face("aio_ends"),
     face("contract"),

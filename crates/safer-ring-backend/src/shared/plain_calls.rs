@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{SEATS, SharedRing, lock};
+use super::{SEATS, SharedRing, budget, lock};
 use crate::driver::Snapshot;
 use crate::mode::PlainCall;
 
@@ -32,10 +32,11 @@ impl PlainCalls {
 }
 
 impl SharedRing {
-    /// Whether an operation that nothing is handed over with may be a plain call.
+    /// Whether an operation that nothing is handed over with may be a plain call. Where the task is to give way it gets an entry,
+    /// which keeps its place among others and its result until the next poll.
     #[inline(always)]
     pub(crate) fn calls_plainly(&self) -> bool {
-        self.permit.holds()
+        self.permit.holds() && budget::take()
     }
 
     /// Counts a plain call, with the kernel ring of the thread.
