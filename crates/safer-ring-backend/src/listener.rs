@@ -15,6 +15,8 @@
 //!   ([`Listener::check`]), and takes the bell of a runtime that does not hear it. Its place in that runtime's poller stays,
 //!   for when the runtime is given the bell again: such a change allocates nothing, and until then a signal that the
 //!   runtime hears all the same is taken in by who comes first.
+//! * A ring in which nothing has ended for a second is heard by the reactor in the same way, which need not look then. The
+//!   next operation that has to wait gives the bell back.
 
 use std::sync::Arc;
 
@@ -30,8 +32,10 @@ mod who {
     pub(super) const REACTOR: u8 = 0;
     /// The reactor, because a runtime did not, for some time ([`SHUN_MS`](super::SHUN_MS)).
     pub(super) const REACTOR_FOR_NOW: u8 = 1;
+    /// The reactor, because nothing happens; the runtime may hear it as well.
+    pub(super) const REACTOR_IN_QUIET: u8 = 2;
     /// The reactor, because the runtime takes no descriptors.
-    pub(super) const REACTOR_FOR_GOOD: u8 = 2;
+    pub(super) const REACTOR_FOR_GOOD: u8 = 3;
 }
 
 /// What the reactor's look at a ring has found.
@@ -39,6 +43,8 @@ mod who {
 pub(crate) enum Hearing {
     /// Nothing is to be heard of by a runtime.
     Idle,
+    /// Something is in flight, and has been for long.
+    Quiet,
     /// Something is in flight.
     Good,
     /// Something has been announced, and not been taken in yet.
@@ -56,6 +62,15 @@ enum Why {
     Refused,
     /// The runtime did not hear.
     Deaf,
+    /// There is nothing to hear.
+    Quiet,
+}
+
+impl Why {
+    /// Whether the runtime's place is kept for when it is given the bell again.
+    fn keeps_place(self) -> bool {
+        matches!(self, Self::Deaf | Self::Quiet)
+    }
 }
 
 /// A bell in the poller of a runtime.
@@ -84,6 +99,18 @@ pub(crate) trait Bell {
     fn reactor_hears(&self, heard: bool);
 }
 
+/// What there is at one of the reactor's looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) in_flight: bool,
+    /// Completions, to be taken in.
+    pub(crate) waiting: bool,
+    /// So many have been, ever.
+    pub(crate) taken_in: u64,
+    /// Whether the last one was long ago.
+    pub(crate) is_long: bool,
+}
+
 /// Where a bell is heard.
 #[derive(Debug)]
 pub(crate) struct Listener<E> {
@@ -94,6 +121,8 @@ pub(crate) struct Listener<E> {
     shunned_ms: AtomicU32,
     /// Completions that had been taken in at the reactor's last look, plus one, if that found some waiting.
     late: AtomicU64,
+    /// Those at the last look that found none waiting.
+    taken_in: AtomicU64,
 }
 
 impl<E> Default for Listener<E> {
@@ -103,6 +132,7 @@ impl<E> Default for Listener<E> {
             ear: Lock::new(None),
             shunned_ms: AtomicU32::new(0),
             late: AtomicU64::new(0),
+            taken_in: AtomicU64::new(0),
         }
     }
 }
@@ -141,6 +171,11 @@ impl<E: Ear> Listener<E> {
         self.change().hand_to_reactor(bell, Why::Deaf);
     }
 
+    /// Nothing happens: the reactor hears it too, until something has to wait again.
+    pub(crate) fn rest(&self, bell: &impl Bell<Ear = E>) {
+        self.change().hand_to_reactor(bell, Why::Quiet);
+    }
+
     /// The ring has ended: nobody hears it.
     pub(crate) fn end(&self) {
         let before = self.change().give_to_reactor(Why::NoRuntime);
@@ -156,7 +191,7 @@ impl<E: Ear> Listener<E> {
     #[inline]
     pub(crate) fn is_wrong_here(&self, here: impl Fn() -> Option<u8>) -> bool {
         match self.who.load(Ordering::Relaxed) {
-            who::REACTOR => here().is_some(),
+            who::REACTOR | who::REACTOR_IN_QUIET => here().is_some(),
             who::REACTOR_FOR_NOW => {
                 let since = self.shunned_ms.load(Ordering::Relaxed);
                 clock::coarse_ms().wrapping_sub(since) >= SHUN_MS && here().is_some()
@@ -172,14 +207,15 @@ impl<E: Ear> Listener<E> {
         self.who.load(Ordering::Relaxed) > who::REACTOR_FOR_GOOD
     }
 
-    /// The reactor's look: with something in flight, and with completions waiting, after so many were taken in.
-    pub(crate) fn check(&self, in_flight: bool, waiting: bool, taken_in: u64) -> Hearing {
+    /// The reactor's look.
+    pub(crate) fn check(&self, Look { in_flight, waiting, taken_in, is_long }: Look) -> Hearing {
         if !self.is_runtime() || !in_flight {
             return Hearing::Idle;
         }
         if !waiting {
             self.late.store(0, Ordering::Relaxed);
-            return Hearing::Good;
+            let still = self.taken_in.swap(taken_in, Ordering::Relaxed) == taken_in;
+            return if still && is_long { Hearing::Quiet } else { Hearing::Good };
         }
         if self.late.swap(taken_in + 1, Ordering::Relaxed) == taken_in + 1 {
             Hearing::Deaf
@@ -222,7 +258,7 @@ impl<E: Ear> Change<'_, E> {
     }
 
     /// From now on the reactor hears it. Gives the runtime that did before, for the caller to drop outside of all locks, but
-    /// for one that is only left alone.
+    /// for one that keeps its place.
     fn give_to_reactor(mut self, why: Why) -> Option<Arc<E>> {
         let who = match why {
             Why::NoRuntime => who::REACTOR,
@@ -231,9 +267,10 @@ impl<E: Ear> Change<'_, E> {
                 self.listener.shunned_ms.store(clock::coarse_ms(), Ordering::Relaxed);
                 who::REACTOR_FOR_NOW
             }
+            Why::Quiet => who::REACTOR_IN_QUIET,
         };
         self.listener.who.store(who, Ordering::Relaxed);
-        if why == Why::Deaf { None } else { self.ear.take() }
+        if why.keeps_place() { None } else { self.ear.take() }
     }
 }
 
@@ -310,6 +347,22 @@ mod tests {
             assert!(!bell.reactor_hears.get() && listener.is_runtime());
         }
         assert_eq!(bell.entered.get(), 1);
+    }
+
+    #[test]
+    fn a_ring_where_nothing_happens_is_heard_by_the_reactor_until_something_waits_again() {
+        let (listener, bell) = (Listener::default(), Counted::default());
+        let first = listener.find(&bell).unwrap();
+        let look = Look { in_flight: true, waiting: false, taken_in: 7, is_long: true };
+        assert_eq!(listener.check(look), Hearing::Good, "some have been taken in since the last");
+        assert_eq!(listener.check(Look { is_long: false, ..look }), Hearing::Good);
+        assert_eq!(listener.check(Look { taken_in: 8, ..look }), Hearing::Good);
+        assert_eq!(listener.check(Look { taken_in: 8, ..look }), Hearing::Quiet);
+        listener.rest(&bell);
+        assert!(bell.reactor_hears.get() && !listener.is_runtime());
+        assert_eq!(listener.check(look), Hearing::Idle, "no look is needed");
+        assert!(Arc::ptr_eq(&first, &listener.find(&bell).unwrap()), "its place has been kept");
+        assert!(!bell.reactor_hears.get() && listener.is_runtime());
     }
 
     #[test]

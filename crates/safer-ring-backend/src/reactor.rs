@@ -3,8 +3,8 @@
 //! * It sleeps in epoll, on the bells of all kernel rings ([`listener`](crate::listener)), but for those that a runtime
 //!   hears. A bell is signalled only for completions that nobody is about to find, so what ends inside of a system call
 //!   wakes nobody; and nothing has to be told to epoll when an operation has to wait.
-//! * It looks after the bells that runtimes hear: soon at first, then once a second, as long as anything is in flight
-//!   there; a runtime that does not hear loses its bell to the reactor.
+//! * It looks after the bells that runtimes hear: soon at first, then once a second, as long as anything happens
+//!   there; a runtime that does not hear loses its bell to the reactor, which has that of a quiet ring as well.
 //! * It knows the rings weakly; one whose handles are all gone but which has work in flight is kept here
 //!   until its last completion.
 //! * It is started with the first shared ring and lives as long as the process; without work it uses no
@@ -164,19 +164,19 @@ impl Reactor {
             }
             retry = self.turn(&events, &mut due);
             if rounds.is_due(self.rest.is_on()) {
-                let worst = self.look_after(&mut due);
+                let worst = self.look_after(&mut due, rounds.is_long());
                 rounds.end(worst);
             }
         }
     }
 
     /// Looks at each ring that a runtime hears; gives the worst that was found.
-    fn look_after(&self, due: &mut Vec<Arc<SharedCell>>) -> Hearing {
+    fn look_after(&self, due: &mut Vec<Arc<SharedCell>>, is_long: bool) -> Hearing {
         self.rest.before_look();
         due.extend(lock(&self.known).cells.values().filter_map(Weak::upgrade));
         let mut worst = Hearing::Idle;
         for cell in due.drain(..) {
-            worst = worst.max(cell.check());
+            worst = worst.max(cell.check(is_long));
         }
         self.rest.after_look(worst);
         worst
@@ -231,7 +231,7 @@ impl Rest {
     }
 
     pub(crate) fn after_look(&self, worst: Hearing) {
-        if worst != Hearing::Idle {
+        if worst > Hearing::Quiet {
             self.0.store(false, Ordering::SeqCst);
         }
     }
@@ -262,10 +262,15 @@ impl Rounds {
         }
     }
 
+    /// Whether the last look was as long ago as it ever is.
+    fn is_long(&self) -> bool {
+        self.next.is_some_and(|(_, pause)| pause >= LONGEST_LOOK)
+    }
+
     /// After a look: the more often nothing was wrong, the later the next.
     fn end(&mut self, found: Hearing) {
         let pause = match (found, self.next) {
-            (Hearing::Idle, _) => None,
+            (Hearing::Idle | Hearing::Quiet, _) => None,
             (Hearing::Late | Hearing::Deaf, _) => Some(SECOND_LOOK),
             (Hearing::Good, last) => {
                 Some(last.map_or(FIRST_LOOK, |(_, pause)| (2 * pause).min(LONGEST_LOOK)))

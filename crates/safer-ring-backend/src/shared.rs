@@ -36,7 +36,7 @@ use crate::driver::{Aftermath, Driver, Nudge, Snapshot};
 use crate::error::{Failure, SetupError};
 use crate::fd::SharedHandle;
 use crate::features::Features;
-use crate::listener::{Hearing, Listener};
+use crate::listener::Listener;
 use crate::notes;
 use crate::plain::Permit;
 use crate::reactor::{self, Reactor};
@@ -556,20 +556,6 @@ impl SharedCell {
         if let Some(reactor) = &self.reactor {
             reactor.stay_awake();
         }
-    }
-
-    /// The reactor looks whether a runtime that listens hears: what it does not is taken in here, and from now on.
-    pub(crate) fn check(self: &Arc<Self>) -> Hearing {
-        let hearing = {
-            let state = lock(&self.state);
-            let Some(driver) = &state.driver else { return Hearing::Idle };
-            self.listener.check(driver.is_busy(), driver.backend().has_news(), driver.taken_in())
-        };
-        if hearing == Hearing::Deaf {
-            self.listener.shun(self);
-            self.turn();
-        }
-        hearing
     }
 
     /// The reactor saw the ring become readable (or retries it): takes in what is there.

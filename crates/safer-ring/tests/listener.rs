@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::alone::{alone, descriptors};
-use common::naps::assert_it_sleeps;
+use common::naps::{assert_it_sleeps, naps_of_the_reactor};
 use common::net::{shared, unix_pair};
 use common::within_deadline;
 use safer_ring::{Fd, Ring};
@@ -90,6 +90,51 @@ fn a_worker_that_blocks_on_an_operation_is_not_stuck() {
         });
         // From now on the reactor hears at once; the program goes on as before.
         runtime.block_on(async { tokio::spawn(ping_pong(ring, 10)).await.unwrap() });
+    });
+}
+
+/// Until the reactor has stopped to look after the runtimes.
+fn wait_for_quiet() {
+    let mut naps = naps_of_the_reactor();
+    // Longer than the longest time between two looks.
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(1500));
+        let now = naps_of_the_reactor();
+        if now == naps {
+            return;
+        }
+        naps = now;
+    }
+    panic!("it looks and looks");
+}
+
+#[test]
+fn a_quiet_ring_is_heard_by_the_reactor_until_something_waits_again() {
+    alone("a_quiet_ring_is_heard_by_the_reactor_until_something_waits_again", || {
+        let (ring, runtime) = (shared(8), workers(1));
+        assert_it_sleeps("one worker", |begin| {
+            let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+            let again = ring.clone();
+            let waits = runtime.spawn(async move { again.recv(&Fd::new(near), vec![0; 4]).await });
+            wait_for_quiet();
+            // The only worker sleeps elsewhere: nobody is in the runtime's poller.
+            let again = ring.clone();
+            let blocks = runtime.spawn(async move {
+                let before = again.snapshot().completed;
+                std::io::Write::write_all(&mut &far, &[1]).unwrap();
+                while again.snapshot().completed == before {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            runtime.block_on(blocks).unwrap();
+            assert_eq!(runtime.block_on(waits).unwrap().unwrap().1, [1]);
+            // And the runtime has it back.
+            let again = ring.clone();
+            runtime.block_on(async { tokio::spawn(ping_pong(again, 100)).await.unwrap() });
+            begin();
+            let again = ring.clone();
+            runtime.block_on(async { tokio::spawn(ping_pong(again, 2000)).await.unwrap() });
+        });
     });
 }
 

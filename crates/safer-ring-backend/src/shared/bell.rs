@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::SharedCell;
-use crate::listener::Bell;
+use super::{SharedCell, lock};
+use crate::backend::Backend as _;
+use crate::listener::{Bell, Hearing, Look};
 use crate::runtime::{self, Watcher};
 
 impl SharedCell {
@@ -29,6 +30,25 @@ impl SharedCell {
         if self.is_ours() {
             self.listener.lose(self, watcher);
         }
+    }
+
+    /// The reactor looks whether a runtime that listens hears: what it does not is taken in here, and from now on.
+    pub(crate) fn check(self: &Arc<Self>, is_long: bool) -> Hearing {
+        let hearing = {
+            let state = lock(&self.state);
+            let Some(driver) = &state.driver else { return Hearing::Idle };
+            let (in_flight, waiting) = (driver.is_busy(), driver.backend().has_news());
+            self.listener.check(Look { in_flight, waiting, taken_in: driver.taken_in(), is_long })
+        };
+        match hearing {
+            Hearing::Deaf => {
+                self.listener.shun(self);
+                self.turn();
+            }
+            Hearing::Quiet => self.listener.rest(self),
+            _ => {}
+        }
+        hearing
     }
 
     fn hear(&self, heard: bool) {

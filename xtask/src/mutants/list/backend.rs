@@ -112,12 +112,29 @@ pub(super) const ALL: &[Mutant] = &[
         "The reactor is at rest before it looks, so that what comes behind the look wakes it.",
         "crates/safer-ring-backend/src/reactor.rs",
         (
-            "        if worst != Hearing::Idle {
+            "        if worst > Hearing::Quiet {
             self.0.store(false, Ordering::SeqCst);
         }\n",
-            "        self.0.store(worst == Hearing::Idle, Ordering::SeqCst);\n",
+            "        self.0.store(worst <= Hearing::Quiet, Ordering::SeqCst);\n",
         ),
         (BACKEND, Model, "the_reactor_rests_only_while_nothing_is_in_flight"),
+    ),
+    mutant(
+        "quiet-and-unheard",
+        "The reactor hears a quiet ring that it does not look after any more.",
+        "crates/safer-ring-backend/src/shared/bell.rs",
+        ("            Hearing::Quiet => self.listener.rest(self),\n", "            Hearing::Quiet => {}\n"),
+        (FACE, Test("listener"), "a_quiet_ring_is_heard_by_the_reactor_until_something_waits_again"),
+    ),
+    mutant(
+        "never-gives-way",
+        "What ends at once gives way now and then.",
+        "crates/safer-ring-backend/src/shared/budget.rs",
+        (
+            "    LEFT.set(if left == 0 { AT_ONCE } else { left - 1 });\n    left != 0\n",
+            "    LEFT.set(if left == 0 { AT_ONCE } else { left - 1 });\n    true\n",
+        ),
+        (FACE, Test("fairness"), "operations_that_end_as_they_are_handed_over_give_way"),
     ),
     mutant(
         "panic-silences",
