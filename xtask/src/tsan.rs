@@ -64,12 +64,18 @@ pub(crate) fn run() -> Outcome {
     if findings.is_empty() { Ok(()) } else { Err(format!("tsan: {}", findings.join("; "))) }
 }
 
+/// What is no race, with the reasons.
+const SUPPRESSIONS: &str = "xtask/tsan-suppressions.txt";
+
 /// A report ends the process at its end with an error, and not at once: others may follow.
-const OPTIONS: &str = "halt_on_error=0 exitcode=66";
+fn options() -> String {
+    let suppressions = workspace::root().join(SUPPRESSIONS);
+    format!("halt_on_error=0 exitcode=66 suppressions={}", suppressions.display())
+}
 
 fn command(program: &Built) -> Command {
     let mut command = program.command();
-    command.env("TSAN_OPTIONS", OPTIONS);
+    command.env("TSAN_OPTIONS", options());
     command
 }
 
@@ -78,6 +84,6 @@ fn cargo(command: &str) -> Outcome<Command> {
     cargo.args([command, "-Zbuild-std", "--target", &workspace::host()?, "--target-dir"]);
     cargo.arg(workspace::target_directory()?.join("tsan"));
     cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=thread");
-    cargo.env("TSAN_OPTIONS", OPTIONS);
+    cargo.env("TSAN_OPTIONS", options());
     Ok(cargo)
 }
