@@ -90,6 +90,12 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     fn goes_on_outside() -> bool {
         true
     }
+    /// Whether the next operation may have to give way. Who does not wait for what it begins gives way before that.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn must_give_way(_: &Self::Ring) -> bool {
+        false
+    }
     /// Something has to wait, so others have their turn.
     #[doc(hidden)]
     #[inline(always)]
@@ -262,6 +268,11 @@ impl Mode for Shared {
     #[inline(always)]
     fn goes_on_outside() -> bool {
         budget::take_or_refresh()
+    }
+
+    #[inline(always)]
+    fn must_give_way(ring: &Self::Ring) -> bool {
+        ring.world().is_none() && budget::is_spent()
     }
 
     #[inline(always)]

@@ -198,3 +198,21 @@ fn a_stream_of_receives_whose_peer_is_ahead_gives_way() {
         assert!((2..=AT_ONCE).contains(&most), "{most} in one poll");
     });
 }
+
+/// They do not wait for what they begin, so they give way before that.
+#[cfg(feature = "tokio")]
+#[test]
+fn writes_of_an_adapter_give_way() {
+    use tokio::io::AsyncWrite as _;
+
+    within_deadline(|| {
+        let ring = ring();
+        let (near, _far) = UnixStream::pair().unwrap();
+        let stream = safer_ring::net::UnixStream::from_std(&ring, near).into_io();
+        let stream = Mutex::new(stream);
+        let write = || poll_fn(|cx| Pin::new(&mut *stream.lock().unwrap()).poll_write(cx, b"x"));
+        let most = pollster::block_on(most_in_one_poll(write, 200));
+        assert!((2..=AT_ONCE).contains(&most), "{most} in one poll");
+        assert_eq!(ring.snapshot().in_flight, 0);
+    });
+}

@@ -32,6 +32,17 @@ pub(crate) fn take_or_refresh() -> bool {
     left != 0
 }
 
+/// Whether an operation may find nothing left: it takes one for a plain call, and another for its entry. Who is told `true`
+/// gives way, and then there is as much as before.
+#[inline(always)]
+pub(crate) fn is_spent() -> bool {
+    let spent = LEFT.get() < 2;
+    if spent {
+        refresh();
+    }
+    spent
+}
+
 /// Something has to wait.
 #[inline(always)]
 pub(crate) fn refresh() {

@@ -57,6 +57,11 @@ impl<M: Mode> Writer<M> {
         if parts.clone().all(<[u8]>::is_empty) {
             return Poll::Ready(Ok(0));
         }
+        // Nobody is told when the send that is begun below ends late, so it must not be put off.
+        if M::must_give_way(handle.ring.inner()) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let at_hand = self.idle.get().iter_mut().find_map(Option::take);
         let mut buffer = match at_hand {
             Some(buffer) => buffer,
