@@ -156,7 +156,9 @@ fn a_dropped_close_closes_once<E: Exec>() {
                 drop(victim);
             }
         }
-        assert!(victims > 0 || at_once == ERRNOS.len(), "{victims} numbers, {at_once} at once");
+        // Where closes end at once, one of them may still give way, and another thread may have its number by then.
+        let one_gave_way = at_once + 1 >= ERRNOS.len();
+        assert!(victims > 0 || one_gave_way, "{victims} numbers, {at_once} at once");
     });
 }
 
