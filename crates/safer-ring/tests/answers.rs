@@ -131,34 +131,39 @@ fn a_handle_in_the_error_of_a_close_is_open<E: Exec>() {
 }
 
 fn a_dropped_close_closes_once<E: Exec>() {
+    const MOST_CLOSES: usize = 200;
+
     let Some(fuse) = Fuse::mount() else { return };
     with_warm_ring::<E>(async |ring| {
-        let (mut victims, mut at_once) = (0, 0);
-        for errno in ERRNOS {
-            fuse.answers.flush.store(errno, SeqCst);
-            let flushes = fuse.answers.flushes.load(SeqCst);
-            let (file, number) = open(&fuse);
-            let mut close = ring.close(Fd::new(file));
-            let polled = poll_once(&mut close);
-            drop(close);
-            if polled.is_ready() {
-                at_once += 1;
-                continue;
-            }
-            until(&ring, "it is flushed", || fuse.answers.flushes.load(SeqCst) > flushes).await;
-            until(&ring, "it is closed", || name(number).as_ref() != Some(&fuse.path())).await;
-            let victim = take(number);
-            until(&ring, "it has ended", || ring.snapshot().orphans == 0).await;
-            assert_eq!(fuse.answers.flushes.load(SeqCst), flushes + 1);
-            if let Some(victim) = victim {
-                assert!(is_open(number), "{errno}: a file of somebody else was closed");
-                victims += 1;
-                drop(victim);
+        let (mut victims, mut at_once, mut closes) = (0, 0, 0);
+        // Another thread may take a number first, and of closes that end at once one in many gives way: then once more.
+        while victims == 0 && (closes == 0 || at_once < ERRNOS.len()) {
+            assert!(closes < MOST_CLOSES, "{victims} numbers, {at_once} at once");
+            at_once = 0;
+            for errno in ERRNOS {
+                closes += 1;
+                fuse.answers.flush.store(errno, SeqCst);
+                let flushes = fuse.answers.flushes.load(SeqCst);
+                let (file, number) = open(&fuse);
+                let mut close = ring.close(Fd::new(file));
+                let polled = poll_once(&mut close);
+                drop(close);
+                if polled.is_ready() {
+                    at_once += 1;
+                    continue;
+                }
+                until(&ring, "it is flushed", || fuse.answers.flushes.load(SeqCst) > flushes).await;
+                until(&ring, "it is closed", || name(number).as_ref() != Some(&fuse.path())).await;
+                let victim = take(number);
+                until(&ring, "it has ended", || ring.snapshot().orphans == 0).await;
+                assert_eq!(fuse.answers.flushes.load(SeqCst), flushes + 1);
+                if let Some(victim) = victim {
+                    assert!(is_open(number), "{errno}: a file of somebody else was closed");
+                    victims += 1;
+                    drop(victim);
+                }
             }
         }
-        // Where closes end at once, one of them may still give way, and another thread may have its number by then.
-        let one_gave_way = at_once + 1 >= ERRNOS.len();
-        assert!(victims > 0 || one_gave_way, "{victims} numbers, {at_once} at once");
     });
 }
 
