@@ -13,6 +13,7 @@ use crate::mode::{Mode, PlainCall};
 use crate::plain;
 use crate::runtime::{Arrived, task_of};
 use crate::stream::{NO_TICKET, Next, Ticket};
+use crate::wake::give_way;
 
 /// Asks for what a multishot receive takes in (`IORING_RECV_MULTISHOT`, kernel 6.0), and arms it when there is none.
 ///
@@ -69,10 +70,8 @@ impl<M: Mode> Arrivals<M> {
 
     /// What arrived. Pending while nothing has; `waker` is woken then.
     pub fn poll(&mut self, waker: &Waker) -> Poll<Arrival> {
-        // A world has its own order of turns.
-        if M::world(&self.ring).is_none() && !M::goes_on_outside() {
-            waker.wake_by_ref();
-            return Poll::Pending;
+        if !M::goes_on_outside(&self.ring) {
+            return give_way(waker);
         }
         loop {
             let Self { guard, ticket, .. } = self;

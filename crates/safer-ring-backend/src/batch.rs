@@ -14,6 +14,7 @@ use crate::mode::Mode;
 use crate::operation::Operation;
 use crate::payload::{self, Payload};
 use crate::request::Request;
+use crate::wake::give_way;
 
 /// Collects operations and submits them together.
 ///
@@ -136,10 +137,7 @@ impl<M: Mode> Future for SubmitBatch<'_, M> {
                 M::waits();
                 Poll::Pending
             }
-            Some(true) if !M::goes_on(cell) => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
+            Some(true) if !M::goes_on(cell) => give_way(cx.waker()),
             _ => Poll::Ready(()),
         }
     }

@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::mode::Mode;
 use crate::operation::{Held, Operation};
 use crate::payload::{Payload, sealed::Sealed};
+use crate::wake::give_way;
 
 /// What has become of a chain so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -262,8 +263,7 @@ impl<M: Mode, A: ChainLink<M>, B: ChainLink<M>> Future for Chain<M, A, B> {
             match this.held(cx.waker()) {
                 Held::Free => {
                     if !this.start() {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
+                        return give_way(cx.waker());
                     }
                 }
                 Held::Waits => return Poll::Pending,

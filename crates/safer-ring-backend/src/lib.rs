@@ -89,7 +89,7 @@ pub use register::{RegisterError, register, unregister};
 pub use request::{Made, Request, Resources};
 pub use shared::{SharedCell, SharedHeld, SharedRing};
 pub use uring::RingBackend;
-pub use wake::Doorbell;
+pub use wake::{Doorbell, give_way};
 
 pub use safer_ring_buf as buf;
 pub use safer_ring_core as core;

@@ -77,8 +77,8 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
         Self::leave(cell, held);
         Some(result)
     }
-    /// Whether an operation that has ended as it was handed over may say so now. If not, the task is to be woken, and is told in its
-    /// next poll: others have waited for long.
+    /// Whether an operation that has ended as it was handed over may say so now. If not, the task gives way
+    /// ([`give_way`](crate::give_way)), and is told in its next poll. A world has its own order of turns: always, there.
     #[doc(hidden)]
     #[inline(always)]
     fn goes_on(_: &Self::Cell) -> bool {
@@ -87,7 +87,7 @@ pub trait Mode: sealed::Sealed + Sized + 'static {
     /// The same of what may be there without one.
     #[doc(hidden)]
     #[inline(always)]
-    fn goes_on_outside() -> bool {
+    fn goes_on_outside(_: &Self::Ring) -> bool {
         true
     }
     /// Whether the next operation may have to give way. Who does not wait for what it begins gives way before that.
@@ -266,8 +266,8 @@ impl Mode for Shared {
     }
 
     #[inline(always)]
-    fn goes_on_outside() -> bool {
-        budget::take_or_refresh()
+    fn goes_on_outside(ring: &Self::Ring) -> bool {
+        ring.world().is_some() || budget::take_or_refresh()
     }
 
     #[inline(always)]

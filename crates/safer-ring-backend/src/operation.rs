@@ -31,6 +31,7 @@ use crate::payload::{self, Done, More, Payload};
 use crate::plain::{self, Plainly};
 use crate::request::{Parts, Request, Resources};
 use crate::stream::{Answer, NO_TICKET, Role, Sides, Ticket, WAITS};
+use crate::wake::give_way;
 
 /// An operation that gives back what was lent to it.
 ///
@@ -387,11 +388,8 @@ impl<M: Mode, P: Payload> Operation<M, P> {
         Self::begin_to_wait(&mut driver, &cell, key, waker);
         M::leave(&cell, driver);
         self.state = ManuallyDrop::new(State::Live(Live { cell, key, rest }));
-        if M::INLINE && !looks {
-            // Its end may be there.
-            waker.wake_by_ref();
-        }
-        Poll::Pending
+        // Its end may be there, and not be looked at.
+        if M::INLINE && !looks { give_way(waker) } else { Poll::Pending }
     }
 
     #[inline(always)]

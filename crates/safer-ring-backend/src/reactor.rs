@@ -231,7 +231,7 @@ impl Rest {
     }
 
     pub(crate) fn after_look(&self, worst: Hearing) {
-        if worst > Hearing::Quiet {
+        if worst != Hearing::Idle {
             self.0.store(false, Ordering::SeqCst);
         }
     }
@@ -270,9 +270,9 @@ impl Rounds {
     /// After a look: the more often nothing was wrong, the later the next.
     fn end(&mut self, found: Hearing) {
         let pause = match (found, self.next) {
-            (Hearing::Idle | Hearing::Quiet, _) => None,
+            (Hearing::Idle, _) => None,
             (Hearing::Late | Hearing::Deaf, _) => Some(SECOND_LOOK),
-            (Hearing::Good, last) => {
+            (Hearing::Quiet | Hearing::Good, last) => {
                 Some(last.map_or(FIRST_LOOK, |(_, pause)| (2 * pause).min(LONGEST_LOOK)))
             }
         };

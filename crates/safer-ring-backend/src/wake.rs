@@ -13,7 +13,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::task::{Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 
 use rustix::event::{EventfdFlags, eventfd};
 use safer_ring_buf::quietly;
@@ -33,6 +33,13 @@ thread_local! {
 #[inline]
 pub(crate) fn thread_id() -> usize {
     THREAD.try_with(|id| *id).unwrap_or(0)
+}
+
+/// Pending, so that others have their turn, and polled again right away.
+#[cold]
+pub fn give_way<T>(waker: &Waker) -> Poll<T> {
+    quietly(|| waker.wake_by_ref());
+    Poll::Pending
 }
 
 /// What brings a thread out of its ring.

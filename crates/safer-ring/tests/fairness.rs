@@ -6,7 +6,6 @@ mod common;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::Read as _;
-use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 #[cfg(feature = "tokio")]
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use std::sync::Mutex;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use common::net::never_full;
 use common::{file_with, of_the_kernel, pattern, within_deadline};
 use futures_util::future::{select, try_join};
 use safer_ring::{Fd, Ring};
@@ -131,11 +131,7 @@ fn batches_and_chains_give_way() {
 fn a_timer_is_seen_beside_sends_that_never_wait() {
     within_deadline(|| {
         let ring = ring();
-        // A full receiver drops, and no send ever waits.
-        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let near = UdpSocket::bind("127.0.0.1:0").unwrap();
-        near.connect(far.local_addr().unwrap()).unwrap();
-        let near: Fd = Fd::new(near);
+        let (near, _far) = never_full();
         let sends = Box::pin(async {
             loop {
                 ring.send(&near, vec![7; 8]).await.unwrap();
@@ -168,19 +164,16 @@ fn a_task_that_reads_all_the_time_lets_the_others_of_a_runtime_run() {
 /// The most that a stream of receives gives in one poll, of a peer that is far ahead; in a task, or in none.
 #[cfg(feature = "tokio")]
 async fn most_received_in_one_poll() -> usize {
-    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+    use common::net::{greet, message_pair};
+    use rustix::net::{SendFlags, SocketType, send};
 
     // Each message is a receive of its own.
-    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
-    let (near, far) = socketpair(family, kind, SocketFlags::CLOEXEC, None).unwrap();
-    let stream = Mutex::new(ring().recv_stream(&Fd::new(near)));
+    let (near, mut far) = message_pair(SocketType::SEQPACKET);
+    let mut stream = ring().recv_stream(&near);
+    drop(near);
+    greet(&mut stream, &mut far).await;
+    let stream = Mutex::new(stream);
     let next = || poll_fn(|cx| Pin::new(&mut stream.lock().unwrap().next()).poll(cx));
-    // A runtime is known after the first receive.
-    for _ in 0..2 {
-        tokio::task::yield_now().await;
-        send(&far, b"hello", SendFlags::empty()).unwrap();
-        assert_eq!(next().await.unwrap().unwrap()[..], *b"hello");
-    }
     let ahead = (0..TIMES).take_while(|_| send(&far, b"x", SendFlags::DONTWAIT).is_ok()).count();
     assert!(ahead > AT_ONCE, "{ahead}");
     most_in_one_poll(next, ahead).await

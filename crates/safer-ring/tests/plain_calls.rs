@@ -5,9 +5,10 @@ mod common;
 
 use std::cell::Cell;
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use common::net::never_full;
 use common::{file_with, in_memory, of_the_kernel, pattern, within_deadline};
 use futures_util::future::{join, join_all};
 use rustix::fs::Advice;
@@ -223,11 +224,7 @@ fn a_read_of_a_local_ring_is_a_plain_call_when_it_has_no_company() {
 fn a_task_that_sends_all_the_time_lets_others_run() {
     within_deadline(|| {
         let ring = local();
-        // A full receiver drops, and no send ever waits.
-        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let near = UdpSocket::bind("127.0.0.1:0").unwrap();
-        near.connect(far.local_addr().unwrap()).unwrap();
-        let near: Fd<Local> = Fd::new(near);
+        let (near, _far) = never_full();
         let over = Cell::new(false);
         let sends = async {
             let (mut buffer, mut sent) = (vec![7; 8], 0_u64);

@@ -18,11 +18,9 @@ use std::time::Duration;
 use common::alone::alone;
 use common::child::in_child;
 use common::flavour::{self, Flavour as _};
+use common::net::{greet, message_pair};
 use common::{failure, of_the_kernel, pattern, within_deadline};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-    sockopt,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType, sockopt};
 use safer_ring::{Failure, Fd, RecvStream, Ring};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
@@ -40,15 +38,6 @@ fn pair() -> (Fd, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (Fd::new(listener.accept().unwrap().0), far)
-}
-
-/// One message, for the way that a stream has from then on: a runtime is known after the first receive.
-async fn greet(stream: &mut RecvStream, far: &mut impl Write) {
-    for _ in 0..2 {
-        tokio::task::yield_now().await;
-        far.write_all(b"hello").unwrap();
-        assert_eq!(stream.next().await.unwrap().unwrap()[..], *b"hello");
-    }
 }
 
 /// A stream that has been greeted in this task, with its ring, its socket and the peer.
@@ -106,13 +95,6 @@ fn arrives_in_pieces<T: Write + Send + 'static>(
 fn unix_pair() -> (Fd, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     (Fd::new(near), far)
-}
-
-/// A pair of sockets that keep messages apart.
-fn message_pair(kind: SocketType) -> (Fd, UnixStream) {
-    let flags = SocketFlags::CLOEXEC;
-    let (near, far) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
-    (Fd::new(near), far.into())
 }
 
 /// Whether streams are told here: the ring has them in another way than one by one.

@@ -45,7 +45,11 @@ impl SharedCell {
                 self.listener.shun(self);
                 self.turn();
             }
-            Hearing::Quiet => self.listener.rest(self),
+            Hearing::Quiet => {
+                self.listener.rest(self);
+                // From now on there is nothing to look after.
+                return Hearing::Idle;
+            }
             _ => {}
         }
         hearing

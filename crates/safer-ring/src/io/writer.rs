@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use safer_ring_backend::payload::{self, Settled};
-use safer_ring_backend::{Failure, Mode, Operation};
+use safer_ring_backend::{Failure, Mode, Operation, give_way};
 use safer_ring_buf::{Acquire, BufferPool, PooledBuffer};
 
 use super::exclusive::Exclusive;
@@ -59,8 +59,7 @@ impl<M: Mode> Writer<M> {
         }
         // Nobody is told when the send that is begun below ends late, so it must not be put off.
         if M::must_give_way(handle.ring.inner()) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return give_way(cx.waker());
         }
         let at_hand = self.idle.get().iter_mut().find_map(Option::take);
         let mut buffer = match at_hand {

@@ -1,14 +1,16 @@
 //! Sockets and turns of a ring.
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use safer_ring::{Fd, Mode, Ring, RingOf};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use safer_ring::{Fd, Mode, RecvStream, Ring, RingOf};
 
 /// The loopback addresses that this machine has.
 pub(crate) fn loopbacks() -> Vec<SocketAddr> {
@@ -28,6 +30,30 @@ pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
 pub(crate) fn unix_pair<M: Mode>() -> (Fd<M>, Fd<M>) {
     let (a, b) = UnixStream::pair().unwrap();
     (Fd::new(a), Fd::new(b))
+}
+
+/// A UDP socket whose sends never wait, and the peer: where that is full, what is sent is dropped.
+pub(crate) fn never_full<M: Mode>() -> (Fd<M>, UdpSocket) {
+    let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+    near.connect(far.local_addr().unwrap()).unwrap();
+    (Fd::new(near), far)
+}
+
+/// A pair of sockets that keep messages apart.
+pub(crate) fn message_pair(kind: SocketType) -> (Fd, UnixStream) {
+    let flags = SocketFlags::CLOEXEC;
+    let (near, far) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+    (Fd::new(near), far.into())
+}
+
+/// One message, for the way that a stream has from then on: a runtime is known after the first receive.
+pub(crate) async fn greet(stream: &mut RecvStream, far: &mut impl Write) {
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
+        far.write_all(b"hello").unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap()[..], *b"hello");
+    }
 }
 
 /// The two ends of a pipe: to read from, to write to.

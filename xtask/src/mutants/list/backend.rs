@@ -112,10 +112,10 @@ pub(super) const ALL: &[Mutant] = &[
         "The reactor is at rest before it looks, so that what comes behind the look wakes it.",
         "crates/safer-ring-backend/src/reactor.rs",
         (
-            "        if worst > Hearing::Quiet {
+            "        if worst != Hearing::Idle {
             self.0.store(false, Ordering::SeqCst);
         }\n",
-            "        self.0.store(worst <= Hearing::Quiet, Ordering::SeqCst);\n",
+            "        self.0.store(worst == Hearing::Idle, Ordering::SeqCst);\n",
         ),
         (BACKEND, Model, "the_reactor_rests_only_while_nothing_is_in_flight"),
     ),
@@ -123,7 +123,7 @@ pub(super) const ALL: &[Mutant] = &[
         "quiet-and-unheard",
         "The reactor hears a quiet ring that it does not look after any more.",
         "crates/safer-ring-backend/src/shared/bell.rs",
-        ("            Hearing::Quiet => self.listener.rest(self),\n", "            Hearing::Quiet => {}\n"),
+        ("                self.listener.rest(self);\n", ""),
         (FACE, Test("listener"), "a_quiet_ring_is_heard_by_the_reactor_until_something_waits_again"),
     ),
     mutant(
